@@ -1,0 +1,1 @@
+"""zeroin: coarse-to-fine hyperparameter search for CNNs."""

@@ -1,0 +1,258 @@
+"""What coordinator and workers say to each other: plain typed data, one JSON object a line, never pickled code.
+
+Every message about a trial carries its key, so that one worker may run several trials at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAssembly:
+    """All that a worker needs to build a trial's objects: constants and hyperparameters already merged.
+
+    Attributes:
+        model_class: Import path of a LightningModule.
+        model_args: Its init arguments.
+        data_class: Import path of a LightningDataModule, or None if the module brings its own loaders.
+        data_args: Its init arguments.
+        trainer_args: Arguments for `pytorch_lightning.Trainer`, without those that zeroin sets itself.
+        monitor: Metric that must be logged in validation.
+        maximize: Whether more of it is better (decides the sign of its generalization gap).
+    """
+
+    model_class: str
+    model_args: Mapping[str, Any]
+    data_class: str | None
+    data_args: Mapping[str, Any]
+    trainer_args: Mapping[str, Any]
+    monitor: str
+    maximize: bool
+
+
+# ---- coordinator to worker -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Build everything once and run one batch of training and validation, without writing anything.
+
+    Attributes:
+        searched: Names of the searched arguments (``model.learning_rate``), to be found in the classes' signatures.
+    """
+
+    assembly: ModelAssembly
+    searched: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialAssignment:
+    """Train one trial.
+
+    Attributes:
+        trial_key: Name of the trial in its study.
+        directory: Where its checkpoints and its captured output go (absolute path; exists).
+        seed: Seed of the training; the random state of epoch e is a function of (seed, e).
+        n_epochs: Stop after that many epochs in all, counted from the trial's beginning.
+        horizon_epochs: The Trainer's ``max_epochs``: what learning-rate schedules see as the end of training.
+        resume: Continue from the checkpoint in `directory` if there is one.
+        n_epochs_reported: Epochs whose reports the coordinator holds already; later ones found in the checkpoint are
+            reported again.
+        merge_validation: Train on train + val and validate on nothing (refit).
+    """
+
+    trial_key: str
+    assembly: ModelAssembly
+    directory: str
+    seed: int
+    n_epochs: int
+    horizon_epochs: int
+    resume: bool
+    n_epochs_reported: int
+    merge_validation: bool
+
+
+class Action(StrEnum):
+    """What a trial does after an epoch."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+    PAUSE = "pause"  # stop after writing the checkpoint, to be continued later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Answer to the `EpochReport` of the same trial and epoch."""
+
+    trial_key: str
+    epoch: int
+    action: Action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestAssignment:
+    """Read the test split once with the given members.
+
+    Attributes:
+        trial_keys: The members' keys.
+        directories: Their directories with the final weights, in the same order.
+        seed: Seed of data set splits that are drawn at set-up.
+        ensemble: Whether to average the members' probabilities too.
+    """
+
+    __test__ = False  # not a test class
+
+    assembly: ModelAssembly
+    trial_keys: tuple[str, ...]
+    directories: tuple[str, ...]
+    seed: int
+    ensemble: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
+    """End the worker process when idle."""
+
+
+# ---- worker to coordinator -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReady:
+    """Imports are done; the worker takes assignments. `versions`: library name to version; `device`: in words."""
+
+    pid: int
+    device: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """Sent every second by a thread of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectionResult:
+    """Answer to `Inspect`.
+
+    Attributes:
+        error: What is wrong, in a sentence with the values and what was expected; empty if all is well.
+        error_key: Dotted key of the study file that the error is about (``model.class_path``).
+        metrics: Names that one validation run logged.
+        notices: What the user should know (``the gap includes augmentation: …``).
+        n_parameters: Trainable parameters of the model.
+        traceback: The user code's traceback if it raised, else empty.
+    """
+
+    error: str
+    error_key: str
+    metrics: tuple[str, ...]
+    notices: tuple[str, ...]
+    n_parameters: int
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """Metrics of one finished epoch; the worker waits for the `Decision` after it has written its checkpoint.
+
+    Attributes:
+        epoch: Epochs finished, >= 1.
+        metrics: Scalars by name; may hold NaN and infinities.
+        diverged: Whether the training loss or a validation metric became NaN or infinite.
+    """
+
+    trial_key: str
+    epoch: int
+    metrics: Mapping[str, float]
+    diverged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialEnded:
+    """The worker left the trial; it is idle again.
+
+    Attributes:
+        n_epochs: Epochs that the trial has finished in all.
+        stopped_by_module: Whether the user's own code (a callback of its own) ended it before the coordinator did.
+        error: ``Type: message`` if it raised, else empty.
+        traceback: The traceback if it raised, else empty.
+        notices: What the user should know, once per study.
+    """
+
+    trial_key: str
+    n_epochs: int
+    stopped_by_module: bool
+    error: str
+    traceback: str
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """Answer to `TestAssignment`.
+
+    Attributes:
+        members: Metrics of each member on the test split, in the order of the assignment.
+        ensemble: Metrics of the averaged probabilities; empty if there is no ensemble.
+        n_samples: Test samples read.
+        notices: Why there is no ensemble, which step stood in for ``test_step``, ….
+        error: ``Type: message`` if it raised, else empty.
+        traceback: The traceback if it raised, else empty.
+    """
+
+    __test__ = False  # not a test class
+
+    members: tuple[Mapping[str, float], ...]
+    ensemble: Mapping[str, float]
+    n_samples: int
+    notices: tuple[str, ...]
+    error: str
+    traceback: str
+
+
+ToWorker: TypeAlias = Inspect | TrialAssignment | Decision | TestAssignment | Shutdown
+FromWorker: TypeAlias = WorkerReady | Heartbeat | InspectionResult | EpochReport | TrialEnded | TestResult
+Message: TypeAlias = ToWorker | FromWorker
+
+_TYPES: dict[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (
+        *(Inspect, TrialAssignment, Decision, TestAssignment, Shutdown),
+        *(WorkerReady, Heartbeat, InspectionResult, EpochReport, TrialEnded, TestResult),
+    )
+}
+
+
+def encode(message: Message) -> bytes:
+    """Return the message as one line of JSON that ends with a newline (NaN and infinities as JavaScript spells them)."""
+    body = {"type": type(message).__name__, **dataclasses.asdict(message)}
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Return the message in one line of JSON.
+
+    Raises:
+        ValueError: If the line is no JSON object or names no message type.
+        TypeError: If fields are missing or unknown.
+    """
+    body = json.loads(line)
+    if not isinstance(body, dict) or body.get("type") not in _TYPES:
+        raise ValueError(f"not a message: {line[:200]!r}")
+    cls = _TYPES[body.pop("type")]
+    if "assembly" in body:
+        body["assembly"] = ModelAssembly(**body["assembly"])
+    for name in ("searched", "notices", "members", "metrics", "trial_keys", "directories"):
+        if isinstance(body.get(name), list):
+            body[name] = tuple(body[name])
+    if "action" in body:
+        body["action"] = Action(body["action"])
+    message: Message = cls(**body)
+    return message

@@ -1,0 +1,209 @@
+"""A study as data: what to train, what to search, in which stages, by which rules.
+
+`search.study_file` makes a `StudyDefinition` from YAML or plain Python data and back; everything else only reads it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from search.errors import StudyDefinitionError
+from search.search_space import SearchSpace
+
+
+class Direction(StrEnum):
+    """Whether more or less of the monitored metric is better."""
+
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+    @property
+    def sign(self) -> float:
+        """+1.0 if more is better, else -1.0."""
+        return 1.0 if self is Direction.MAXIMIZE else -1.0
+
+    @property
+    def worst(self) -> float:
+        """The infinity that every finite value beats."""
+        return -self.sign * math.inf
+
+
+class ScheduleHorizon(StrEnum):
+    """Which epochs the learning-rate schedule spans: the last stage's (every trial of a study the same) or its own stage's."""
+
+    STUDY = "study"
+    STAGE = "stage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassSpec:
+    """A class by import path with its constant init arguments, as Lightning's CLI spells it.
+
+    Attributes:
+        class_path: ``package.module.Class``.
+        init_args: Plain data (numbers, strings, booleans, None, lists, dicts).
+    """
+
+    class_path: str
+    init_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What is optimized.
+
+    Attributes:
+        monitor: Name of a metric that the module logs in validation.
+        direction: Whether more of it is better.
+        gap_weight: w >= 0 in ``reward = m -/+ w * max(0, g - t)``.
+        gap_tolerance: t >= 0, the gap that costs nothing, in the metric's unit.
+    """
+
+    monitor: str
+    direction: Direction
+    gap_weight: float
+    gap_tolerance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NarrowRule:
+    """How a stage's ranges follow from the finished trials before it (see `search.narrowing`).
+
+    Attributes:
+        rule: ``quantile_box`` or ``none``.
+    """
+
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchStage:
+    """One round of the search.
+
+    Attributes:
+        name: Unique in the study.
+        n_trials: Trials in this stage, >= 1.
+        max_epochs: Epochs that each may train, >= 1.
+        sampler: ``random``, ``qmc``, ``tpe``, ``cmaes`` or ``gp``.
+        narrow: How this stage's ranges follow from the trials before it; the first stage has the declared ranges.
+    """
+
+    name: str
+    n_trials: int
+    max_epochs: int
+    sampler: str
+    narrow: NarrowRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunerSettings:
+    """Which trials are stopped for being worse than their peers.
+
+    Attributes:
+        name: ``median`` or ``none``.
+        n_startup_trials: Finished trials before anything is pruned, >= 0.
+        n_warmup_epochs: Epochs of each trial before it can be pruned, >= 0.
+    """
+
+    name: str
+    n_startup_trials: int
+    n_warmup_epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyStopping:
+    """When a trial's own curve counts as flat.
+
+    Attributes:
+        patience_epochs: Epochs without an improvement of more than `min_delta` before it is stopped, >= 1.
+        min_delta: Smallest change of the monitored metric that counts, >= 0.
+    """
+
+    patience_epochs: int
+    min_delta: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a trial runs on.
+
+    Attributes:
+        devices_per_trial: Devices of one trial, >= 1.
+        trials_per_device: Trials that share a device, >= 1.
+    """
+
+    devices_per_trial: int
+    trials_per_device: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishSettings:
+    """What follows the last stage.
+
+    Attributes:
+        top_k: Configurations to confirm, >= 1.
+        n_seeds: Seeds that each may be trained with to be confirmed, and members of the refit, >= 1.
+        ensemble: Whether the refitted members' probabilities are averaged on the test split.
+    """
+
+    top_k: int
+    n_seeds: int
+    ensemble: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyDefinition:
+    """A whole study, validated and immutable; `search.study_file` documents the keys.
+
+    Attributes:
+        data: The data module, or None if the model brings its own loaders.
+        trainer: Arguments for `pytorch_lightning.Trainer` (``precision``, ``gradient_clip_val``, …).
+        early_stopping: None for never.
+        finish: None to end after the last stage.
+        storage: Optuna storage URL, or None for the journal file in the state directory.
+        tracking_uri: MLflow tracking URI, or None for the SQLite file in the state directory.
+
+    Raises:
+        StudyDefinitionError: If two stages share a name or there is none.
+    """
+
+    study: str
+    seed: int
+    model: ClassSpec
+    data: ClassSpec | None
+    trainer: Mapping[str, Any]
+    objective: Objective
+    schedule_horizon: ScheduleHorizon
+    space: SearchSpace
+    stages: tuple[SearchStage, ...]
+    pruner: PrunerSettings
+    early_stopping: EarlyStopping | None
+    resources: Resources
+    finish: FinishSettings | None
+    storage: str | None = None
+    tracking_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise StudyDefinitionError("a study needs at least one stage.", key="stages")
+        names = [stage.name for stage in self.stages]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise StudyDefinitionError(
+                    f"stage names must be unique, but {name!r} is there twice.", key=f"stages.{index}.name"
+                )
+
+    @property
+    def n_trials(self) -> int:
+        """Trials of all stages together."""
+        return sum(stage.n_trials for stage in self.stages)
+
+    def horizon_epochs(self, stage: SearchStage) -> int:
+        """Epochs that the learning-rate schedule of a trial of `stage` spans."""
+        if self.schedule_horizon is ScheduleHorizon.STAGE:
+            return stage.max_epochs
+        return max(each.max_epochs for each in self.stages)

@@ -1,0 +1,117 @@
+"""What is known of one trial: its identity, its epochs, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from search.search_space import Hyperparameters
+
+
+class TrialState(StrEnum):
+    """Where a trial is in its life; the value is the word that every store and table shows."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    COMPLETE = "complete"
+    STOPPED_EARLY = "stopped_early"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will come from the trial."""
+        return self not in (TrialState.RUNNING, TrialState.INTERRUPTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """The metrics of one finished epoch.
+
+    Attributes:
+        epoch: How many epochs the trial has finished, >= 1; the step in MLflow and Optuna.
+        metrics: Every scalar that the module logged, and ours (``train_eval_…``, ``gap_…``, ``learning_rate``,
+            ``epoch_seconds``); NaN and infinities are kept.
+        time_ms: When the coordinator received it, Unix time in milliseconds.
+    """
+
+    epoch: int
+    metrics: Mapping[str, float]
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """A snapshot of one trial; a new one is made whenever something happened.
+
+    Attributes:
+        key: Name of the trial inside its study and of its directory (``trial-0012``, ``confirm-0012-seed1``,
+            ``refit-seed0``).
+        number: The Optuna trial's number, counted from 0, or None outside the search (confirmation, refit).
+        stage: Name of the stage, or ``confirm`` / ``refit``.
+        hyperparameters: The searched ones, active dimensions only.
+        seed: Seed of the training, >= 0.
+        n_epochs: Epochs that the stage gives it at most.
+        horizon_epochs: Epochs that its learning-rate schedule spans, >= `n_epochs`.
+        epochs: The finished epochs in order, without gaps, starting at 1.
+        state: Where it is in its life.
+        reason: Why it ended as it did, in words; empty while it runs.
+        started_ms: Unix time in milliseconds.
+        finished_ms: Likewise, None while it runs.
+        n_retries: How often it was started again after its worker was lost.
+    """
+
+    key: str
+    number: int | None
+    stage: str
+    hyperparameters: Hyperparameters
+    seed: int
+    n_epochs: int
+    horizon_epochs: int
+    epochs: tuple[EpochRecord, ...] = ()
+    state: TrialState = TrialState.RUNNING
+    reason: str = ""
+    started_ms: int
+    finished_ms: int | None = None
+    n_retries: int = 0
+
+    def curve(self, metric: str) -> tuple[float, ...]:
+        """Values of one metric by epoch; NaN where an epoch lacks it."""
+        return tuple(record.metrics.get(metric, float("nan")) for record in self.epochs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a trial is ranked by.
+
+    Attributes:
+        reward: The monitored metric at its best epoch, less the penalty on the generalization gap; the objective's
+            direction says whether more is better. The worst infinity for a diverged trial.
+        best_value: The monitored metric at that epoch, NaN for a trial without a finite value.
+        best_epoch: That epoch, >= 1, or 0 for a trial without a finite value.
+        gap_at_best: Generalization gap of the monitored metric at that epoch, positive = overfitting; NaN if unknown.
+    """
+
+    reward: float
+    best_value: float
+    best_epoch: int
+    gap_at_best: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedTrial:
+    """A search trial that cannot be running: what narrowing and samplers may look at.
+
+    Attributes:
+        record: Its last snapshot, with a finished state.
+        score: Its score, None for a failed trial (which says nothing about its hyperparameters).
+    """
+
+    record: TrialRecord
+    score: Score | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        assert self.record.state.is_finished, f"{self.record.key} is {self.record.state}"
+        assert (self.score is None) == (self.record.state is TrialState.FAILED), self.record.key
