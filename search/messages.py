@@ -231,7 +231,7 @@ _TYPES: dict[str, type[Any]] = {
 
 
 def encode(message: Message) -> bytes:
-    """Return the message as one line of JSON that ends with a newline (NaN and infinities as JavaScript spells them)."""
+    """Return the message as one line of JSON with its newline (NaN and infinities as JavaScript spells them)."""
     body = {"type": type(message).__name__, **dataclasses.asdict(message)}
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 

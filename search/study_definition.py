@@ -33,7 +33,7 @@ class Direction(StrEnum):
 
 
 class ScheduleHorizon(StrEnum):
-    """Which epochs the learning-rate schedule spans: the last stage's (every trial of a study the same) or its own stage's."""
+    """Which epochs the learning-rate schedule spans: the last stage's (all trials alike) or its own stage's."""
 
     STUDY = "study"
     STAGE = "stage"

@@ -1,0 +1,165 @@
+"""What is recorded of a study as a whole: stage openings, the finish, and all trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from search.search_space import SearchSpace
+from search.study_definition import StudyDefinition
+from search.trial import Score, TrialRecord
+
+
+class RangeChange(StrEnum):
+    """What narrowing did to one dimension."""
+
+    DECLARED = "declared"
+    KEPT = "kept"
+    NARROWED = "narrowed"
+    EXTENDED = "extended"
+    SHIFTED = "shifted"
+    CHOICES_DROPPED = "choices dropped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeDecision:
+    """One dimension's fate at a stage border.
+
+    Attributes:
+        name: The dimension.
+        change: What happened.
+        before: Range before, in words (``[1e-05, 1]``, ``sgd | adamw``).
+        after: Range after, likewise.
+        reason: Why, in a sentence with its figures.
+        figures: The figures behind it (``p_value``, ``n_best``, …).
+        cut_off: Whether the best trials still sit at an edge that the hard limits do not let move.
+    """
+
+    name: str
+    change: RangeChange
+    before: str
+    after: str
+    reason: str
+    figures: Mapping[str, float]
+    cut_off: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NarrowedSpace:
+    """Result of narrowing: new ranges, with one decision per dimension in the space's order."""
+
+    space: SearchSpace
+    decisions: tuple[RangeDecision, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOpening:
+    """Recorded once, when a stage opens; a resumed study reads it and never computes it anew.
+
+    Attributes:
+        index: Position of the stage, from 0.
+        name: Its name.
+        narrowed: Its box and why it is what it is.
+        first_trial_number: Number of its first trial; it owns this one and the following ``n_trials - 1``.
+        time_ms: Unix time in milliseconds.
+    """
+
+    index: int
+    name: str
+    narrowed: NarrowedSpace
+    first_trial_number: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """One configuration's runs over seeds.
+
+    Attributes:
+        trial_number: The search trial whose hyperparameters it has.
+        rewards: Reward by seed, in the order they were run.
+        best_epochs: Best epoch of each run.
+        mean: Mean reward.
+        eliminated_after: Runs after which it was dropped, or None if it stayed to the end.
+    """
+
+    trial_number: int
+    rewards: tuple[float, ...]
+    best_epochs: tuple[int, ...]
+    mean: float
+    eliminated_after: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResult:
+    """How a study ended.
+
+    Attributes:
+        best_trial_number: The search trial whose hyperparameters won.
+        confirmations: The contenders, winner first; empty if the study has no `finish`.
+        refit_keys: Keys of the refitted members.
+        refit_epochs: Epochs that each was trained for.
+        test_members: Metrics of each member on the test split.
+        test_ensemble: Metrics of the averaged probabilities on the test split.
+        n_test_samples: Test samples read.
+        n_test_readings: How often the test split was read in this study's life.
+        n_epochs: Epochs trained by phase (each stage's name, ``confirm``, ``refit``).
+        notices: What the user should know about it.
+        seconds: Wall time that coordinators spent on the study.
+        time_ms: When it finished, Unix time in milliseconds.
+    """
+
+    best_trial_number: int
+    confirmations: tuple[Confirmation, ...]
+    refit_keys: tuple[str, ...]
+    refit_epochs: int
+    test_members: tuple[Mapping[str, float], ...]
+    test_ensemble: Mapping[str, float]
+    n_test_samples: int
+    n_test_readings: int
+    n_epochs: Mapping[str, int]
+    notices: tuple[str, ...]
+    seconds: float
+    time_ms: int
+
+
+class StudyState(StrEnum):
+    """Where a study is."""
+
+    RUNNING = "running"  # a coordinator holds its lease
+    UNFINISHED = "unfinished"  # nobody works on it; `zeroin resume` does
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredTrial:
+    """A trial with its score, which is None while there is nothing to score and for a failed trial."""
+
+    record: TrialRecord
+    score: Score | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """Everything the stores hold about one study, read without changing anything.
+
+    Attributes:
+        definition: As it was when the study began.
+        state: Where it is.
+        openings: Stages opened so far, in order.
+        trials: Search trials in the order of their numbers (confirmation and refit are in `result`).
+        result: None until the study is finished.
+        storage: Optuna storage URI, passwords masked.
+        tracking_uri: MLflow tracking URI, passwords masked.
+        directory: The study's directory under the state directory, where its checkpoints are.
+    """
+
+    definition: StudyDefinition
+    state: StudyState
+    openings: tuple[StageOpening, ...]
+    trials: tuple[ScoredTrial, ...]
+    result: StudyResult | None
+    storage: str
+    tracking_uri: str
+    directory: str
