@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOMES: dict[str, str] = {}
+if TYPE_CHECKING:
+    from lightning_modules.conv_net import ConvNet as ConvNet
+    from lightning_modules.digits_data import DigitsDataModule as DigitsDataModule
+    from lightning_modules.random_shift import RandomShift as RandomShift
+    from lightning_modules.tensor_loader import TensorLoader as TensorLoader
+
+_HOMES: dict[str, str] = {
+    "ConvNet": "lightning_modules.conv_net",
+    "DigitsDataModule": "lightning_modules.digits_data",
+    "RandomShift": "lightning_modules.random_shift",
+    "TensorLoader": "lightning_modules.tensor_loader",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -56,3 +56,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` if a known name is close to `name`, else an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+class StudyInterruptedError(SearchError):
+    """The user stopped the study; everything is saved and the text says how to go on."""
+
+    exit_code = 130

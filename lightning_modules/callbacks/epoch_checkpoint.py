@@ -1,0 +1,171 @@
+"""One rolling checkpoint, written after every epoch, from which a fit goes on exactly as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+CHECKPOINT_NAME = "last.ckpt"
+WEIGHTS_NAME = "weights.pt"
+
+_METRIC_STATES_KEY = "metric_states"
+_HYPERPARAMETERS_KEYS = (
+    "hparams_name",
+    "hparams_type",
+    "hyper_parameters",
+    "datamodule_hparams_name",
+    "datamodule_hparams_type",
+    "datamodule_hyper_parameters",
+)
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be read."""
+
+
+class EpochCheckpoint(Callback):
+    """Write ``last.ckpt`` when an epoch is over, atomically, without hyperparameters, loadable with ``weights_only``.
+
+    Lightning's own hooks come too early or too late for an exact checkpoint: at ``on_train_epoch_end``
+    ReduceLROnPlateau has not stepped yet and logged torchmetrics are not reset; at the next ``on_train_epoch_start``
+    a new epoch counts as begun. So the checkpoint is written between the two, when the fit loop's ``on_advance_end``
+    returns. States of metrics that are not empty then are saved too.
+
+    Continue with ``Trainer.fit(…, ckpt_path=directory / "last.ckpt", weights_only=True)``.
+
+    Args:
+        directory: Where the checkpoint goes; exists.
+        before_save: Called with the trainer when an epoch is over, before the checkpoint is written.
+        after_save: Called with the trainer afterwards; may set ``trainer.should_stop``.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        before_save: Callable[[Trainer], None] | None = None,
+        after_save: Callable[[Trainer], None] | None = None,
+    ) -> None:
+        self._path = directory / CHECKPOINT_NAME
+        self._before_save = before_save
+        self._after_save = after_save
+        self._is_saving = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loop = trainer.fit_loop
+        finish_epoch = loop.on_advance_end
+
+        def on_advance_end() -> None:
+            finish_epoch()
+            self._epoch_is_over(trainer)
+
+        loop.on_advance_end = on_advance_end  # type: ignore[method-assign]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        vars(trainer.fit_loop).pop("on_advance_end", None)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.on_fit_end(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._is_saving:
+            for key in _HYPERPARAMETERS_KEYS:
+                checkpoint.pop(key, None)
+            checkpoint[_METRIC_STATES_KEY] = _metric_states(pl_module)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        _load_metric_states(pl_module, checkpoint.get(_METRIC_STATES_KEY, {}))
+
+    def _epoch_is_over(self, trainer: Trainer) -> None:
+        if self._before_save is not None:
+            self._before_save(trainer)
+        self._is_saving = True
+        try:
+            write_atomically(self._path, lambda path: trainer.save_checkpoint(path, weights_only=False))
+        finally:
+            self._is_saving = False
+        if self._after_save is not None:
+            self._after_save(trainer)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU without running any code from it.
+
+    Raises:
+        CheckpointError: If the file is damaged, or holds objects other than tensors and plain data.
+        FileNotFoundError: If there is none.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # A damaged file can raise anything: EOFError, RuntimeError, UnpicklingError, KeyError, OSError.
+        raise CheckpointError(
+            f"{path} cannot be read: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        ) from error
+    return checkpoint
+
+
+def save_weights(path: Path, weights: dict[str, Any]) -> None:
+    """Write a state dict atomically."""
+    write_atomically(path, lambda temporary: torch.save(weights, temporary))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` write a temporary file, then put it in the place of `path` so that it is there whole or not at all.
+
+    Args:
+        path: The file; its directory exists.
+        write: Gets the temporary file's path.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    write(temporary)
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _metrics(module: nn.Module) -> dict[str, Metric]:
+    return {name: each for name, each in module.named_modules() if isinstance(each, Metric)}
+
+
+def _metric_states(module: nn.Module) -> dict[str, dict[str, Any]]:
+    """Plain attributes (states, counts, caches) of every metric that holds data, by the metric's name."""
+    return {
+        name: {key: _detached(value) for key, value in vars(metric).items() if _is_plain(value)}
+        for name, metric in _metrics(module).items()
+        if metric.update_called
+    }
+
+
+def _load_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> None:
+    metrics = _metrics(module)
+    for name in states.keys() & metrics.keys():
+        vars(metrics[name]).update(states[name])
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(_is_plain(each) for each in value)
+    return value is None or isinstance(value, bool | int | float | str | Tensor)
+
+
+def _detached(value: Any) -> Any:
+    return apply_to_collection(value, Tensor, Tensor.detach)

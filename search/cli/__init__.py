@@ -1,0 +1,1 @@
+"""The command line: ``zeroin``, also ``python -m search``."""

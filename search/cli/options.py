@@ -1,0 +1,63 @@
+"""Options and arguments that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from search.cli.formats import Format
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+study_argument = click.argument("study", metavar="STUDY")
+
+
+def store_options(command: _Command) -> _Command:
+    """Add ``--storage`` and ``--tracking-uri``."""
+    tracking = click.option("--tracking-uri", metavar="URI", help="MLflow tracking store, instead of the default.")
+    storage = click.option("--storage", metavar="URL", help="Optuna storage, instead of the default.")
+    return storage(tracking(command))
+
+
+def devices_option(command: _Command) -> _Command:
+    """Add ``--devices``."""
+    return click.option(
+        "--devices",
+        metavar="DEVICES",
+        default="auto",
+        show_default=True,
+        help="What trials run on: auto, a count (4), GPU indices (0,2), cpu or cpu:4.",
+    )(command)
+
+
+def plain_option(command: _Command) -> _Command:
+    """Add ``--plain``."""
+    return click.option("--plain", is_flag=True, help="Print plain lines, as without a terminal.")(command)
+
+
+def format_options(*formats: Format) -> Callable[[_Command], _Command]:
+    """Add ``--format`` with the given formats, and ``--output``."""
+
+    def add(command: _Command) -> _Command:
+        choice = click.option(
+            "--format",
+            "format_",
+            type=click.Choice([each.value for each in formats]),
+            default=Format.TABLE.value,
+            show_default=True,
+            callback=lambda _context, _parameter, value: Format(value),
+            help="How to print it; all but the table in full precision.",
+        )
+        output = click.option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Write to FILE instead of standard output.",
+        )
+        return choice(output(command))
+
+    return add

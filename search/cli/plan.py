@@ -1,0 +1,98 @@
+"""What `zeroin run --dry-run` says: the plan of a study, and whether its classes can carry it out."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.cli import figures
+from search.cli.api import StudyPreview
+from search.cli.console import heading, indented, pairs, plain_table, stores, unbroken
+from search.range_text import range_text
+from search.search_space import Dimension
+from search.study_definition import FinishSettings, StudyDefinition
+
+
+def plan_report(definition: StudyDefinition) -> RenderableType:
+    """Return the plan of a study, from its definition alone."""
+    data = "the model's own loaders" if definition.data is None else definition.data.class_path
+    parts: list[RenderableType] = [
+        Text(f"Plan of study {definition.study}", style="bold"),
+        indented(
+            pairs(
+                [
+                    ("model", definition.model.class_path),
+                    ("data", data),
+                    ("objective", figures.reward_rule(definition.objective)),
+                ]
+            )
+        ),
+        heading("Stages"),
+        indented(_stages_table(definition)),
+        indented(Text(f"at most {_epochs_at_most(definition):,} epochs in all; pruning and early stopping save some")),
+        heading("Search space"),
+        indented(_space_table(definition)),
+    ]
+    return Group(*parts)
+
+
+def preview_report(preview: StudyPreview) -> RenderableType:
+    """Return what the inspection found and where things would go."""
+    inspection = preview.inspection
+    found: list[tuple[str, str | Text]] = [
+        ("parameters", f"{inspection.n_parameters:,} trainable"),
+        ("metrics", ", ".join(inspection.metrics) or "none logged"),
+        ("workers", str(preview.n_workers)),
+    ]
+    found.extend(("note", notice) for notice in inspection.notices)
+    return Group(
+        heading("Inspection: one batch of training and validation went through"),
+        indented(pairs(found)),
+        heading("Where things would go (nothing has been created)"),
+        indented(stores(preview.storage, preview.tracking_uri)),
+        indented(unbroken(f"trials    {preview.directory}", style="dim")),
+    )
+
+
+def _stages_table(definition: StudyDefinition) -> Table:
+    titles = [("name", "left"), ("trials", "right"), ("epochs each", "right"), ("epochs", "right")]
+    table = plain_table([*titles, ("sampler", "left"), ("ranges", "left")])
+    for index, stage in enumerate(definition.stages):
+        ranges = "as declared" if index == 0 or stage.narrow.rule == "none" else f"narrowed ({stage.narrow.rule})"
+        total = stage.n_trials * stage.max_epochs
+        table.add_row(stage.name, str(stage.n_trials), str(stage.max_epochs), f"{total:,}", stage.sampler, ranges)
+    finish, n_epochs = definition.finish, definition.stages[-1].max_epochs
+    if finish is not None:
+        for name, n_runs, what in _finish_rounds(finish):
+            table.add_row(name, f"<= {n_runs}", str(n_epochs), f"{n_runs * n_epochs:,}", "", what)
+    return table
+
+
+def _space_table(definition: StudyDefinition) -> Table:
+    table = plain_table([("hyperparameter", "left"), ("range", "left"), ("only if", "left")])
+    for dimension in definition.space:
+        table.add_row(dimension.name, range_text(dimension), _conditions(dimension))
+    return table
+
+
+def _conditions(dimension: Dimension) -> str:
+    return " and ".join(
+        f"{condition.name} is {' | '.join(figures.setting(value) for value in condition.values)}"
+        for condition in dimension.conditions
+    )
+
+
+def _finish_rounds(finish: FinishSettings) -> list[tuple[str, int, str]]:
+    return [
+        ("confirm", finish.top_k * finish.n_seeds, f"the best {finish.top_k}, {finish.n_seeds} seeds"),
+        ("refit", finish.n_seeds, "the winner on train + validation"),
+    ]
+
+
+def _epochs_at_most(definition: StudyDefinition) -> int:
+    searched = sum(stage.n_trials * stage.max_epochs for stage in definition.stages)
+    if definition.finish is None:
+        return searched
+    n_runs = sum(n for _, n, _ in _finish_rounds(definition.finish))
+    return searched + n_runs * definition.stages[-1].max_epochs

@@ -1,0 +1,192 @@
+"""What is known of a running study at this moment, gathered from what its observer is told; nothing is drawn here."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from search.cli.rows import SUCCESSFUL, best_of
+from search.study_definition import Objective, StudyDefinition
+from search.study_record import ScoredTrial, StudyRecord
+from search.trial import Score, TrialRecord, TrialState
+
+_RATE_WINDOW_EPOCHS = 500
+_MIN_EPOCHS_FOR_RATE = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class RoundProgress:
+    """How far a stage, or a phase after the stages, has come.
+
+    Attributes:
+        name: The stage's name, or ``confirm``, ``refit``, ``test``.
+        n_runs: Trials in all (in a phase: at most).
+        n_epochs: Epochs of each at most.
+        finished: Keys of the finished trials with the epochs that each took.
+        n_failed: Those of them that failed.
+        is_open: Whether it has begun.
+    """
+
+    name: str
+    n_runs: int
+    n_epochs: int
+    finished: dict[str, int] = field(default_factory=dict)
+    n_failed: int = 0
+    is_open: bool = False
+
+    @property
+    def n_finished(self) -> int:
+        """Finished trials."""
+        return len(self.finished)
+
+    @property
+    def epochs_per_run(self) -> float:
+        """Epochs that a trial is expected to take; pruning and early stopping so far say how many of the most."""
+        return (sum(self.finished.values()) + self.n_epochs) / (self.n_finished + 1)
+
+
+class StudyProgress:
+    """Counts of a running study.
+
+    Attributes:
+        definition: The study, None before it is opened.
+        stages: Progress of each stage, in order.
+        phases: Progress of the phases after the stages that have begun, in order.
+        running: Trials that workers have now, by key, in the order they were started.
+        best: Best finished search trial.
+    """
+
+    def __init__(self, *, now: Callable[[], float]) -> None:
+        """Begin with nothing known.
+
+        Args:
+            now: Clock in seconds that never goes back.
+        """
+        self.definition: StudyDefinition | None = None
+        self.stages: list[RoundProgress] = []
+        self.phases: list[RoundProgress] = []
+        self.running: dict[str, TrialRecord] = {}
+        self.best: ScoredTrial | None = None
+        self._now = now
+        self._opened_at = now()
+        self._epoch_times: deque[float] = deque(maxlen=_RATE_WINDOW_EPOCHS)
+
+    @property
+    def objective(self) -> Objective:
+        """The study's objective."""
+        assert self.definition is not None
+        return self.definition.objective
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the study was opened."""
+        return self._now() - self._opened_at
+
+    @property
+    def n_finished(self) -> int:
+        """Finished search trials."""
+        return sum(stage.n_finished for stage in self.stages)
+
+    def open(self, record: StudyRecord) -> None:
+        """Take over what a study has done already."""
+        self.definition = record.definition
+        self.stages = [
+            RoundProgress(name=stage.name, n_runs=stage.n_trials, n_epochs=stage.max_epochs)
+            for stage in record.definition.stages
+        ]
+        self.phases = []
+        self._opened_at = self._now()
+        for trial in record.trials:
+            if trial.record.state.is_finished:
+                self._count(trial.record)
+        finished = [trial for trial in record.trials if trial.record.state in SUCCESSFUL]
+        self.best = best_of(finished, direction=record.definition.objective.direction)
+        for opening in record.openings:
+            self.stages[opening.index].is_open = True
+
+    def open_stage(self, name: str) -> None:
+        """Note that a stage has begun."""
+        for stage in self.stages:
+            stage.is_open = stage.is_open or stage.name == name
+
+    def open_phase(self, name: str, *, n_runs: int, n_epochs: int) -> None:
+        """Note that a phase after the stages has begun."""
+        self.phases.append(RoundProgress(name=name, n_runs=n_runs, n_epochs=n_epochs, is_open=True))
+
+    def start(self, record: TrialRecord) -> None:
+        """Note that a worker took a trial."""
+        if not self._epoch_times:
+            self._epoch_times.append(self._now())
+        self.running[record.key] = record
+
+    def advance(self, record: TrialRecord) -> None:
+        """Note that a trial has one epoch more."""
+        self._epoch_times.append(self._now())
+        self.running[record.key] = record
+
+    def finish(self, record: TrialRecord, score: Score | None) -> bool:
+        """Note that a trial ended or was interrupted; return whether it is the best search trial now."""
+        self.running.pop(record.key, None)
+        if not record.state.is_finished:
+            return False
+        self._count(record)
+        if record.number is None or record.state not in SUCCESSFUL:
+            return False
+        latest = ScoredTrial(record=record, score=score)
+        contenders = [latest] if self.best is None else [self.best, latest]
+        best = best_of(contenders, direction=self.objective.direction)
+        is_better = best is latest
+        self.best = best
+        return is_better
+
+    def round_of(self, record: TrialRecord) -> RoundProgress | None:
+        """Return the stage, or the phase outside the search, that a trial belongs to."""
+        rounds = self.phases if record.number is None else self.stages
+        return next((each for each in rounds if each.name == record.stage), None)
+
+    def n_running(self, each: RoundProgress) -> int:
+        """Trials of a stage or phase that workers have now."""
+        return sum(self.round_of(record) is each for record in self.running.values())
+
+    @property
+    def epochs_per_second(self) -> float:
+        """Epochs finished per second lately, by all workers together; NaN until there are some."""
+        if len(self._epoch_times) <= _MIN_EPOCHS_FOR_RATE:
+            return math.nan
+        seconds = self._now() - self._epoch_times[0]
+        return (len(self._epoch_times) - 1) / seconds if seconds > 0.0 else math.nan
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds to the study's end at the present rate, with the most that `finish` may take; NaN if unknown."""
+        rate = self.epochs_per_second
+        return self._epochs_left() / rate if rate > 0.0 else math.nan
+
+    def _epochs_left(self) -> float:
+        # A phase that has begun ends everything before it: confirmation drops the losers before all runs are done.
+        rounds = [*(self.phases[-1:] or self.stages), *self._phases_to_come()]
+        left = sum((each.n_runs - each.n_finished) * each.epochs_per_run for each in rounds)
+        return max(0.0, left - sum(len(record.epochs) for record in self.running.values()))
+
+    def _phases_to_come(self) -> list[RoundProgress]:
+        definition = self.definition
+        if definition is None or definition.finish is None:
+            return []
+        settings, begun = definition.finish, {phase.name for phase in self.phases}
+        n_epochs = definition.stages[-1].max_epochs
+        plan = {"confirm": settings.top_k * settings.n_seeds, "refit": settings.n_seeds}
+        if "refit" in begun or "test" in begun:
+            return []
+        return [
+            RoundProgress(name=name, n_runs=n_runs, n_epochs=n_epochs)
+            for name, n_runs in plan.items()
+            if name not in begun
+        ]
+
+    def _count(self, record: TrialRecord) -> None:
+        each = self.round_of(record)
+        if each is not None:
+            each.finished[record.key] = len(record.epochs)
+            each.n_failed += record.state is TrialState.FAILED

@@ -1,0 +1,133 @@
+"""A study's trials and ranges as flat rows: what tables and the machine-readable formats are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from search.search_space import Choices, Dimension, IntLogRange, IntRange, LinearRange, LogRange, OneMinusLogRange
+from search.study_definition import Direction
+from search.study_record import ScoredTrial, StageOpening, StudyRecord
+from search.trial import TrialState
+
+SUCCESSFUL = (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
+"""States of trials that may win; a pruned one was worse than its peers."""
+
+SCALE_WORDS: dict[type, str] = {
+    LogRange: "log",
+    LinearRange: "linear",
+    IntRange: "int",
+    IntLogRange: "int_log",
+    OneMinusLogRange: "one_minus_log",
+    Choices: "choice",
+}
+"""The study file's word for each kind of range."""
+
+
+def trial_columns(record: StudyRecord) -> list[str]:
+    """Names of the columns of `trial_row`, the hyperparameters in the study file's order last."""
+    return [
+        *("number", "stage", "state", "reason", "reward", f"best_{record.definition.objective.monitor}"),
+        *("best_epoch", "gap_at_best", "n_epochs", "max_epochs", "seconds", "seed", "n_retries"),
+        *record.definition.space.names,
+    ]
+
+
+def trial_row(trial: ScoredTrial, *, monitor: str) -> dict[str, Any]:
+    """Return one trial as plain values; a figure that there is none of is None, a hyperparameter too."""
+    record, score = trial.record, trial.score
+    finished_ms = record.finished_ms
+    return {
+        "number": record.number,
+        "stage": record.stage,
+        "state": record.state.value,
+        "reason": record.reason,
+        "reward": None if score is None else score.reward,
+        f"best_{monitor}": None if score is None or math.isnan(score.best_value) else score.best_value,
+        "best_epoch": None if score is None or score.best_epoch == 0 else score.best_epoch,
+        "gap_at_best": None if score is None or math.isnan(score.gap_at_best) else score.gap_at_best,
+        "n_epochs": len(record.epochs),
+        "max_epochs": record.n_epochs,
+        "seconds": None if finished_ms is None else (finished_ms - record.started_ms) / 1000.0,
+        "seed": record.seed,
+        "n_retries": record.n_retries,
+        **record.hyperparameters,
+    }
+
+
+RANGE_COLUMNS = (
+    *("stage", "name", "change", "before", "after", "reason", "scale", "low", "high", "zero_share", "choices"),
+    *("cut_off", "figures"),
+)
+
+
+def range_rows(record: StudyRecord) -> list[dict[str, Any]]:
+    """Return one row per opened stage and dimension, with the new range in figures and the reason for it."""
+    return [row for opening in record.openings for row in _opening_rows(opening)]
+
+
+def flat_range_rows(record: StudyRecord) -> list[dict[str, Any]]:
+    """Return `range_rows` with its lists and mappings as text, for formats that have none."""
+    return [
+        {
+            **row,
+            "choices": None if row["choices"] is None else " | ".join(str(value) for value in row["choices"]),
+            "figures": ", ".join(f"{name}={value!r}" for name, value in row["figures"].items()),
+        }
+        for row in range_rows(record)
+    ]
+
+
+def best_of(trials: Iterable[ScoredTrial], *, direction: Direction) -> ScoredTrial | None:
+    """Return the trial with the best finite reward, the earliest among equals, or None."""
+    scored = [trial for trial in trials if trial.score is not None and math.isfinite(trial.score.reward)]
+    return max(scored, key=lambda trial: direction.sign * _reward(trial), default=None)
+
+
+def by_reward(trials: Iterable[ScoredTrial], *, direction: Direction) -> list[ScoredTrial]:
+    """Return trials from the best reward to the worst; those without one last, in their order."""
+    return sorted(
+        trials,
+        key=lambda trial: (trial.score is None, 0.0 if trial.score is None else -direction.sign * _reward(trial)),
+    )
+
+
+def winner(record: StudyRecord) -> ScoredTrial | None:
+    """Return the trial whose hyperparameters won, or the best so far of an unfinished study."""
+    if record.result is not None:
+        for trial in record.trials:
+            if trial.record.number == record.result.best_trial_number:
+                return trial
+    finished = [trial for trial in record.trials if trial.record.state in SUCCESSFUL]
+    return best_of(finished, direction=record.definition.objective.direction)
+
+
+def _reward(trial: ScoredTrial) -> float:
+    assert trial.score is not None
+    return trial.score.reward
+
+
+def _opening_rows(opening: StageOpening) -> Iterable[dict[str, Any]]:
+    for decision, dimension in zip(opening.narrowed.decisions, opening.narrowed.space, strict=True):
+        yield {
+            "stage": opening.name,
+            "name": decision.name,
+            "change": decision.change.value,
+            "before": decision.before,
+            "after": decision.after,
+            "reason": decision.reason,
+            **_bounds(dimension),
+            "cut_off": decision.cut_off,
+            "figures": dict(decision.figures),
+        }
+
+
+def _bounds(dimension: Dimension) -> dict[str, Any]:
+    range_ = dimension.range
+    figures: dict[str, Any] = {"low": None, "high": None, "choices": None}
+    if isinstance(range_, Choices):
+        figures["choices"] = list(range_.values)
+    else:
+        figures.update(low=range_.low, high=range_.high)
+    return {"scale": SCALE_WORDS[type(range_)], "zero_share": dimension.zero_share, **figures}

@@ -1,0 +1,124 @@
+"""``zeroin run`` and ``zeroin resume``."""
+
+from __future__ import annotations
+
+import click
+
+from search.cli.command_context import CommandContext
+from search.cli.console import make_console, show, stores
+from search.cli.options import devices_option, plain_option, store_options, study_argument
+from search.cli.plan import plan_report, preview_report
+from search.cli.progress_live import LiveProgress
+from search.cli.progress_plain import PlainProgress
+from search.cli.result_story import result_story
+from search.cli.study_reference import Stores, StudyToRun, errors_in, recorded_name, study_to_run
+from search.paths import StateDirectory
+from search.study_record import StudyRecord
+
+
+@click.command()
+@study_argument
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change an entry of the study file, by dotted key (stages.0.n_trials=8); may be repeated.",
+)
+@click.option("--new", is_flag=True, help="Start another study under a numbered name.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and inspect the model and data; create nothing.")
+@devices_option
+@store_options
+@plain_option
+@click.pass_obj
+def run(
+    context: CommandContext,
+    *,
+    study: str,
+    overrides: tuple[str, ...],
+    new: bool,
+    dry_run: bool,
+    devices: str,
+    storage: str | None,
+    tracking_uri: str | None,
+    plain: bool,
+) -> None:
+    """Run a study: all stages, then confirm, refit and test.
+
+    An unfinished study goes on where it stopped; of a finished one the result is printed, and --new starts another.
+    Ctrl-C stops cleanly at the end of the epoch, a second Ctrl-C at once; either way nothing finished is lost.
+    """
+    places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
+    chosen = study_to_run(study, api=context.studies, stores=places, overrides=overrides)
+    if dry_run:
+        _dry_run(context, chosen, places=places, devices=devices)
+        return
+    with errors_in(chosen.file), _display(plain=plain) as progress:
+        record = context.studies.run_study(
+            chosen.definition,
+            directory=places.directory,
+            observer=progress,
+            devices=devices,
+            new=new,
+            storage=storage,
+            tracking_uri=tracking_uri,
+        )
+    _tell(record, was_run=progress.was_opened, again=study)
+
+
+@click.command()
+@study_argument
+@devices_option
+@store_options
+@plain_option
+@click.pass_obj
+def resume(
+    context: CommandContext, *, study: str, devices: str, storage: str | None, tracking_uri: str | None, plain: bool
+) -> None:
+    """Continue a study where it stopped.
+
+    Interrupted trials go on from their checkpoints. The study's definition is the one that it began with, and its
+    number of trials is a total: what is done already counts.
+    """
+    places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
+    name, places = recorded_name(study, stores=places)
+    with _display(plain=plain) as progress:
+        record = context.studies.resume_study(
+            name,
+            directory=places.directory,
+            observer=progress,
+            devices=devices,
+            storage=places.storage,
+            tracking_uri=places.tracking_uri,
+        )
+    _tell(record, was_run=progress.was_opened, again=study)
+
+
+def _display(*, plain: bool) -> LiveProgress | PlainProgress:
+    console = make_console()
+    if plain or not console.is_terminal or console.is_dumb_terminal:
+        return PlainProgress()
+    return LiveProgress(console=console)
+
+
+def _dry_run(context: CommandContext, chosen: StudyToRun, *, places: Stores, devices: str) -> None:
+    console = make_console()
+    show(console, plan_report(chosen.definition))
+    with errors_in(chosen.file):
+        preview = context.studies.preview_study(
+            chosen.definition,
+            directory=places.directory,
+            devices=devices,
+            storage=places.storage,
+            tracking_uri=places.tracking_uri,
+        )
+    show(console, preview_report(preview))
+
+
+def _tell(record: StudyRecord, *, was_run: bool, again: str) -> None:
+    console = make_console()
+    if not was_run:
+        name = record.definition.study
+        console.print(f"Study {name} is finished; this is its result. `zeroin run {again} --new` starts another.")
+        show(console, stores(record.storage, record.tracking_uri))
+    show(console, result_story(record, width=console.width))

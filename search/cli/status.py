@@ -1,0 +1,105 @@
+"""Where a study is: its stages, its trials by state, its best."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.cli import figures
+from search.cli.console import indented, plain_table, stores, unbroken
+from search.cli.rows import SUCCESSFUL, best_of, winner
+from search.study_record import ScoredTrial, StudyRecord, StudyState
+from search.trial import TrialState
+
+_SHOWN_STATES = (
+    *(TrialState.COMPLETE, TrialState.STOPPED_EARLY, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED),
+    *(TrialState.RUNNING, TrialState.INTERRUPTED),
+)
+
+
+def status_report(record: StudyRecord) -> RenderableType:
+    """Return a study's state for people."""
+    name = record.definition.study
+    title = Text.assemble((f"Study {name}", "bold"), f"  {record.state.value}")
+    if record.state is StudyState.UNFINISHED:
+        title.append(f": `zeroin resume {name}` continues it")
+    parts: list[RenderableType] = [title, indented(stores(record.storage, record.tracking_uri))]
+    parts.extend([indented(unbroken(f"trials in {record.directory}", style="dim")), Text(""), _stages_table(record)])
+    best = winner(record)
+    if best is not None and best.score is not None:
+        monitor, score = record.definition.objective.monitor, best.score
+        line = (
+            f"\nBest: #{best.record.number}, {monitor} {figures.metric(score.best_value)} at epoch {score.best_epoch}"
+        )
+        parts.append(Text(f"{line}, gap {figures.gap(score.gap_at_best)}; `zeroin best {name}` has all of it"))
+    return Group(*parts)
+
+
+def status_plain(record: StudyRecord) -> dict[str, Any]:
+    """Return a study's state as plain data."""
+    best = winner(record)
+    return {
+        "study": record.definition.study,
+        "state": record.state.value,
+        "n_trials": record.definition.n_trials,
+        "n_finished": sum(trial.record.state.is_finished for trial in record.trials),
+        "stages": [_stage_plain(record, index) for index in range(len(record.definition.stages))],
+        "best_trial": None if best is None else best.record.number,
+        "best_reward": None if best is None or best.score is None else best.score.reward,
+        "storage": record.storage,
+        "tracking_uri": record.tracking_uri,
+        "directory": record.directory,
+        "n_epochs": None if record.result is None else dict(record.result.n_epochs),
+        "n_test_readings": 0 if record.result is None else record.result.n_test_readings,
+    }
+
+
+def _stage_plain(record: StudyRecord, index: int) -> dict[str, Any]:
+    stage = record.definition.stages[index]
+    trials = _trials_of(record, stage.name)
+    states = Counter(trial.record.state for trial in trials)
+    best = _best_reward(record, trials)
+    return {
+        "name": stage.name,
+        "opened": any(opening.index == index for opening in record.openings),
+        "n_trials": stage.n_trials,
+        "n_finished": sum(trial.record.state.is_finished for trial in trials),
+        "states": {state.value: states[state] for state in _SHOWN_STATES if states[state]},
+        "n_epochs": sum(len(trial.record.epochs) for trial in trials),
+        "best_reward": None if math.isnan(best) else best,
+    }
+
+
+def _stages_table(record: StudyRecord) -> Table:
+    present = {trial.record.state for trial in record.trials}
+    states = [state for state in _SHOWN_STATES if state in present]
+    titles = [("stage", "left"), ("done", "right"), *((state.value.replace("_", " "), "right") for state in states)]
+    table = plain_table([*titles, ("epochs", "right"), ("best reward", "right")])
+    for column in table.columns[1:]:
+        column.no_wrap = False
+    for index, stage in enumerate(record.definition.stages):
+        plain = _stage_plain(record, index)
+        best = plain["best_reward"]
+        table.add_row(
+            Text(stage.name, style="" if plain["opened"] else "dim"),
+            f"{plain['n_finished']}/{stage.n_trials}",
+            *(str(plain["states"].get(state.value, 0)) for state in states),
+            f"{plain['n_epochs']:,}",
+            figures.MISSING if best is None else figures.metric(best),
+        )
+    return table
+
+
+def _trials_of(record: StudyRecord, stage: str) -> list[ScoredTrial]:
+    return [trial for trial in record.trials if trial.record.stage == stage]
+
+
+def _best_reward(record: StudyRecord, trials: list[ScoredTrial]) -> float:
+    successful = [trial for trial in trials if trial.record.state in SUCCESSFUL]
+    best = best_of(successful, direction=record.definition.objective.direction)
+    return math.nan if best is None or best.score is None else best.score.reward

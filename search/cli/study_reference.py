@@ -1,0 +1,164 @@
+"""What STUDY on the command line means: a study file, else a study that exists, else a built-in one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.cli.api import StudiesApi
+from search.coordinator.stores import storage_uri
+from search.errors import StudyDefinitionError, StudyNotFoundError, did_you_mean
+from search.paths import StateDirectory
+from search.study_definition import StudyDefinition
+from search.study_file import (
+    built_in_studies,
+    definition_from_plain,
+    definition_to_plain,
+    error_in_file,
+    load_study_file,
+)
+from search.study_record import StudyRecord
+from search.uris import masked
+
+_FILE_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Where studies are looked for.
+
+    Attributes:
+        directory: The state directory.
+        storage: Optuna storage URL given on the command line, or None.
+        tracking_uri: MLflow tracking URI given on the command line, or None.
+    """
+
+    directory: StateDirectory
+    storage: str | None
+    tracking_uri: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyToRun:
+    """A study that STUDY stands for.
+
+    Attributes:
+        definition: The study.
+        file: The file that it was read from, None for a recorded study.
+    """
+
+    definition: StudyDefinition
+    file: Path | None
+
+
+def names_a_file(study: str) -> bool:
+    """Whether STUDY is meant as a file: one of that name exists, or it looks like a path."""
+    separators = [separator for separator in (os.sep, os.altsep) if separator]
+    return study.endswith(_FILE_SUFFIXES) or any(each in study for each in separators) or Path(study).is_file()
+
+
+def study_to_run(study: str, *, api: StudiesApi, stores: Stores, overrides: Sequence[str]) -> StudyToRun:
+    """Return what `zeroin run STUDY` means.
+
+    Args:
+        study: A file, a recorded study's name or a built-in one's.
+        api: Where recorded studies are read.
+        stores: Where they are.
+        overrides: ``key=value`` texts of ``--set``, in order.
+
+    Raises:
+        StudyNotFoundError: If it is none of them.
+        StudyDefinitionError: If the file, or an override, breaks a rule.
+    """
+    if names_a_file(study):
+        file = _existing_file(study)
+        return StudyToRun(definition=load_study_file(file, overrides=overrides), file=file)
+    recorded = _recorded(study, api=api, stores=stores)
+    if recorded is not None:
+        plain = definition_to_plain(recorded.definition)
+        return StudyToRun(definition=definition_from_plain(plain, overrides=overrides), file=None)
+    built_in = built_in_studies()
+    if study in built_in:
+        file = built_in[study]
+        return StudyToRun(definition=load_study_file(file, overrides=overrides), file=file)
+    raise _not_found(study, api=api, stores=stores)
+
+
+@contextmanager
+def errors_in(file: Path | None) -> Iterator[None]:
+    """Add file and line to an error of the study that shows only when its classes are built."""
+    try:
+        yield
+    except StudyDefinitionError as error:
+        if file is None or error.file is not None or not error.key:
+            raise
+        raise error_in_file(file, error.key, str(error).removeprefix(f"{error.key}: ")) from error
+
+
+def read_recorded(study: str, *, api: StudiesApi, stores: Stores) -> StudyRecord:
+    """Return what is recorded of STUDY; a file stands for the study of its name, in the stores that it gives.
+
+    Raises:
+        StudyNotFoundError: If no such study has been run.
+    """
+    name, chosen = recorded_name(study, stores=stores)
+    recorded = _recorded(name, api=api, stores=chosen)
+    if recorded is None:
+        if name != study or name in built_in_studies():
+            raise StudyNotFoundError(
+                f"study {name!r} has not been run yet: it is not in {storage_address(chosen)}. "
+                f"`zeroin run {study}` starts it."
+            )
+        raise _not_found(name, api=api, stores=chosen)
+    return recorded
+
+
+def recorded_name(study: str, *, stores: Stores) -> tuple[str, Stores]:
+    """Return the name of the study that STUDY means, and the stores that a study file may choose."""
+    if not names_a_file(study):
+        return study, stores
+    definition = load_study_file(_existing_file(study))
+    return definition.study, Stores(
+        directory=stores.directory,
+        storage=stores.storage or definition.storage,
+        tracking_uri=stores.tracking_uri or definition.tracking_uri,
+    )
+
+
+def storage_address(stores: Stores) -> str:
+    """Return the URI of the Optuna storage in use, password masked."""
+    return masked(storage_uri(stores.storage, stores.directory))
+
+
+def _existing_file(study: str) -> Path:
+    if not Path(study).is_file():
+        raise StudyNotFoundError(f"there is no study file {study!r}.{_hint_beside(Path(study))}")
+    return Path(study)
+
+
+def _hint_beside(file: Path) -> str:
+    beside = (
+        [each.name for each in file.parent.iterdir() if each.suffix in _FILE_SUFFIXES] if file.parent.is_dir() else []
+    )
+    return did_you_mean(file.name, beside)
+
+
+def _recorded(name: str, *, api: StudiesApi, stores: Stores) -> StudyRecord | None:
+    try:
+        return api.read_study(
+            name, directory=stores.directory, storage=stores.storage, tracking_uri=stores.tracking_uri
+        )
+    except StudyNotFoundError:
+        return None
+
+
+def _not_found(name: str, *, api: StudiesApi, stores: Stores) -> StudyNotFoundError:
+    recorded = [each.name for each in api.list_studies(directory=stores.directory, storage=stores.storage)]
+    known = sorted({*recorded, *built_in_studies()})
+    return StudyNotFoundError(
+        f"{name!r} is no study file, no study in {storage_address(stores)} and no built-in study."
+        f"{did_you_mean(name, known) or ' There are: ' + ', '.join(known) + '.'}"
+    )

@@ -1,0 +1,119 @@
+"""The table of a study's trials, one line each, as wide as the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from search.cli import figures
+from search.cli.console import heading, indented, pairs, plain_table, state_text
+from search.study_record import ScoredTrial, StudyRecord
+from search.trial import TrialState
+
+_EXPLAINED = (TrialState.FAILED, TrialState.DIVERGED, TrialState.INTERRUPTED)
+"""States that call for an explanation; why a trial was pruned or stopped is in the other formats."""
+
+_MAX_REASON = 240
+_MAX_LISTED = 8
+_COLUMN_GAP = 2
+
+
+def trials_table(record: StudyRecord, trials: Sequence[ScoredTrial], *, width: int) -> RenderableType:
+    """Return one line per trial, with as many hyperparameters as there is room for.
+
+    Args:
+        record: The study.
+        trials: Those of its trials to show, in order.
+        width: Columns of the terminal.
+    """
+    if not trials:
+        return Text("No trials.")
+    columns = _figure_columns(record, trials)
+    room = width - sum(_width_of(column) for column in columns)
+    hidden: list[str] = []
+    names = record.definition.space.names
+    for name, title in zip(names, short_names(names), strict=True):
+        column = (title, "right", [_setting_of(trial, name) for trial in trials])
+        if not hidden and _width_of(column) <= room + _COLUMN_GAP:
+            columns.append(column)
+            room -= _width_of(column)
+        else:
+            hidden.append(title)
+    table = plain_table([(title, justify) for title, justify, _ in columns])
+    styles = {trial.record.state.value: state_text(trial.record.state) for trial in trials}
+    for cells in zip(*(cells for _, _, cells in columns), strict=True):
+        table.add_row(*(styles.get(cell, cell) for cell in cells))
+    parts: list[RenderableType] = [table]
+    if hidden:
+        parts.append(Text(f"\nNo room here for {', '.join(hidden)}: --format csv has every column.", style="dim"))
+    return Group(*parts, *_explanations(trials))
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return the last part of each dotted name, or the whole name where two would be alike."""
+    tails = Counter(name.rpartition(".")[2] for name in names)
+    return [tail if tails[tail := name.rpartition(".")[2]] == 1 else name for name in names]
+
+
+_Column = tuple[str, str, list[str]]
+
+
+def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[_Column]:
+    objective = record.definition.objective
+    scores = [trial.score for trial in trials]
+    columns: list[_Column] = [
+        ("#", "right", [figures.MISSING if t.record.number is None else str(t.record.number) for t in trials]),
+        ("stage", "left", [trial.record.stage for trial in trials]),
+        ("state", "left", [trial.record.state.value for trial in trials]),
+        ("epochs", "right", [f"{len(trial.record.epochs)}/{trial.record.n_epochs}" for trial in trials]),
+        (objective.monitor, "right", [figures.MISSING if s is None else figures.metric(s.best_value) for s in scores]),
+        ("gap", "right", [figures.MISSING if s is None else figures.gap(s.gap_at_best) for s in scores]),
+    ]
+    if objective.gap_weight:
+        rewards = [figures.MISSING if score is None else figures.metric(score.reward) for score in scores]
+        columns.append(("reward", "right", rewards))
+    return [*columns, ("time", "right", [_seconds(trial) for trial in trials])]
+
+
+def _seconds(trial: ScoredTrial) -> str:
+    if trial.record.finished_ms is None:
+        return figures.MISSING
+    seconds = (trial.record.finished_ms - trial.record.started_ms) / 1000.0
+    return f"{seconds:.1f} s" if seconds < 60 else figures.duration(seconds)
+
+
+def _setting_of(trial: ScoredTrial, name: str) -> str:
+    value = trial.record.hyperparameters.get(name)
+    return figures.MISSING if value is None else figures.setting(value)
+
+
+def _width_of(column: _Column) -> int:
+    title, _, cells = column
+    return max(len(title), *map(len, cells)) + _COLUMN_GAP
+
+
+def _explanations(trials: Sequence[ScoredTrial]) -> list[RenderableType]:
+    by_reason: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.record.reason and trial.record.state in _EXPLAINED:
+            number = trial.record.key if trial.record.number is None else f"#{trial.record.number}"
+            by_reason.setdefault(trial.record.reason, []).append(number)
+    if not by_reason:
+        return []
+    return [
+        heading("Failed, diverged and interrupted trials"),
+        indented(pairs((_listed(numbers), _shortened(reason)) for reason, numbers in by_reason.items())),
+    ]
+
+
+def _listed(numbers: Sequence[str]) -> str:
+    shown = ", ".join(numbers[:_MAX_LISTED])
+    return shown if len(numbers) <= _MAX_LISTED else f"{shown} and {len(numbers) - _MAX_LISTED} more"
+
+
+def _shortened(reason: str) -> str:
+    one_line = " ".join(reason.split())
+    return one_line if len(one_line) <= _MAX_REASON else one_line[: _MAX_REASON - 1] + "…"

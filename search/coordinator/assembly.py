@@ -1,0 +1,43 @@
+"""Constants of a study and hyperparameters of a trial, merged into what a worker builds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from search.messages import ModelAssembly
+from search.search_space import Hyperparameters, Value
+from search.study_definition import Direction, StudyDefinition
+
+
+def assemble(definition: StudyDefinition, hyperparameters: Hyperparameters) -> ModelAssembly:
+    """Merge hyperparameters into the constants: ``model.a.b`` sets ``init_args["a"]["b"]`` of the model.
+
+    Args:
+        definition: The study.
+        hyperparameters: Dotted names that begin with ``model.``, ``data.`` or ``trainer.``.
+    """
+    data_class = None if definition.data is None else definition.data.class_path
+    data_args = {} if definition.data is None else definition.data.init_args
+    return ModelAssembly(
+        model_class=definition.model.class_path,
+        model_args=_merged(definition.model.init_args, hyperparameters, prefix="model."),
+        data_class=data_class,
+        data_args=_merged(data_args, hyperparameters, prefix="data."),
+        trainer_args=_merged(definition.trainer, hyperparameters, prefix="trainer."),
+        monitor=definition.objective.monitor,
+        maximize=definition.objective.direction is Direction.MAXIMIZE,
+    )
+
+
+def _merged(constants: Mapping[str, Any], hyperparameters: Mapping[str, Value], *, prefix: str) -> dict[str, Any]:
+    merged = copy.deepcopy(dict(constants))
+    for name, value in hyperparameters.items():
+        if name.startswith(prefix):
+            *parents, last = name.removeprefix(prefix).split(".")
+            place = merged
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+    return merged

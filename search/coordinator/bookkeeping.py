@@ -1,0 +1,35 @@
+"""How much wall time the coordinator spends on what is not training."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+class Bookkeeping:
+    """Wall seconds by category (``asking``, ``reports``, ``storage``, ``tracking``), for one thread."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._started = time.perf_counter()
+
+    @contextmanager
+    def spent_on(self, category: str) -> Iterator[None]:
+        """Add the wall time of the block to `category`; blocks do not nest."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[category] += time.perf_counter() - began
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Wall seconds by category so far."""
+        return dict(self._seconds)
+
+    @property
+    def wall_seconds(self) -> float:
+        """Wall seconds since the start."""
+        return time.perf_counter() - self._started

@@ -1,0 +1,229 @@
+"""After the last stage: confirm the best configurations over seeds, refit the winner, read the test split once."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from search.comparable_rewards import comparable_observations
+from search.coordinator.assembly import assemble
+from search.coordinator.history import History
+from search.coordinator.run_list import RunList
+from search.coordinator.search_stage import number_of
+from search.coordinator.study_context import StudyContext, epochs_by_phase
+from search.coordinator.trial_recorder import now_ms
+from search.elimination import survivors
+from search.errors import StudyFailedError
+from search.messages import TestAssignment, TestResult
+from search.reward import score
+from search.search_space import Hyperparameters
+from search.seeds import derived_seed
+from search.study_definition import FinishSettings, SearchStage
+from search.study_record import Confirmation, StudyResult
+from search.trial import FinishedTrial, TrialRecord, TrialState
+
+# Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
+_ELIMINATION_RISK = 0.1
+
+_CONTENDERS = (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
+
+
+def contenders(history: History, context: StudyContext) -> tuple[FinishedTrial, ...]:
+    """Return the trials that trained to their end, best first, rewards made comparable across the stages' epochs.
+
+    Raises:
+        StudyFailedError: If there is none.
+    """
+    definition = context.definition
+    observations = comparable_observations(history.finished, objective=definition.objective)
+    rewards = {observation.number: observation.reward for observation in observations}
+    eligible = [
+        trial
+        for trial in history.finished
+        if trial.record.state in _CONTENDERS and trial.score is not None and math.isfinite(trial.score.reward)
+    ]
+    if not eligible:
+        raise StudyFailedError(
+            f"none of {len(history.finished)} trials trained to its end with a finite {definition.objective.monitor}."
+        )
+    sign = definition.objective.direction.sign
+    return tuple(
+        sorted(eligible, key=lambda trial: (-sign * rewards[number_of(trial.record)], number_of(trial.record)))
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Finish:
+    """The finish of one study; every run in it is recorded like a trial and continues after a crash.
+
+    Attributes:
+        context: The running study.
+        history: Its search trials, all ended.
+        records: The runs of the finish by key, filled as they end.
+        notices: What the user should know about the result.
+    """
+
+    context: StudyContext
+    history: History
+    records: dict[str, TrialRecord] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    def run(self) -> StudyResult | None:
+        """Return the result, or None if the user interrupted."""
+        settings = self.context.definition.finish
+        best = contenders(self.history, self.context)
+        if settings is None:
+            return self._result(number_of(best[0].record), confirmations=(), refits=(), test=None)
+        confirmations = self._confirm(best[: settings.top_k], settings)
+        if confirmations is None:
+            return None
+        winner = confirmations[0]
+        hyperparameters = next(
+            trial.record.hyperparameters for trial in best if trial.record.number == winner.trial_number
+        )
+        refits = self._refit(hyperparameters, winner, settings)
+        if refits is None:
+            return None
+        test = self._test(refits, settings)
+        return self._result(winner.trial_number, confirmations=confirmations, refits=refits, test=test)
+
+    def _confirm(self, best: Sequence[FinishedTrial], settings: FinishSettings) -> tuple[Confirmation, ...] | None:
+        """Train the contenders with one more seed each, round by round, dropping those that are clearly worse."""
+        definition = self.context.definition
+        self.context.observer.phase_started(
+            "confirm", n_runs=len(best) * settings.n_seeds, n_epochs=self._last_stage.max_epochs
+        )
+        rewards: dict[int, list[float]] = {number_of(trial.record): [] for trial in best}
+        best_epochs: dict[int, list[int]] = {number: [] for number in rewards}
+        eliminated: dict[int, int] = {}
+        for round_index in range(settings.n_seeds):
+            runs = {
+                number_of(trial.record): self._confirmation_run(trial.record, round_index)
+                for trial in best
+                if number_of(trial.record) not in eliminated
+            }
+            if not self._run(tuple(runs.values()), merge_validation=False):
+                return None
+            for number, run in runs.items():
+                result = score(self.records[run.key], definition.objective)
+                rewards[number].append(result.reward if result is not None else definition.objective.direction.worst)
+                best_epochs[number].append(result.best_epoch if result is not None else 0)
+            stay = survivors(rewards, direction=definition.objective.direction, risk=_ELIMINATION_RISK)
+            eliminated |= {number: round_index + 1 for number in runs if number not in stay}
+        confirmations = [
+            Confirmation(
+                trial_number=number,
+                rewards=tuple(rewards[number]),
+                best_epochs=tuple(best_epochs[number]),
+                mean=statistics.fmean(rewards[number]),
+                eliminated_after=eliminated.get(number),
+            )
+            for number in rewards
+        ]
+        sign = definition.objective.direction.sign
+        return tuple(sorted(confirmations, key=lambda each: (each.eliminated_after is not None, -sign * each.mean)))
+
+    def _confirmation_run(self, record: TrialRecord, round_index: int) -> TrialRecord:
+        # Contenders share the seeds, so that their rewards can be compared pair by pair.
+        return self._new_run(
+            key=f"confirm-{number_of(record):04d}-seed{round_index}",
+            stage="confirm",
+            hyperparameters=record.hyperparameters,
+            seed_index=round_index,
+            n_epochs=self._last_stage.max_epochs,
+        )
+
+    def _refit(
+        self, hyperparameters: Hyperparameters, winner: Confirmation, settings: FinishSettings
+    ) -> tuple[TrialRecord, ...] | None:
+        """Train the winner on train + val, once per seed, for as many epochs as its slowest confirmation needed."""
+        n_epochs = max(1, *winner.best_epochs)
+        self.context.observer.phase_started("refit", n_runs=settings.n_seeds, n_epochs=n_epochs)
+        runs = [
+            self._new_run(
+                key=f"refit-seed{index}",
+                stage="refit",
+                hyperparameters=hyperparameters,
+                seed_index=index,
+                n_epochs=n_epochs,
+            )
+            for index in range(settings.n_seeds)
+        ]
+        if not self._run(runs, merge_validation=True):
+            return None
+        ended = [self.records[run.key] for run in runs]
+        fit = tuple(record for record in ended if record.state is TrialState.COMPLETE)
+        self.notices.extend(f"{record.key} {record.state}: {record.reason}" for record in ended if record not in fit)
+        return fit
+
+    def _test(self, refits: Sequence[TrialRecord], settings: FinishSettings) -> TestResult | None:
+        if not refits:
+            self.notices.append("no refit trained to its end, so the test split was not read.")
+            return None
+        self.context.observer.phase_started("test", n_runs=1, n_epochs=0)
+        self.context.study.count_test_reading()
+        result = self.context.pool.ask(
+            TestAssignment(
+                assembly=assemble(self.context.definition, refits[0].hyperparameters),
+                trial_keys=tuple(record.key for record in refits),
+                directories=tuple(str(self.context.paths.trial(record.key).directory) for record in refits),
+                seed=derived_seed(self.context.definition.seed, "test"),
+                ensemble=settings.ensemble,
+            ),
+            TestResult,
+        )
+        self.notices.extend(result.notices)
+        if result.error:
+            self.notices.append(f"the test split could not be read: {result.error}")
+            return None
+        return result
+
+    def _result(
+        self,
+        winner: int,
+        *,
+        confirmations: tuple[Confirmation, ...],
+        refits: Sequence[TrialRecord],
+        test: TestResult | None,
+    ) -> StudyResult:
+        searched = {trial.record.key: trial.record for trial in self.history.finished}
+        return StudyResult(
+            best_trial_number=winner,
+            confirmations=confirmations,
+            refit_keys=tuple(record.key for record in refits),
+            refit_epochs=max((len(record.epochs) for record in refits), default=0),
+            test_members=test.members if test else (),
+            test_ensemble=test.ensemble if test else {},
+            n_test_samples=test.n_samples if test else 0,
+            n_test_readings=self.context.study.n_test_readings,
+            n_epochs=epochs_by_phase({**searched, **self.records}),
+            notices=tuple(self.notices),
+            seconds=self.context.study.seconds + self.context.bookkeeping.wall_seconds,
+            time_ms=now_ms(),
+        )
+
+    def _run(self, runs: Sequence[TrialRecord], *, merge_validation: bool) -> bool:
+        source = RunList(self.context, runs, merge_validation=merge_validation)
+        finished = self.context.pool.run(source)
+        self.records.update(source.records)
+        return finished
+
+    def _new_run(
+        self, *, key: str, stage: str, hyperparameters: Hyperparameters, seed_index: int, n_epochs: int
+    ) -> TrialRecord:
+        return TrialRecord(
+            key=key,
+            number=None,
+            stage=stage,
+            hyperparameters=hyperparameters,
+            seed=derived_seed(self.context.definition.seed, stage, seed_index),
+            n_epochs=n_epochs,
+            horizon_epochs=self.context.definition.horizon_epochs(self._last_stage),
+            started_ms=now_ms(),
+        )
+
+    @property
+    def _last_stage(self) -> SearchStage:
+        return self.context.definition.stages[-1]

@@ -1,0 +1,66 @@
+"""What a study has done so far, read from its epoch logs and its storage, with the stores repaired on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from search.coordinator.study_context import StudyContext
+from search.trial import FinishedTrial, TrialRecord
+
+
+class History:
+    """The search trials of a study so far.
+
+    Args:
+        context: The running study; what the stores lack of the epoch logs is written to them.
+    """
+
+    def __init__(self, context: StudyContext) -> None:
+        self._context = context
+        self._finished: dict[int, FinishedTrial] = {}
+        self._unfinished: dict[int, TrialRecord] = {}
+        running = set(context.study.unfinished_numbers())
+        for stored in context.study.trials():
+            self._restore(stored, finished_in_storage=stored.number not in running)
+
+    @property
+    def finished(self) -> tuple[FinishedTrial, ...]:
+        """Trials that have ended, by number."""
+        return tuple(self._finished[number] for number in sorted(self._finished))
+
+    @property
+    def running(self) -> tuple[TrialRecord, ...]:
+        """Trials that have begun and not ended, by number."""
+        return tuple(self._unfinished[number] for number in sorted(self._unfinished))
+
+    @property
+    def n_trials(self) -> int:
+        """Trials that have begun."""
+        return len(self._finished) + len(self._unfinished)
+
+    def began(self, record: TrialRecord) -> None:
+        """Take note of a trial that begins."""
+        assert record.number is not None
+        self._unfinished[record.number] = record
+
+    def ended(self, trials: Iterable[TrialRecord]) -> None:
+        """Take note of trials that have ended."""
+        for record in trials:
+            assert record.number is not None
+            self._unfinished.pop(record.number, None)
+            self._finished[record.number] = self._context.finished(record)
+
+    def _restore(self, stored: TrialRecord, *, finished_in_storage: bool) -> None:
+        record = self._context.logged(stored.key)
+        if record is None:
+            # Killed between the storage and the log: nothing was trained. A finished trial without its log
+            # (a state directory that was cleaned) keeps what the storage knows.
+            record = stored if finished_in_storage else replace(stored, epochs=())
+        self._context.recorder.repaired(
+            record, known_epochs=len(stored.epochs), finished_in_storage=finished_in_storage
+        )
+        if record.state.is_finished:
+            self.ended([record])
+        else:
+            self.began(record)

@@ -1,0 +1,68 @@
+"""A trial that a coordinator is working on, and where trials come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from search.epoch_log import EpochLog
+from search.messages import ModelAssembly, TrialAssignment
+from search.trial import Score, TrialRecord, TrialState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The end of a trial, decided after one of its epochs."""
+
+    state: TrialState
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class LiveTrial:
+    """A trial in the coordinator's hands; `record` is replaced as it goes on.
+
+    Attributes:
+        record: Latest snapshot.
+        assembly: What its worker builds.
+        directory: Its directory (absolute, exists).
+        merge_validation: Whether it trains on train + val (refit).
+        log: Its epoch log, open for appending.
+    """
+
+    record: TrialRecord
+    assembly: ModelAssembly
+    directory: Path
+    merge_validation: bool
+    log: EpochLog = field(repr=False)
+
+    def assignment(self) -> TrialAssignment:
+        """Return the message that makes a worker train it, from its checkpoint if it has one."""
+        return TrialAssignment(
+            trial_key=self.record.key,
+            assembly=self.assembly,
+            directory=str(self.directory),
+            seed=self.record.seed,
+            n_epochs=self.record.n_epochs,
+            horizon_epochs=self.record.horizon_epochs,
+            resume=True,
+            n_epochs_reported=len(self.record.epochs),
+            merge_validation=self.merge_validation,
+        )
+
+
+class TrialSource(Protocol):
+    """Where the pool gets trials from, and who judges them; used by one thread."""
+
+    def next_trial(self) -> LiveTrial | None:
+        """Return the next trial to start or to continue, or None when there will be no more."""
+
+    def verdict(self, record: TrialRecord) -> Verdict | None:
+        """Decide after the last of the record's epochs: None to go on.
+
+        A pure function of the record and of the trials that ended before, so that a resumed study decides alike.
+        """
+
+    def ended(self, record: TrialRecord, score: Score | None) -> None:
+        """Take note of a trial that has ended."""

@@ -1,0 +1,25 @@
+"""Before a study is created: can its model and data be built, and is the monitored metric logged."""
+
+from __future__ import annotations
+
+from search.coordinator.assembly import assemble
+from search.coordinator.workforce import Workforce
+from search.errors import StudyDefinitionError
+from search.messages import Inspect, InspectionResult
+from search.study_definition import StudyDefinition
+
+
+def inspect_study(definition: StudyDefinition, workforce: Workforce) -> InspectionResult:
+    """Have a worker build everything in the middle of the search space and run one batch.
+
+    Raises:
+        StudyDefinitionError: If something of the study does not fit; `key` says what.
+        StudyFailedError: If the worker dies over it.
+    """
+    middle = definition.space.from_units(dict.fromkeys(definition.space.names, 0.5))
+    request = Inspect(assembly=assemble(definition, middle), searched=definition.space.names)
+    result = workforce.ask(request, InspectionResult)
+    if result.error:
+        details = f"\n{result.traceback.rstrip()}" if result.traceback else ""
+        raise StudyDefinitionError(f"{result.error}{details}", key=result.error_key)
+    return result

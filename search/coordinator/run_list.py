@@ -1,0 +1,54 @@
+"""Training runs outside the search: a fixed list, each trained to its end unless its own curve goes flat."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from search.coordinator.live_trial import LiveTrial, Verdict
+from search.coordinator.study_context import StudyContext
+from search.early_stopping import flat_reason
+from search.trial import Score, TrialRecord, TrialState
+
+
+class RunList:
+    """A `TrialSource` over runs that are given; those that ended in an earlier session are not run again.
+
+    Args:
+        context: The running study.
+        runs: What to run; a run that has a log already is continued from it.
+        merge_validation: Whether the runs train on train + val; nothing is monitored then.
+    """
+
+    def __init__(self, context: StudyContext, runs: Sequence[TrialRecord], *, merge_validation: bool) -> None:
+        self._context = context
+        self._merge_validation = merge_validation
+        self.records: dict[str, TrialRecord] = {run.key: context.logged(run.key) or run for run in runs}
+        self._todo = deque(record for record in self.records.values() if not record.state.is_finished)
+        for record in self.records.values():
+            if record.state.is_finished:
+                context.recorder.repaired(record, known_epochs=len(record.epochs), finished_in_storage=True)
+
+    def next_trial(self) -> LiveTrial | None:
+        """Return the next run that has not ended."""
+        if not self._todo:
+            return None
+        return self._context.open_trial(self._todo.popleft(), merge_validation=self._merge_validation)
+
+    def verdict(self, record: TrialRecord) -> Verdict | None:
+        """End a run that has had its epochs or whose curve is flat."""
+        definition = self._context.definition
+        if len(record.epochs) >= record.n_epochs:
+            return Verdict(state=TrialState.COMPLETE, reason=f"{len(record.epochs)} of {record.n_epochs} epochs")
+        if self._merge_validation or definition.early_stopping is None:
+            return None
+        flat = flat_reason(
+            record.curve(definition.objective.monitor),
+            direction=definition.objective.direction,
+            rule=definition.early_stopping,
+        )
+        return Verdict(state=TrialState.STOPPED_EARLY, reason=flat) if flat else None
+
+    def ended(self, record: TrialRecord, score: Score | None) -> None:
+        """Keep the run's last record."""
+        self.records[record.key] = record

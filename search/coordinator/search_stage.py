@@ -1,0 +1,147 @@
+"""One stage of the search: its box, its trials, and when each of them ends."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from search.comparable_rewards import comparable_observations
+from search.coordinator.history import History
+from search.coordinator.live_trial import LiveTrial, Verdict
+from search.coordinator.study_context import StudyContext
+from search.coordinator.trial_recorder import now_ms
+from search.early_stopping import flat_reason
+from search.errors import StudyFailedError
+from search.narrowing import declared, narrow
+from search.pruning import TrialPruner
+from search.sampling import propose
+from search.search_space import Hyperparameters
+from search.seeds import derived_seed
+from search.storage import trial_key
+from search.study_definition import SearchStage
+from search.study_record import StageOpening
+from search.trial import Score, TrialRecord, TrialState
+
+_FAILURES_THAT_END_A_STUDY = 3
+
+
+def open_stage(context: StudyContext, history: History, *, index: int) -> StageOpening:
+    """Return the stage's opening: the stored one, else a new one, which is stored once and for all."""
+    openings = context.study.openings()
+    if index < len(openings):
+        return openings[index]
+    definition, stage = context.definition, context.definition.stages[index]
+    if index == 0:
+        narrowed = declared(definition.space)
+    else:
+        narrowed = narrow(
+            comparable_observations(history.finished, objective=definition.objective),
+            openings[-1].narrowed.space,
+            direction=definition.objective.direction,
+            rule=stage.narrow,
+        )
+    opening = StageOpening(
+        index=index,
+        name=stage.name,
+        narrowed=narrowed,
+        first_trial_number=sum(earlier.n_trials for earlier in definition.stages[:index]),
+        time_ms=now_ms(),
+    )
+    context.study.record_opening(opening)
+    return opening
+
+
+class StageTrials:
+    """The trials of one stage (a `TrialSource`): first those that an earlier session left unfinished, then new ones."""
+
+    def __init__(
+        self,
+        *,
+        context: StudyContext,
+        history: History,
+        opening: StageOpening,
+        pruner: TrialPruner,
+    ) -> None:
+        self._context = context
+        self._history = history
+        self._opening = opening
+        self._stage: SearchStage = context.definition.stages[opening.index]
+        self._pruner = pruner
+        self._unfinished = deque(history.running)
+        self._last_number = opening.first_trial_number + self._stage.n_trials - 1
+
+    def next_trial(self) -> LiveTrial | None:
+        """Return an unfinished trial of an earlier session, else a new one, else None."""
+        if self._unfinished:
+            return self._context.open_trial(self._unfinished.popleft())
+        number = self._history.n_trials
+        if number > self._last_number:
+            return None
+        with self._context.bookkeeping.spent_on("asking"):
+            hyperparameters = self._propose(number)
+        record = TrialRecord(
+            key=trial_key(number),
+            number=number,
+            stage=self._stage.name,
+            hyperparameters=hyperparameters,
+            seed=derived_seed(self._context.definition.seed, "training", number),
+            n_epochs=self._stage.max_epochs,
+            horizon_epochs=self._context.definition.horizon_epochs(self._stage),
+            started_ms=now_ms(),
+        )
+        with self._context.bookkeeping.spent_on("storage"):
+            stored_number = self._context.study.add_trial(record)
+        assert stored_number == number, f"the storage numbered trial {number} as {stored_number}"
+        self._history.began(record)
+        return self._context.open_trial(record)
+
+    def verdict(self, record: TrialRecord) -> Verdict | None:
+        """End a trial that has had its epochs, whose own curve is flat, or that is worse than its peers."""
+        definition = self._context.definition
+        if len(record.epochs) >= record.n_epochs:
+            return Verdict(state=TrialState.COMPLETE, reason=f"{len(record.epochs)} of {record.n_epochs} epochs")
+        if definition.early_stopping is not None:
+            flat = flat_reason(
+                record.curve(definition.objective.monitor),
+                direction=definition.objective.direction,
+                rule=definition.early_stopping,
+            )
+            if flat:
+                return Verdict(state=TrialState.STOPPED_EARLY, reason=flat)
+        pruned = self._pruner.prune_reason(record)
+        return Verdict(state=TrialState.PRUNED, reason=pruned) if pruned else None
+
+    def ended(self, record: TrialRecord, score: Score | None) -> None:
+        """Learn from the trial.
+
+        Raises:
+            StudyFailedError: If every trial of the study so far has failed.
+        """
+        self._history.ended([record])
+        self._pruner.learn(record)
+        finished = self._history.finished
+        if len(finished) >= _FAILURES_THAT_END_A_STUDY and all(each.score is None for each in finished):
+            directory = self._context.paths.trial(record.key).directory
+            raise StudyFailedError(
+                f"all {len(finished)} trials so far have failed, so the study stops. The last one: {record.reason}\n"
+                f"What it printed is in {directory / 'output.log'}"
+            )
+
+    def _propose(self, number: int) -> Hyperparameters:
+        definition, box = self._context.definition, self._opening.narrowed.space
+        return propose(
+            box=box,
+            sampler=self._stage.sampler,
+            direction=definition.objective.direction,
+            observations=comparable_observations(self._history.finished, objective=definition.objective),
+            running=[record.hyperparameters for record in self._history.running],
+            stage=self._stage.name,
+            stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
+            trial_seed=derived_seed(definition.seed, "sampling", number),
+            index_in_stage=number - self._opening.first_trial_number,
+        )
+
+
+def number_of(record: TrialRecord) -> int:
+    """Return the number of a search trial."""
+    assert record.number is not None
+    return record.number

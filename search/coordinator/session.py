@@ -1,0 +1,180 @@
+"""One coordinator at work on one study, from taking the lease to giving it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from search.coordinator.bookkeeping import Bookkeeping
+from search.coordinator.finish import Finish
+from search.coordinator.history import History
+from search.coordinator.interruption import Interruption, interruption
+from search.coordinator.preflight import inspect_study
+from search.coordinator.reading import read_record
+from search.coordinator.search_stage import StageTrials, open_stage
+from search.coordinator.stores import StoreUris
+from search.coordinator.study_context import StudyContext
+from search.coordinator.trial_pool import TrialPool
+from search.coordinator.trial_recorder import TrialRecorder
+from search.coordinator.workforce import Workforce
+from search.engines.engine import Engine
+from search.errors import StudyInterruptedError
+from search.lease import Lease
+from search.observer import StudyObserver
+from search.paths import StateDirectory
+from search.pruning import TrialPruner
+from search.storage import StoredStudy, StudyStore
+from search.study_definition import StudyDefinition
+from search.study_record import StudyRecord, StudyResult
+from search.tracking import MlflowTracker, run_tags
+
+_CLOSE_SECONDS = 5.0
+_DELIVERY_SECONDS = 120.0
+_HURRIED_DELIVERY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a coordinator needs to work on a study.
+
+    Attributes:
+        definition: The study.
+        uris: Its stores.
+        state: The state directory.
+        engine: Where workers run.
+        observer: Who watches.
+    """
+
+    definition: StudyDefinition
+    uris: StoreUris
+    state: StateDirectory
+    engine: Engine
+    observer: StudyObserver
+
+    def run(self) -> StudyRecord:
+        """Run the study, or what is left of it, to its end.
+
+        Nothing is created before the inspection of the model and the data has passed.
+
+        Returns:
+            The finished study.
+
+        Raises:
+            StudyDefinitionError: If model, data and study do not fit each other.
+            StudyConflictError: If another coordinator runs the study.
+            StudyFailedError: If the study cannot go on.
+            StudyInterruptedError: If the user stopped it; all is saved.
+        """
+        bookkeeping = Bookkeeping()
+        with interruption() as interrupted, self._workforce(interrupted) as workforce:
+            inspection = inspect_study(self.definition, workforce)
+            for notice in inspection.notices:
+                self.observer.notice(notice)
+            paths = self.state.study(self.definition.study)
+            self.state.make(paths.directory)
+            lease = Lease(paths.lease, study=self.definition.study)
+            try:
+                return self._run_leased(workforce, interrupted, bookkeeping)
+            finally:
+                lease.release()
+
+    @contextmanager
+    def _workforce(self, interrupted: Interruption) -> Iterator[Workforce]:
+        try:
+            yield Workforce(self.engine, interruption=interrupted)
+        except KeyboardInterrupt:
+            self.engine.close(timeout_seconds=0.0)
+            raise StudyInterruptedError(
+                f"stopped at once; what had been trained up to the last checkpoints is saved. {self._how_to_resume()}"
+            ) from None
+        except BaseException:
+            self.engine.close(timeout_seconds=0.0)
+            raise
+        self.engine.close(timeout_seconds=_CLOSE_SECONDS)
+
+    def _run_leased(self, workforce: Workforce, interrupted: Interruption, bookkeeping: Bookkeeping) -> StudyRecord:
+        store = StudyStore(self.uris.storage, create=True)
+        resumed = self.definition.study in store.names()
+        study = store.open(self.definition.study) if resumed else store.create(self.definition)
+        tracker = MlflowTracker(
+            tracking_uri=self.uris.tracking,
+            artifact_root=self.state.artifacts,
+            definition=study.definition,
+            tags=run_tags(versions=workforce.versions, device=workforce.device),
+            notify=self.observer.notice,
+        )
+        hurried = True
+        try:
+            context = self._context(study, workforce, tracker, interrupted, bookkeeping)
+            self.observer.study_opened(
+                read_record(study, self.state, self.uris, is_running=True),
+                resumed=resumed,
+                n_workers=workforce.n_workers,
+            )
+            result = _run_phases(context)
+            hurried = False
+            if result is None:
+                tracker.interrupt()
+                raise StudyInterruptedError(f"stopped; everything is saved. {self._how_to_resume()}")
+            study.record_result(result)
+            record = read_record(study, self.state, self.uris, is_running=False)
+            tracker.publish_result(record, result)
+            self.observer.study_finished(record, result)
+            return record
+        except BaseException:
+            tracker.interrupt()
+            raise
+        finally:
+            study.record_seconds(study.seconds + bookkeeping.wall_seconds)
+            tracker.close(timeout_seconds=_HURRIED_DELIVERY_SECONDS if hurried else _DELIVERY_SECONDS)
+            store.close()
+
+    def _context(
+        self,
+        study: StoredStudy,
+        workforce: Workforce,
+        tracker: MlflowTracker,
+        interrupted: Interruption,
+        bookkeeping: Bookkeeping,
+    ) -> StudyContext:
+        recorder = TrialRecorder(study=study, tracker=tracker, observer=self.observer, bookkeeping=bookkeeping)
+        pool = TrialPool(workforce=workforce, recorder=recorder, observer=self.observer, interruption=interrupted)
+        return StudyContext(
+            study=study,
+            state=self.state,
+            pool=pool,
+            recorder=recorder,
+            tracker=tracker,
+            observer=self.observer,
+            bookkeeping=bookkeeping,
+        )
+
+    def _how_to_resume(self) -> str:
+        return f"Go on with: zeroin resume {self.definition.study}"
+
+
+def _run_phases(context: StudyContext) -> StudyResult | None:
+    """Run what is left of the stages and the finish; None if the user interrupted."""
+    history = History(context)
+    definition = context.definition
+    pruner = TrialPruner(
+        definition.pruner, monitor=definition.objective.monitor, direction=definition.objective.direction
+    )
+    for trial in history.finished:
+        pruner.learn(trial.record)
+    for index, stage in enumerate(definition.stages):
+        opening = open_stage(context, history, index=index)
+        context.tracker.publish_stage(opening)
+        if history.n_trials - len(history.running) >= opening.first_trial_number + stage.n_trials:
+            continue
+        context.observer.stage_opened(opening)
+        source = StageTrials(
+            context=context,
+            history=history,
+            opening=opening,
+            pruner=pruner,
+        )
+        if not context.pool.run(source):
+            return None
+    return Finish(context=context, history=history).run()

@@ -1,0 +1,75 @@
+"""What every phase of a running study shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from search.coordinator.assembly import assemble
+from search.coordinator.bookkeeping import Bookkeeping
+from search.coordinator.live_trial import LiveTrial
+from search.coordinator.trial_pool import TrialPool
+from search.coordinator.trial_recorder import TrialRecorder
+from search.epoch_log import EpochLog, read_epoch_log
+from search.observer import StudyObserver
+from search.paths import StateDirectory, StudyPaths
+from search.reward import score
+from search.storage import StoredStudy
+from search.study_definition import StudyDefinition
+from search.tracking import MlflowTracker
+from search.trial import FinishedTrial, TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyContext:
+    """The stores, the pool and the ears of one running study."""
+
+    study: StoredStudy
+    state: StateDirectory
+    pool: TrialPool
+    recorder: TrialRecorder
+    tracker: MlflowTracker
+    observer: StudyObserver
+    bookkeeping: Bookkeeping
+
+    @property
+    def definition(self) -> StudyDefinition:
+        """The study's definition."""
+        return self.study.definition
+
+    @property
+    def paths(self) -> StudyPaths:
+        """The study's files."""
+        return self.state.study(self.study.name)
+
+    def logged(self, key: str) -> TrialRecord | None:
+        """Return what the epoch log of the trial `key` says, None if there is none."""
+        return read_epoch_log(self.paths.trial(key).epoch_log)
+
+    def open_trial(self, record: TrialRecord, *, merge_validation: bool = False) -> LiveTrial:
+        """Make the trial's directory and open its log, writing its identity if it is new."""
+        paths = self.paths.trial(record.key)
+        self.state.make(paths.directory)
+        is_new = read_epoch_log(paths.epoch_log) is None
+        log = EpochLog(paths.epoch_log)
+        if is_new:
+            log.append_trial(record)
+        return LiveTrial(
+            record=record,
+            assembly=assemble(self.definition, record.hyperparameters),
+            directory=paths.directory,
+            merge_validation=merge_validation,
+            log=log,
+        )
+
+    def finished(self, record: TrialRecord) -> FinishedTrial:
+        """Return the trial with its score."""
+        return FinishedTrial(record=record, score=score(record, self.definition.objective))
+
+
+def epochs_by_phase(records: Mapping[str, TrialRecord]) -> dict[str, int]:
+    """Count the epochs trained in each stage or phase, in order of appearance."""
+    counts: dict[str, int] = {}
+    for record in records.values():
+        counts[record.stage] = counts.get(record.stage, 0) + len(record.epochs)
+    return counts

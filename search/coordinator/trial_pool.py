@@ -1,0 +1,175 @@
+"""Keeps an engine's workers busy with trials: assigns, decides after each epoch, retries what a lost worker leaves."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TypeVar
+
+from search.coordinator.interruption import Interruption
+from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
+from search.coordinator.trial_recorder import TrialRecorder
+from search.coordinator.workforce import Workforce
+from search.engines.engine import MessageReceived, WorkerLost
+from search.messages import Action, Decision, EpochReport, FromWorker, ToWorker, TrialEnded
+from search.observer import StudyObserver
+from search.trial import TrialState
+
+_MOST_RETRIES = 2
+
+_POLL_SECONDS = 0.5
+
+Reply = TypeVar("Reply", bound=FromWorker)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A trial on a worker; `verdict` is set once it is decided and only the worker's farewell is missing."""
+
+    trial: LiveTrial
+    verdict: Verdict | None = None
+    paused: bool = False
+
+
+class TrialPool:
+    """Runs trials from a source on the workforce until the source has no more."""
+
+    def __init__(
+        self, *, workforce: Workforce, recorder: TrialRecorder, observer: StudyObserver, interruption: Interruption
+    ) -> None:
+        self._workforce = workforce
+        self._recorder = recorder
+        self._observer = observer
+        self._interruption = interruption
+        self._runs: dict[int, _Run] = {}
+        self._waiting: deque[LiveTrial] = deque()
+        self._notices: set[str] = set()
+
+    def run(self, source: TrialSource) -> bool:
+        """Run every trial of `source`.
+
+        Returns:
+            Whether all of them ended; False if the user interrupted, all trials in flight then being checkpointed.
+
+        Raises:
+            StudyFailedError: If no worker can be started.
+        """
+        exhausted = False
+        while not exhausted or self._runs or self._waiting:
+            if self._interruption.requested and not self._runs:
+                return False
+            while not exhausted and not self._interruption.requested and self._workforce.idle:
+                exhausted = not self._start_one(source)
+            self._start_waiting(source)
+            if not exhausted or self._runs or self._waiting:
+                for event in self._workforce.poll(timeout_seconds=_POLL_SECONDS):
+                    self._handle(event, source)
+        return not self._interruption.requested
+
+    def ask(self, message: ToWorker, reply: type[Reply]) -> Reply:
+        """Send a request to an idle worker and wait for its answer; nothing else may be running.
+
+        Raises:
+            StudyFailedError: If the worker is lost before it answers.
+        """
+        assert not self._runs
+        return self._workforce.ask(message, reply)
+
+    def _start_one(self, source: TrialSource) -> bool:
+        trial = self._waiting.popleft() if self._waiting else source.next_trial()
+        if trial is None:
+            return False
+        self._start(trial, source)
+        return True
+
+    def _start_waiting(self, source: TrialSource) -> None:
+        while self._waiting and self._workforce.idle and not self._interruption.requested:
+            self._start(self._waiting.popleft(), source)
+
+    def _start(self, trial: LiveTrial, source: TrialSource) -> None:
+        """Give the trial to an idle worker, unless what is known of it says already that it has ended."""
+        verdict = self._verdict(trial, source, diverged=False) if trial.record.epochs else None
+        if verdict is not None:
+            source.ended(trial.record, self._recorder.ended(trial, verdict))
+            return
+        worker = self._workforce.take_idle()
+        self._runs[worker] = _Run(trial=trial)
+        self._recorder.started(trial)
+        self._workforce.send(worker, trial.assignment())
+
+    def _handle(self, event: MessageReceived | WorkerLost, source: TrialSource) -> None:
+        run = self._runs.get(event.worker)
+        if isinstance(event, WorkerLost):
+            if run is not None:
+                del self._runs[event.worker]
+                self._on_lost(run, event, source)
+        elif isinstance(event.message, EpochReport):
+            assert run is not None
+            self._on_epoch(event.worker, run, event.message, source)
+        elif isinstance(event.message, TrialEnded):
+            assert run is not None
+            del self._runs[event.worker]
+            self._workforce.release(event.worker)
+            self._on_ended(run, event.message, source)
+
+    def _on_epoch(self, worker: int, run: _Run, report: EpochReport, source: TrialSource) -> None:
+        trial = run.trial
+        is_new = report.epoch == len(trial.record.epochs) + 1
+        if is_new:
+            self._recorder.epoch_logged(trial, epoch=report.epoch, metrics=report.metrics)
+            run.verdict = self._verdict(trial, source, diverged=report.diverged)
+        self._workforce.send(worker, Decision(trial_key=report.trial_key, epoch=report.epoch, action=self._action(run)))
+        if is_new:
+            self._recorder.epoch_published(trial)
+        if run.verdict is not None:
+            source.ended(trial.record, self._recorder.ended(trial, run.verdict))
+
+    def _action(self, run: _Run) -> Action:
+        if run.verdict is not None:
+            return Action.STOP
+        run.paused = self._interruption.requested
+        return Action.PAUSE if run.paused else Action.CONTINUE
+
+    def _verdict(self, trial: LiveTrial, source: TrialSource, *, diverged: bool) -> Verdict | None:
+        last = trial.record.epochs[-1]
+        watched = (trial.assembly.monitor, "train_loss")
+        broken = [name for name in watched if not math.isfinite(last.metrics.get(name, 0.0))]
+        if diverged or broken:
+            what = f"{broken[0]} is {last.metrics[broken[0]]}" if broken else "the loss is no longer finite"
+            return Verdict(state=TrialState.DIVERGED, reason=f"{what} after epoch {last.epoch}")
+        return source.verdict(trial.record)
+
+    def _on_ended(self, run: _Run, ended: TrialEnded, source: TrialSource) -> None:
+        for notice in ended.notices:
+            if notice not in self._notices:
+                self._notices.add(notice)
+                self._observer.notice(notice)
+        if run.verdict is not None:
+            return
+        if ended.error:
+            verdict = Verdict(state=TrialState.FAILED, reason=ended.error)
+        elif run.paused:
+            self._recorder.interrupted(run.trial)
+            return
+        elif run.trial.record.epochs:
+            verdict = Verdict(
+                state=TrialState.STOPPED_EARLY,
+                reason=f"the module itself ended training after epoch {ended.n_epochs}",
+            )
+        else:
+            verdict = Verdict(state=TrialState.FAILED, reason="training ended without a single epoch")
+        source.ended(run.trial.record, self._recorder.ended(run.trial, verdict))
+
+    def _on_lost(self, run: _Run, lost: WorkerLost, source: TrialSource) -> None:
+        if run.verdict is not None:
+            return
+        if run.trial.record.n_retries < _MOST_RETRIES:
+            self._recorder.retried(run.trial, reason=lost.reason)
+            self._waiting.append(run.trial)
+            return
+        verdict = Verdict(
+            state=TrialState.FAILED,
+            reason=f"lost its worker {run.trial.record.n_retries + 1} times; last: {lost.reason}",
+        )
+        source.ended(run.trial.record, self._recorder.ended(run.trial, verdict))

@@ -1,0 +1,106 @@
+"""Everything that is written down when something happens to a trial, in the order that survives a crash.
+
+The epoch log comes first; Optuna, MLflow and the observer follow. What a crash leaves undone, resuming does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from search.coordinator.bookkeeping import Bookkeeping
+from search.coordinator.live_trial import LiveTrial, Verdict
+from search.observer import StudyObserver
+from search.reward import score
+from search.storage import StoredStudy
+from search.tracking import MlflowTracker
+from search.trial import EpochRecord, Score, TrialRecord, TrialState
+
+
+class TrialRecorder:
+    """Writes trials to their epoch logs, to Optuna and to MLflow, and tells the observer."""
+
+    def __init__(
+        self, *, study: StoredStudy, tracker: MlflowTracker, observer: StudyObserver, bookkeeping: Bookkeeping
+    ) -> None:
+        self._study = study
+        self._tracker = tracker
+        self._observer = observer
+        self._bookkeeping = bookkeeping
+        self._objective = study.definition.objective
+
+    def started(self, trial: LiveTrial) -> None:
+        """A worker takes the trial."""
+        trial.record = replace(trial.record, state=TrialState.RUNNING)
+        self._publish(trial.record)
+        self._observer.trial_started(trial.record)
+
+    def epoch_logged(self, trial: LiveTrial, *, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Append an epoch to the log: from here on it is known for ever."""
+        record = EpochRecord(epoch=epoch, metrics=dict(metrics), time_ms=now_ms())
+        with self._bookkeeping.spent_on("reports"):
+            trial.log.append_epoch(record)
+        trial.record = replace(trial.record, epochs=(*trial.record.epochs, record))
+
+    def epoch_published(self, trial: LiveTrial) -> None:
+        """Pass the newest epoch on to the stores and the observer."""
+        record = trial.record
+        value = record.epochs[-1].metrics.get(self._objective.monitor, math.nan)
+        if record.number is not None and not math.isnan(value):
+            with self._bookkeeping.spent_on("storage"):
+                self._study.report(record.number, epoch=record.epochs[-1].epoch, value=value)
+        self._publish(record)
+        self._observer.epoch_finished(record)
+
+    def ended(self, trial: LiveTrial, verdict: Verdict) -> Score | None:
+        """Record how the trial ended and return its score."""
+        time_ms = now_ms()
+        with self._bookkeeping.spent_on("reports"):
+            trial.log.append_end(state=verdict.state, reason=verdict.reason, time_ms=time_ms)
+        trial.record = replace(trial.record, state=verdict.state, reason=verdict.reason, finished_ms=time_ms)
+        trial_score = score(trial.record, self._objective)
+        self._store_end(trial.record, trial_score)
+        self._observer.trial_finished(trial.record, trial_score)
+        return trial_score
+
+    def interrupted(self, trial: LiveTrial) -> None:
+        """The trial was paused after writing its checkpoint, to be continued by a resumed study."""
+        trial.record = replace(trial.record, state=TrialState.INTERRUPTED)
+        trial_score = score(trial.record, self._objective)
+        self._publish(trial.record)
+        self._observer.trial_finished(trial.record, trial_score)
+
+    def retried(self, trial: LiveTrial, *, reason: str) -> None:
+        """The trial lost its worker and will be started again."""
+        trial.log.append_retry(reason=reason, time_ms=now_ms())
+        trial.record = replace(trial.record, n_retries=trial.record.n_retries + 1)
+        self._observer.notice(f"{trial.record.key}: {reason}; continuing from its last checkpoint.")
+
+    def repaired(self, record: TrialRecord, *, known_epochs: int, finished_in_storage: bool) -> None:
+        """Bring Optuna and MLflow up to what the epoch log says."""
+        if record.number is not None:
+            for epoch in record.epochs[known_epochs:]:
+                value = epoch.metrics.get(self._objective.monitor, math.nan)
+                if not math.isnan(value):
+                    self._study.report(record.number, epoch=epoch.epoch, value=value)
+        if record.state.is_finished and not finished_in_storage:
+            self._store_end(record, score(record, self._objective))
+        else:
+            self._publish(record)
+
+    def _store_end(self, record: TrialRecord, trial_score: Score | None) -> None:
+        if record.number is not None:
+            with self._bookkeeping.spent_on("storage"):
+                self._study.finish(record, trial_score)
+        self._publish(record)
+
+    def _publish(self, record: TrialRecord) -> None:
+        with self._bookkeeping.spent_on("tracking"):
+            self._tracker.publish_trial(record, score(record, self._objective))
+
+
+def now_ms() -> int:
+    """Return Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000

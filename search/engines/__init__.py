@@ -1,0 +1,1 @@
+"""Engines place workers and carry messages; nothing else."""

@@ -1,0 +1,110 @@
+"""The append-only log of one trial: who it is, each finished epoch, each retry, and its end.
+
+One JSON object a line, in the order in which things happened::
+
+    {"trial": {"key": "trial-0012", "number": 12, "stage": "medium", "hyperparameters": {…}, …}}
+    {"epoch": 1, "time_ms": 1790000000000, "metrics": {"val_acc": 0.91, …}}
+    {"retry": "worker 7781 was killed by SIGKILL", "time_ms": …}
+    {"end": "complete", "reason": "6 of 6 epochs", "time_ms": …}
+
+It is the source of truth: what Optuna and MLflow hold of a trial can be rebuilt from it. An epoch is written once;
+training it again after a crash writes nothing. A line that a crash cut short is dropped when the log is opened again.
+NaN and infinities are spelled ``NaN``, ``Infinity`` and ``-Infinity``, as Python's json module does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from search.errors import StateError
+from search.trial import EpochRecord, TrialRecord, TrialState
+
+_IDENTITY = ("key", "number", "stage", "hyperparameters", "seed", "n_epochs", "horizon_epochs", "started_ms")
+
+
+class EpochLog:
+    """One trial's log, open for appending; the coordinator is its only writer.
+
+    Args:
+        path: The file; its directory must exist. A cut-off last line is removed.
+
+    Raises:
+        StateError: If the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            _drop_partial_line(path)
+        except OSError as error:
+            raise StateError(f"the epoch log {path} cannot be written: {error.strerror or error}.") from error
+
+    def append_trial(self, record: TrialRecord) -> None:
+        """Write the trial's identity, once, as the first line."""
+        self._append({"trial": {name: getattr(record, name) for name in _IDENTITY}})
+
+    def append_epoch(self, epoch: EpochRecord) -> None:
+        """Write one finished epoch."""
+        self._append({"epoch": epoch.epoch, "time_ms": epoch.time_ms, "metrics": dict(epoch.metrics)})
+
+    def append_retry(self, *, reason: str, time_ms: int) -> None:
+        """Write that the trial is started again, and why."""
+        self._append({"retry": reason, "time_ms": time_ms})
+
+    def append_end(self, *, state: TrialState, reason: str, time_ms: int) -> None:
+        """Write how the trial ended."""
+        self._append({"end": state.value, "reason": reason, "time_ms": time_ms})
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        line = json.dumps(entry, separators=(",", ":"), default=dict) + "\n"
+        try:
+            with self._path.open("ab") as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise StateError(f"the epoch log {self._path} cannot be written: {error.strerror or error}.") from error
+
+
+def read_epoch_log(path: Path) -> TrialRecord | None:
+    """Rebuild the trial's record from its log; None if there is no log or it holds no whole line.
+
+    Raises:
+        StateError: If the file cannot be read, or a line other than a cut-off last one is not an entry.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"the epoch log {path} cannot be read: {error.strerror or error}.") from error
+    record: TrialRecord | None = None
+    epochs: list[EpochRecord] = []
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            if "trial" in entry:
+                record = TrialRecord(**entry["trial"])
+            elif "epoch" in entry:
+                epochs.append(EpochRecord(**entry))
+            elif record is not None:
+                record = _with_event(record, entry)
+        except (ValueError, TypeError, KeyError) as error:
+            raise StateError(f"{path}:{number}: not an entry of an epoch log: {line[:120]!r}.") from error
+    return None if record is None else replace(record, epochs=tuple(epochs))
+
+
+def _with_event(record: TrialRecord, entry: dict[str, Any]) -> TrialRecord:
+    if "retry" in entry:
+        return replace(record, n_retries=record.n_retries + 1)
+    return replace(record, state=TrialState(entry["end"]), reason=entry["reason"], finished_ms=entry["time_ms"])
+
+
+def _drop_partial_line(path: Path) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)

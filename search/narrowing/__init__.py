@@ -1,0 +1,10 @@
+"""New ranges for the next stage from the finished trials of the stages before, with a reason for each parameter.
+
+`narrow` is a pure function of the trials' comparable rewards: their order matters, their size does not.
+"""
+
+from __future__ import annotations
+
+from search.narrowing.rules import RULE_NAMES, declared, narrow
+
+__all__ = ["RULE_NAMES", "declared", "narrow"]

@@ -1,0 +1,83 @@
+"""Dropping choices (and the extra zero of a range) that are worse than the best choice beyond doubt."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from search.comparable_rewards import Observation
+from search.narrowing.evidence import n_best, ranked, worse_p_value
+from search.search_space import Value
+from search.study_definition import Direction
+
+MIN_TRIALS_PER_CHOICE = 5
+RISK = 0.05  # of dropping any choice that is as good as the best
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Choices to drop, and why the choices are as they are.
+
+    Attributes:
+        labels: What to drop.
+        reason: In words with figures.
+        figures: ``p_value <label>`` (after correction) and ``n_trials <label>``.
+    """
+
+    labels: tuple[Value, ...] = ()
+    reason: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def worse_choices(
+    observations: Sequence[Observation], labels: Mapping[int, Value], order: Sequence[Value], direction: Direction
+) -> Dropped:
+    """Return the choices that are worse than the best one.
+
+    A choice goes if it has enough trials, none of them among the best quarter, and a Mann-Whitney test against the
+    choice with the best median says that it is worse, corrected for the number of pairs of choices (Bonferroni over all
+    pairs, since the best is picked from the same trials).
+
+    Args:
+        observations: Trials in which the dimension is active.
+        labels: Trial number to its choice.
+        order: The choices there are, as declared.
+        direction: Whether more reward is better.
+    """
+    rewards: dict[Value, list[float]] = {label: [] for label in order}
+    for observation in observations:
+        rewards[labels[observation.number]].append(direction.sign * observation.reward)
+    judged = [label for label in order if len(rewards[label]) >= MIN_TRIALS_PER_CHOICE]
+    if len(order) < 2 or len(judged) < 2:
+        return Dropped(reason=_too_few(rewards))
+    leaders = {labels[each.number] for each in ranked(observations, direction)[: n_best(observations)]}
+    reference = max(judged, key=lambda label: (statistics.median(rewards[label]), -order.index(label)))
+    n_pairs = len(order) * (len(order) - 1) // 2
+    figures: dict[str, float] = {f"n_trials {label}": float(len(rewards[label])) for label in order}
+    dropped = []
+    for label in judged:
+        if label == reference:
+            continue
+        p_value = min(1.0, n_pairs * worse_p_value(rewards[label], rewards[reference]))
+        figures[f"p_value {label}"] = p_value
+        if p_value < RISK and label not in leaders:
+            dropped.append(label)
+    return Dropped(labels=tuple(dropped), reason=_reason(dropped, reference, figures), figures=figures)
+
+
+def _reason(dropped: Sequence[Value], reference: Value, figures: Mapping[str, float]) -> str:
+    if not dropped:
+        return f"no choice is worse than {reference} beyond doubt"
+    each = ", ".join(
+        f"{label} (p = {figures[f'p_value {label}']:.2g}, {figures[f'n_trials {label}']:.0f} trials)"
+        for label in dropped
+    )
+    return f"worse than {reference}, and none among the best quarter: {each}"
+
+
+def _too_few(rewards: Mapping[Value, Sequence[float]]) -> str:
+    if len(rewards) < 2:
+        return "only one choice"
+    counts = ", ".join(f"{label} {len(values)}" for label, values in rewards.items())
+    return f"too few trials to tell the choices apart ({counts}; at least {MIN_TRIALS_PER_CHOICE} of two are needed)"

@@ -1,0 +1,67 @@
+"""The narrowing rules by name, and the ranges that a first stage starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from search.comparable_rewards import Observation
+from search.errors import StudyDefinitionError, did_you_mean
+from search.narrowing.quantile_box import quantile_box
+from search.range_text import range_text
+from search.search_space import SearchSpace
+from search.study_definition import Direction, NarrowRule
+from search.study_record import NarrowedSpace, RangeChange, RangeDecision
+
+Rule = Callable[[Sequence[Observation], SearchSpace, Direction], NarrowedSpace]
+"""Observations in any order, the current ranges, the direction of the rewards; must not depend on anything else."""
+
+
+def narrow(
+    observations: Sequence[Observation], space: SearchSpace, *, direction: Direction, rule: NarrowRule
+) -> NarrowedSpace:
+    """Return the next stage's ranges with one decision per dimension.
+
+    Args:
+        observations: Finished trials of all stages so far, in any order; the rule looks at those inside `space`.
+        space: The current ranges.
+        direction: Whether more reward is better.
+        rule: Which rule decides.
+
+    Raises:
+        StudyDefinitionError: If no rule has that name.
+    """
+    if rule.rule not in _RULES:
+        raise StudyDefinitionError(
+            f"a narrowing rule must be one of {', '.join(RULE_NAMES)}, but got {rule.rule!r}."
+            f"{did_you_mean(rule.rule, RULE_NAMES)}",
+            key="narrow",
+        )
+    return _RULES[rule.rule](observations, space, direction)
+
+
+def declared(space: SearchSpace) -> NarrowedSpace:
+    """Return the declared ranges as the first stage records them."""
+    return _unchanged(space, RangeChange.DECLARED, "as declared")
+
+
+def _keep_all(_observations: Sequence[Observation], space: SearchSpace, _direction: Direction) -> NarrowedSpace:
+    return _unchanged(space, RangeChange.KEPT, "this stage's narrowing is switched off")
+
+
+def _unchanged(space: SearchSpace, change: RangeChange, reason: str) -> NarrowedSpace:
+    decisions = tuple(
+        RangeDecision(
+            name=dimension.name,
+            change=change,
+            before=range_text(dimension),
+            after=range_text(dimension),
+            reason=reason,
+            figures={},
+        )
+        for dimension in space
+    )
+    return NarrowedSpace(space=space, decisions=decisions)
+
+
+_RULES: dict[str, Rule] = {"quantile_box": quantile_box, "none": _keep_all}
+RULE_NAMES: tuple[str, ...] = tuple(_RULES)

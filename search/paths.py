@@ -1,0 +1,106 @@
+"""Every path that zeroin writes to; no other module knows a file name of the state directory."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.errors import StateError
+
+ENVIRONMENT_VARIABLE = "ZEROIN_HOME"
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPaths:
+    """Files of one trial.
+
+    Attributes:
+        directory: Absolute directory with the checkpoints and the captured output of the training.
+    """
+
+    directory: Path
+
+    @property
+    def epoch_log(self) -> Path:
+        """Append-only record of the trial, the source of truth (see `search.epoch_log`)."""
+        return self.directory / "epochs.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPaths:
+    """Files of one study.
+
+    Attributes:
+        directory: Absolute directory of the study's trials.
+    """
+
+    directory: Path
+
+    @property
+    def lease(self) -> Path:
+        """Locked by the coordinator that runs the study."""
+        return self.directory / "coordinator.lease"
+
+    def trial(self, key: str) -> TrialPaths:
+        """Files of the trial named `key`."""
+        return TrialPaths(directory=self.directory / _checked(key))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateDirectory:
+    """The directory that holds all run-time state.
+
+    Attributes:
+        root: Absolute path; need not exist yet.
+    """
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> StateDirectory:
+        """Return ``$ZEROIN_HOME``, else ``mlruns`` under the working directory."""
+        return cls(root=Path(os.environ.get(ENVIRONMENT_VARIABLE) or "mlruns").absolute())
+
+    @property
+    def optuna_journal(self) -> Path:
+        """Default Optuna storage: a journal file that holds every study."""
+        return self.root / "optuna.journal"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """Default MLflow tracking store (SQLite)."""
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where MLflow keeps artifacts when `mlflow_database` is its store."""
+        return self.root / "artifacts"
+
+    def study(self, name: str) -> StudyPaths:
+        """Files of the study called `name`."""
+        return StudyPaths(directory=self.root / "trials" / _checked(name))
+
+    def make(self, directory: Path) -> Path:
+        """Create a directory under the root, with parents.
+
+        Raises:
+            StateError: If it cannot be created or written to.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"the state directory cannot be written: {directory}: {error.strerror or error}. "
+                f"Set {ENVIRONMENT_VARIABLE} to a directory that can."
+            ) from error
+        return directory
+
+
+def _checked(name: str) -> str:
+    if not _SAFE_NAME.fullmatch(name):
+        raise StateError(f"names must be letters, digits, '-', '_' and '.', at most 100, but got {name!r}.")
+    return name

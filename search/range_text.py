@@ -1,0 +1,41 @@
+"""Ranges in words, as decisions record them and every table shows them."""
+
+from __future__ import annotations
+
+import math
+
+from search.search_space import Choices, Dimension, NumericRange
+
+_SHORTEST_DIGITS = 3
+_EXACT_DIGITS = 17
+_TOLERATED_SHARE = 0.01  # of the range's width on its own scale, lost to rounding
+
+
+def range_text(dimension: Dimension) -> str:
+    """Return the current range in words: ``[1e-05, 1]``, ``sgd | adamw``, ``0 or [0.01, 0.8]``."""
+    if isinstance(dimension.range, Choices):
+        return " | ".join(str(value) for value in dimension.range.values)
+    low, high = (number_text(bound, dimension.range) for bound in (dimension.range.low, dimension.range.high))
+    return f"{'0 or ' if dimension.zero_share > 0.0 else ''}[{low}, {high}]"
+
+
+def number_text(value: float, range_: NumericRange) -> str:
+    """Return `value` with as few digits as can tell it apart on the range: 1 % of its width on its scale.
+
+    A momentum of 0.99951 keeps its digits on a one_minus_log range up to 0.9999, where rounding would give 1.
+    """
+    if isinstance(value, int):
+        return str(value)
+    tolerance = _TOLERATED_SHARE * (range_.scale(range_.high) - range_.scale(range_.low))
+    for n_digits in range(_SHORTEST_DIGITS, _EXACT_DIGITS):
+        text = f"{value:.{n_digits}g}"
+        if _distance(float(text), value, range_) <= tolerance:
+            return text
+    return repr(value)
+
+
+def _distance(rounded: float, value: float, range_: NumericRange) -> float:
+    try:
+        return abs(range_.scale(rounded) - range_.scale(value))
+    except ValueError:  # rounded off the end of the scale, such as a momentum to 1
+        return math.inf

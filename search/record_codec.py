@@ -1,0 +1,58 @@
+"""Stage openings and results as plain data, for the stores, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from search.study_file import space_from_plain, space_to_plain
+from search.study_record import Confirmation, NarrowedSpace, RangeChange, RangeDecision, StageOpening, StudyResult
+
+
+def opening_to_plain(opening: StageOpening) -> dict[str, Any]:
+    """Return the opening as JSON-able data."""
+    return {
+        "index": opening.index,
+        "name": opening.name,
+        "first_trial_number": opening.first_trial_number,
+        "time_ms": opening.time_ms,
+        "space": space_to_plain(opening.narrowed.space),
+        "decisions": [dataclasses.asdict(decision) for decision in opening.narrowed.decisions],
+    }
+
+
+def opening_from_plain(plain: Mapping[str, Any]) -> StageOpening:
+    """Invert `opening_to_plain`."""
+    decisions = tuple(
+        RangeDecision(**{**decision, "change": RangeChange(decision["change"])}) for decision in plain["decisions"]
+    )
+    return StageOpening(
+        index=plain["index"],
+        name=plain["name"],
+        first_trial_number=plain["first_trial_number"],
+        time_ms=plain["time_ms"],
+        narrowed=NarrowedSpace(space=space_from_plain(plain["space"]), decisions=decisions),
+    )
+
+
+def result_to_plain(result: StudyResult) -> dict[str, Any]:
+    """Return the result as JSON-able data."""
+    return dataclasses.asdict(result)
+
+
+def result_from_plain(plain: Mapping[str, Any]) -> StudyResult:
+    """Invert `result_to_plain`."""
+    confirmations = tuple(
+        Confirmation(**{**each, "rewards": tuple(each["rewards"]), "best_epochs": tuple(each["best_epochs"])})
+        for each in plain["confirmations"]
+    )
+    return StudyResult(
+        **{
+            **plain,
+            "confirmations": confirmations,
+            "refit_keys": tuple(plain["refit_keys"]),
+            "test_members": tuple(plain["test_members"]),
+            "notices": tuple(plain["notices"]),
+        }
+    )

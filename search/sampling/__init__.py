@@ -1,0 +1,11 @@
+"""Proposing the next trial's hyperparameters inside a stage's box.
+
+Every proposal is a function of what is known when it is made, and of nothing else: samplers are built anew for each
+trial, seeded from the study and the trial, so that a resumed study asks for exactly what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+from search.sampling.propose import MODEL_SAMPLERS, SAMPLER_NAMES, propose
+
+__all__ = ["MODEL_SAMPLERS", "SAMPLER_NAMES", "propose"]

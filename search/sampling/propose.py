@@ -1,0 +1,99 @@
+"""The samplers by name, and the one function that asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from search.comparable_rewards import Observation
+from search.errors import StudyDefinitionError, did_you_mean
+from search.sampling.quasi_random import quasi_random_point
+from search.sampling.request import ProposalRequest
+from search.sampling.uniform import uniform_point
+from search.search_space import Hyperparameters, SearchSpace, Value
+from search.study_definition import Direction
+
+Sampler = Callable[[ProposalRequest], dict[str, Value]]
+
+START_UP_TRIALS = 10
+"""Finished trials in the box below which a model has too little to go on; quasi-random points come first."""
+
+MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp")
+"""Samplers that learn from finished trials."""
+
+SAMPLER_NAMES: tuple[str, ...] = ("random", "qmc", *MODEL_SAMPLERS)
+
+
+def propose(
+    *,
+    box: SearchSpace,
+    sampler: str,
+    direction: Direction,
+    observations: Sequence[Observation],
+    running: Sequence[Hyperparameters],
+    stage: str,
+    stage_seed: int,
+    trial_seed: int,
+    index_in_stage: int,
+) -> dict[str, Value]:
+    """Return the hyperparameters of the next trial: active dimensions only, all inside `box`.
+
+    Equal arguments give equal proposals, in any process; the order of `observations` does not matter.
+
+    Args:
+        box: The stage's current ranges.
+        sampler: One of `SAMPLER_NAMES`.
+        direction: Whether more reward is better.
+        observations: Finished trials of any stage with their comparable rewards; those outside the box are left out.
+        running: Hyperparameters of trials in flight; model samplers keep away from them.
+        stage: Name of the stage that the trial belongs to.
+        stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
+        trial_seed: In ``[0, 2**31)``, this trial's own.
+        index_in_stage: Position of the trial in its stage, from 0.
+
+    Raises:
+        StudyDefinitionError: If no sampler has that name.
+    """
+    inside = sorted((each for each in observations if box.contains(each.hyperparameters)), key=lambda each: each.number)
+    request = ProposalRequest(
+        box=box,
+        direction=direction,
+        imported=tuple(each for each in inside if each.stage != stage),
+        own=tuple(each for each in inside if each.stage == stage),
+        running=tuple(each for each in running if box.contains(each)),
+        stage_seed=stage_seed,
+        trial_seed=trial_seed,
+        index_in_stage=index_in_stage,
+    )
+    return _sampler(sampler)(request)
+
+
+def _sampler(name: str) -> Sampler:
+    """Return the sampler of that name; a study pays only for the library that its sampler uses."""
+    if name == "random":
+        return uniform_point
+    if name == "qmc":
+        return quasi_random_point
+    if name == "tpe":
+        from search.sampling.optuna_view import tpe_point
+
+        return _after_start_up(tpe_point)
+    if name == "gp":
+        from search.sampling.optuna_view import gp_point
+
+        return _after_start_up(gp_point)
+    if name == "cmaes":
+        from search.sampling.evolution import evolution_point
+
+        return evolution_point
+    raise StudyDefinitionError(
+        f"a sampler must be one of {', '.join(SAMPLER_NAMES)}, but got {name!r}.{did_you_mean(name, SAMPLER_NAMES)}",
+        key="sampler",
+    )
+
+
+def _after_start_up(model: Sampler) -> Sampler:
+    def point(request: ProposalRequest) -> dict[str, Value]:
+        n_known = len(request.imported) + len(request.own)
+        return quasi_random_point(request) if n_known < START_UP_TRIALS else model(request)
+
+    return point

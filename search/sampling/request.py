@@ -1,0 +1,40 @@
+"""What a sampler is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.comparable_rewards import Observation
+from search.search_space import Hyperparameters, SearchSpace
+from search.study_definition import Direction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRequest:
+    """All that a proposal depends on.
+
+    Attributes:
+        box: The stage's current ranges; the proposal lies inside.
+        direction: Whether more reward is better.
+        imported: Finished trials of earlier stages that lie in the box, by trial number.
+        own: Finished trials of this stage, by trial number.
+        running: Hyperparameters of trials in flight that lie in the box.
+        stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
+        trial_seed: In ``[0, 2**31)``, this trial's own.
+        index_in_stage: Position of this trial in its stage, from 0.
+    """
+
+    box: SearchSpace
+    direction: Direction
+    imported: Sequence[Observation]
+    own: Sequence[Observation]
+    running: Sequence[Hyperparameters]
+    stage_seed: int
+    trial_seed: int
+    index_in_stage: int
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """Imported and own ones, by trial number."""
+        return tuple(sorted((*self.imported, *self.own), key=lambda each: each.number))

@@ -1,0 +1,314 @@
+"""The Optuna border: studies and trials in an ordinary Optuna storage that every Optuna tool can read.
+
+One Optuna study per zeroin study. Every trial is recorded with the hard limits of its dimensions as distributions,
+which never change; a trial is created whole, in one write, so that a crash leaves either all of its hyperparameters or
+nothing. The value of a trial is its reward, its intermediate values are the monitored metric by epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from search.errors import StateError, StudyNotFoundError, did_you_mean
+from search.record_codec import opening_from_plain, opening_to_plain, result_from_plain, result_to_plain
+from search.search_space import Choices, Dimension, IntLogRange, LogRange, SearchSpace
+from search.study_definition import Direction, StudyDefinition
+from search.study_file import definition_from_plain, definition_to_plain
+from search.study_record import StageOpening, StudyResult
+from search.trial import EpochRecord, Score, TrialRecord, TrialState
+from search.uris import masked
+
+_DEFINITION = "zeroin.definition"
+_RESULT = "zeroin.result"
+_OPENING = "zeroin.opening."
+_SECONDS = "zeroin.seconds"
+_TEST_READINGS = "zeroin.n_test_readings"
+
+# A coordinator that is killed while it appends leaves the journal's lock behind; appending takes milliseconds.
+_STALE_LOCK_SECONDS = 10
+
+_OPTUNA_STATES = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.STOPPED_EARLY: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.DIVERGED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+
+
+class StudyStore:
+    """All studies of one Optuna storage.
+
+    Args:
+        uri: ``journal://`` and the path of a journal file, or a database URL for Optuna's ``RDBStorage``.
+        create: Whether to create a local store that does not exist yet.
+
+    Raises:
+        StudyNotFoundError: If a local store does not exist and `create` is false.
+        StateError: If the storage cannot be opened.
+    """
+
+    def __init__(self, uri: str, *, create: bool) -> None:
+        self.uri = uri
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        path = _local_path(uri)
+        if path is not None and not path.exists():
+            if not create:
+                raise StudyNotFoundError(f"there is no study yet: {masked(uri)} does not exist.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._storage = _open(uri)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the zeroin studies, sorted; studies that other programs made are left out."""
+        return tuple(
+            sorted(study.study_name for study in self._storage.get_all_studies() if _DEFINITION in study.user_attrs)
+        )
+
+    def create(self, definition: StudyDefinition) -> StoredStudy:
+        """Record a new study.
+
+        Raises:
+            StateError: If the storage has a study of that name that zeroin did not make.
+        """
+        direction = (
+            StudyDirection.MAXIMIZE if definition.objective.direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
+        )
+        try:
+            study_id = self._storage.create_new_study([direction], definition.study)
+        except optuna.exceptions.DuplicatedStudyError as error:
+            raise StateError(
+                f"{masked(self.uri)} has an Optuna study {definition.study!r} that zeroin did not make. "
+                "Give yours another name (`study:` in the file)."
+            ) from error
+        self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(definition))
+        return StoredStudy(self._storage, study_id)
+
+    def open(self, name: str) -> StoredStudy:
+        """Return the study called `name`.
+
+        Raises:
+            StudyNotFoundError: If there is none; the message lists those there are.
+        """
+        names = self.names()
+        if name not in names:
+            raise StudyNotFoundError(
+                f"no study {name!r} in {masked(self.uri)}; it has {', '.join(names) or 'none'}."
+                f"{did_you_mean(name, names)}"
+            )
+        return StoredStudy(self._storage, self._storage.get_study_id_from_name(name))
+
+    def delete(self, name: str) -> None:
+        """Remove the study and its trials from the storage."""
+        self._storage.delete_study(self._storage.get_study_id_from_name(name))
+
+    def close(self) -> None:
+        """Give database connections back."""
+        self._storage.remove_session()
+
+
+class StoredStudy:
+    """One study in the storage; the coordinator is its only writer."""
+
+    def __init__(self, storage: BaseStorage, study_id: int) -> None:
+        self._storage = storage
+        self._study_id = study_id
+        attributes = storage.get_study_user_attrs(study_id)
+        self.definition: StudyDefinition = definition_from_plain(attributes[_DEFINITION])
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.definition.study
+
+    def openings(self) -> tuple[StageOpening, ...]:
+        """Stages opened so far, in order."""
+        attributes = self._attributes()
+        keys = sorted(
+            (key for key in attributes if key.startswith(_OPENING)), key=lambda key: int(key.rpartition(".")[2])
+        )
+        return tuple(opening_from_plain(attributes[key]) for key in keys)
+
+    def record_opening(self, opening: StageOpening) -> None:
+        """Store a stage's box and its reasons, once."""
+        self._storage.set_study_user_attr(self._study_id, f"{_OPENING}{opening.index}", opening_to_plain(opening))
+
+    def result(self) -> StudyResult | None:
+        """How the study ended, or None."""
+        plain = self._attributes().get(_RESULT)
+        return None if plain is None else result_from_plain(plain)
+
+    def record_result(self, result: StudyResult) -> None:
+        """Store how the study ended."""
+        self._storage.set_study_user_attr(self._study_id, _RESULT, result_to_plain(result))
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that coordinators have spent on the study so far."""
+        return float(self._attributes().get(_SECONDS, 0.0))
+
+    def record_seconds(self, seconds: float) -> None:
+        """Store the wall time spent so far, all sessions together."""
+        self._storage.set_study_user_attr(self._study_id, _SECONDS, seconds)
+
+    @property
+    def n_test_readings(self) -> int:
+        """How often the test split has been read."""
+        return int(self._attributes().get(_TEST_READINGS, 0))
+
+    def count_test_reading(self) -> None:
+        """Record that the test split is about to be read."""
+        self._storage.set_study_user_attr(self._study_id, _TEST_READINGS, self.n_test_readings + 1)
+
+    def add_trial(self, record: TrialRecord) -> int:
+        """Create a running trial in one write and return its number, which is the count of trials before it."""
+        space = self.definition.space
+        attributes = {
+            "zeroin.state": TrialState.RUNNING.value,
+            "zeroin.stage": record.stage,
+            "zeroin.seed": record.seed,
+            "zeroin.n_epochs": record.n_epochs,
+            "zeroin.horizon_epochs": record.horizon_epochs,
+        }
+        template = create_trial(
+            state=OptunaState.RUNNING,
+            params=dict(record.hyperparameters),
+            distributions={name: distribution(space[name]) for name in record.hyperparameters},
+            user_attrs=attributes,
+        )
+        template.datetime_start = (
+            datetime.fromtimestamp(record.started_ms / 1000.0, tz=UTC).astimezone().replace(tzinfo=None)
+        )
+        trial_id = self._storage.create_new_trial(self._study_id, template)
+        return self._storage.get_trial_number_from_id(trial_id)
+
+    def report(self, number: int, *, epoch: int, value: float) -> None:
+        """Store the monitored metric of one epoch."""
+        self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, value)
+
+    def finish(self, record: TrialRecord, score: Score | None) -> None:
+        """Store how a trial ended; a trial that has ended already is left as it is."""
+        assert record.number is not None
+        trial_id = self._trial_id(record.number)
+        if self._storage.get_trial(trial_id).state.is_finished():
+            return
+        attributes: dict[str, Any] = {"zeroin.state": record.state.value, "zeroin.reason": record.reason}
+        if score is not None and score.best_epoch:
+            attributes |= {"zeroin.best_epoch": score.best_epoch, "zeroin.gap_at_best": score.gap_at_best}
+        for key, value in attributes.items():
+            self._storage.set_trial_user_attr(trial_id, key, value)
+        has_value = score is not None and record.state is not TrialState.DIVERGED
+        values = [score.reward] if score is not None and has_value else None
+        self._storage.set_trial_state_values(trial_id, _OPTUNA_STATES[record.state], values)
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Every trial as the storage knows it, by number; epochs hold the monitored metric only."""
+        return tuple(self._record(trial) for trial in self._optuna_trials())
+
+    def unfinished_numbers(self) -> tuple[int, ...]:
+        """Numbers of the trials that the storage believes to be running."""
+        return tuple(trial.number for trial in self._optuna_trials() if not trial.state.is_finished())
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    def _attributes(self) -> dict[str, Any]:
+        return self._storage.get_study_user_attrs(self._study_id)
+
+    def _optuna_trials(self) -> list[FrozenTrial]:
+        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        attributes = trial.user_attrs
+        started = trial.datetime_start or datetime.now()
+        return TrialRecord(
+            key=trial_key(trial.number),
+            number=trial.number,
+            stage=attributes["zeroin.stage"],
+            hyperparameters=dict(trial.params),
+            seed=attributes["zeroin.seed"],
+            n_epochs=attributes["zeroin.n_epochs"],
+            horizon_epochs=attributes["zeroin.horizon_epochs"],
+            epochs=tuple(
+                EpochRecord(epoch=step, metrics={self.definition.objective.monitor: value}, time_ms=_ms(started))
+                for step, value in sorted(trial.intermediate_values.items())
+            ),
+            state=TrialState(attributes["zeroin.state"]) if trial.state.is_finished() else TrialState.RUNNING,
+            reason=attributes.get("zeroin.reason", ""),
+            started_ms=_ms(started),
+            finished_ms=_ms(trial.datetime_complete) if trial.datetime_complete else None,
+        )
+
+
+def trial_key(number: int) -> str:
+    """Key of the search trial with that Optuna number: ``trial-0012``."""
+    return f"trial-{number:04d}"
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """Return the Optuna distribution over the dimension's hard limits, under which every trial is recorded.
+
+    A dimension with an extra zero is linear from 0, since Optuna's log scale has none.
+    """
+    limits = dimension.limits
+    if isinstance(limits, Choices):
+        return CategoricalDistribution(limits.values)
+    has_zero = dimension.zero_share > 0.0
+    if dimension.is_integer:
+        log = isinstance(limits, IntLogRange) and not has_zero
+        return IntDistribution(0 if has_zero else int(limits.low), int(limits.high), log=log)
+    log = isinstance(limits, LogRange) and not has_zero
+    return FloatDistribution(min(0.0, limits.low) if has_zero else limits.low, limits.high, log=log)
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Return the recorded distribution of every dimension."""
+    return {dimension.name: distribution(dimension) for dimension in space}
+
+
+def _open(uri: str) -> BaseStorage:
+    try:
+        if uri.startswith("journal://"):
+            path = os.fspath(Path(uri.removeprefix("journal://")))
+            lock = JournalFileSymlinkLock(path, grace_period=_STALE_LOCK_SECONDS)
+            _drop_partial_line(path, lock)
+            return JournalStorage(JournalFileBackend(path, lock))
+        return RDBStorage(uri)
+    except Exception as error:  # Optuna lets drivers' errors through, whose base classes depend on the driver
+        raise StateError(
+            f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _local_path(uri: str) -> Path | None:
+    for prefix in ("journal://", "sqlite:///"):
+        if uri.startswith(prefix):
+            return Path(uri.removeprefix(prefix))
+    return None
+
+
+def _drop_partial_line(path: str, lock: JournalFileSymlinkLock) -> None:
+    """Remove what a crash in mid-write left behind; the next line would be glued to it and unreadable for ever."""
+    lock.acquire()
+    try:
+        with open(path, "a+b") as file:  # noqa: PTH123  (the lock works on the same plain path)
+            file.seek(0)
+            content = file.read()
+            if content and not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000.0)

@@ -1,0 +1,217 @@
+"""A document to a `StudyDefinition`, and a definition to its canonical plain data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from search.errors import StudyDefinitionError
+from search.search_space import SearchSpace
+from search.study_definition import (
+    ClassSpec,
+    Direction,
+    EarlyStopping,
+    FinishSettings,
+    NarrowRule,
+    Objective,
+    PrunerSettings,
+    Resources,
+    ScheduleHorizon,
+    SearchStage,
+    StudyDefinition,
+)
+from search.study_file.dimensions import read_space, space_to_plain
+from search.study_file.document import Document, parse_dotted, plain_copy
+from search.study_file.overrides import overridden
+from search.study_file.problems import error_of, problems_of
+from search.study_file.rules import broken_rules
+from search.study_file.schema import ClassSection, NarrowSection, StageSection, StudySection
+from search.study_file.yaml_source import read_document, to_yaml
+
+
+def load_study_file(path: Path, *, overrides: Sequence[str] = ()) -> StudyDefinition:
+    """Read and validate a study file.
+
+    Args:
+        path: The file.
+        overrides: ``key=value`` texts as given to ``--set``, applied in order before validation.
+
+    Raises:
+        StudyNotFoundError: If there is no such file.
+        StudyDefinitionError: If it, or an override, breaks a rule; the message says where, what and how to mend it.
+    """
+    return _definition(overridden(read_document(path), overrides))
+
+
+def definition_from_plain(
+    plain: Mapping[str, Any], *, file: Path | None = None, overrides: Sequence[str] = ()
+) -> StudyDefinition:
+    """Validate a study built in Python, with the same keys as the study file.
+
+    Tuples may stand for lists, classes for their import paths, paths and NumPy numbers for their plain values.
+
+    Args:
+        plain: The study; it is copied.
+        file: File to name in errors, if the data came from one.
+        overrides: See `load_study_file`.
+
+    Raises:
+        StudyDefinitionError: If it, or an override, breaks a rule.
+    """
+    if not isinstance(plain, Mapping):
+        raise StudyDefinitionError(f"a study must be a mapping of keys, but got {type(plain).__name__}.", file=file)
+    return _definition(overridden(Document(plain=plain_copy(plain, file=file), file=file), overrides))
+
+
+def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
+    """Return the definition in the study file's format, every default spelled out.
+
+    `definition_from_plain` makes an equal definition of it.
+    """
+    stopping, finish = definition.early_stopping, definition.finish
+    return {
+        "study": definition.study,
+        "seed": definition.seed,
+        "model": _class_to_plain(definition.model),
+        "data": None if definition.data is None else _class_to_plain(definition.data),
+        "trainer": copy.deepcopy(dict(definition.trainer)),
+        "objective": {
+            "monitor": definition.objective.monitor,
+            "direction": definition.objective.direction.value,
+            "gap_weight": definition.objective.gap_weight,
+            "gap_tolerance": definition.objective.gap_tolerance,
+        },
+        "schedule_horizon": definition.schedule_horizon.value,
+        "space": space_to_plain(definition.space),
+        "stages": [_stage_to_plain(stage) for stage in definition.stages],
+        "pruner": {
+            "name": definition.pruner.name,
+            "n_startup_trials": definition.pruner.n_startup_trials,
+            "n_warmup_epochs": definition.pruner.n_warmup_epochs,
+        },
+        "early_stopping": None
+        if stopping is None
+        else {"patience_epochs": stopping.patience_epochs, "min_delta": stopping.min_delta},
+        "resources": {
+            "devices_per_trial": definition.resources.devices_per_trial,
+            "trials_per_device": definition.resources.trials_per_device,
+        },
+        "finish": None
+        if finish is None
+        else {"top_k": finish.top_k, "n_seeds": finish.n_seeds, "ensemble": finish.ensemble},
+        "storage": definition.storage,
+        "tracking_uri": definition.tracking_uri,
+    }
+
+
+def definition_to_yaml(definition: StudyDefinition) -> str:
+    """Return the definition as the text of a study file, every default spelled out."""
+    return to_yaml(definition_to_plain(definition))
+
+
+def with_overrides(definition: StudyDefinition, overrides: Sequence[str]) -> StudyDefinition:
+    """Return the definition with ``--set`` texts applied; see `load_study_file`.
+
+    Raises:
+        StudyDefinitionError: If an override breaks a rule.
+    """
+    plain = definition_to_plain(definition)
+    if any(text.startswith("narrow") for text in overrides):
+        for stage in plain["stages"]:  # each has its rule spelled out, which would win over the study-wide one
+            del stage["narrow"]
+    return definition_from_plain(plain, overrides=overrides)
+
+
+def error_in_file(path: Path, key: str, message: str) -> StudyDefinitionError:
+    """Return the error about a dotted key that showed only after loading, with the key's line in the file.
+
+    Args:
+        path: The study file, read again; if that fails now, the error has no line.
+        key: Dotted key (``model.class_path``, ``space.model.dropout``); the closest entry around it is located.
+        message: The rule, the value got and the way out.
+    """
+    try:
+        document = read_document(path)
+    except Exception:  # the file changed or went away since; the error to report is the given one
+        return StudyDefinitionError(message, key=key, file=path)
+    return StudyDefinitionError(message, key=key, file=path, line=document.line(parse_dotted(document, key)))
+
+
+def _definition(document: Document) -> StudyDefinition:
+    try:
+        study = StudySection.model_validate(document.plain)
+    except ValidationError as error:
+        raise error_of(problems_of(error), document) from None
+    space = read_space(study.space)
+    problems = [*broken_rules(study), *(space if isinstance(space, list) else ())]
+    if problems or isinstance(space, list):
+        raise error_of(problems, document)
+    return _from_section(study, space)
+
+
+def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
+    stopping, finish = study.early_stopping, study.finish
+    return StudyDefinition(
+        study=study.study,
+        seed=study.seed,
+        model=_class_spec(study.model),
+        data=None if study.data is None else _class_spec(study.data),
+        trainer=study.trainer,
+        objective=Objective(
+            monitor=study.objective.monitor,
+            direction=Direction(study.objective.direction),
+            gap_weight=study.objective.gap_weight,
+            gap_tolerance=study.objective.gap_tolerance,
+        ),
+        schedule_horizon=ScheduleHorizon(study.schedule_horizon),
+        space=space,
+        stages=tuple(_stage(index, stage, study.narrow) for index, stage in enumerate(study.stages)),
+        pruner=PrunerSettings(
+            name=study.pruner.name,
+            n_startup_trials=study.pruner.n_startup_trials,
+            n_warmup_epochs=study.pruner.n_warmup_epochs,
+        ),
+        early_stopping=None
+        if stopping is None
+        else EarlyStopping(patience_epochs=stopping.patience_epochs, min_delta=stopping.min_delta),
+        resources=Resources(
+            devices_per_trial=study.resources.devices_per_trial, trials_per_device=study.resources.trials_per_device
+        ),
+        finish=None
+        if finish is None
+        else FinishSettings(top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble),
+        storage=study.storage,
+        tracking_uri=study.tracking_uri,
+    )
+
+
+def _class_spec(section: ClassSection) -> ClassSpec:
+    return ClassSpec(class_path=section.class_path, init_args=section.init_args)
+
+
+def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStage:
+    return SearchStage(
+        name=stage.name,
+        n_trials=stage.n_trials,
+        max_epochs=stage.max_epochs,
+        sampler=stage.sampler or ("tpe" if index else "qmc"),
+        narrow=NarrowRule(rule=(stage.narrow or narrow).rule),
+    )
+
+
+def _class_to_plain(spec: ClassSpec) -> dict[str, Any]:
+    return {"class_path": spec.class_path, "init_args": copy.deepcopy(dict(spec.init_args))}
+
+
+def _stage_to_plain(stage: SearchStage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "n_trials": stage.n_trials,
+        "max_epochs": stage.max_epochs,
+        "sampler": stage.sampler,
+        "narrow": {"rule": stage.narrow.rule},
+    }

@@ -1,0 +1,52 @@
+"""How two definitions differ, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from search.study_definition import StudyDefinition
+from search.study_file.conversion import definition_to_plain
+from search.study_file.document import KeyPath, dotted
+
+_ABSENT = object()
+
+
+def differences(old: StudyDefinition, new: StudyDefinition) -> list[str]:
+    """Return one line per entry that differs, ``stages.0.n_trials: 48 -> 12``; empty if the definitions are equal."""
+    return [
+        f"{dotted(path)}: {_text(before)} -> {_text(after)}"
+        for path, before, after in _compare(definition_to_plain(old), definition_to_plain(new), ())
+    ]
+
+
+def _compare(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _compare(old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key))
+        if path == ("space",) and list(old) != list(new) and old.keys() == new.keys():
+            yield path, f"order {', '.join(old)}", f"order {', '.join(new)}"
+    elif _holds_mappings(old) and _holds_mappings(new):
+        for index in range(max(len(old), len(new))):
+            before, after = (items[index] if index < len(items) else _ABSENT for items in (old, new))
+            yield from _compare(before, after, (*path, index))
+    elif old != new or type(old) is not type(new):
+        yield path, old, new
+
+
+def _holds_mappings(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def _text(value: Any) -> str:
+    if value is _ABSENT:
+        return "(absent)"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_text(item) for item in value) + "]"
+    return str(value)

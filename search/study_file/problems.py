@@ -1,0 +1,105 @@
+"""From what is wrong with a study file to one message that says where, what, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from search.errors import StudyDefinitionError, did_you_mean
+from search.study_file.document import Document, KeyPath, shown
+from search.study_file.expectations import expectation, keys_at, words_at
+from search.study_file.schema import OWN_ERROR
+
+MAX_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One broken rule.
+
+    Attributes:
+        path: The entry that breaks it.
+        message: The rule, the value got and the way out, without the place.
+    """
+
+    path: KeyPath
+    message: str
+
+
+def error_of(problems: Sequence[Problem], document: Document) -> StudyDefinitionError:
+    """Return one error for all problems: the first in file order leads, up to `MAX_SHOWN` are told, a line each."""
+    located = [(document.error(problem.path, problem.message), problem) for problem in problems]
+    located.sort(key=lambda pair: math.inf if pair[0].line is None else pair[0].line)
+    (_, first), *rest = located
+    more = [str(error) for error, _ in rest[: MAX_SHOWN - 1]]
+    if len(located) > MAX_SHOWN:
+        more.append(f"… and {len(located) - MAX_SHOWN} more.")
+    return document.error(first.path, first.message, more=more)
+
+
+def problems_of(error: ValidationError, *, within: KeyPath = ()) -> list[Problem]:
+    """Return pydantic's findings as problems in our words; `within` is the entry that was validated.
+
+    A misspelt key is one problem, not an unknown key and a missing one.
+    """
+    found = [((*within, *details["loc"]), details) for details in error.errors(include_url=False)]
+    meant = {(*path[:-1], _close_key(path)) for path, details in found if details["type"] == "extra_forbidden"}
+    return [_problem(details, path) for path, details in found if details["type"] != "missing" or path not in meant]
+
+
+def _close_key(path: KeyPath) -> str | None:
+    """Return the key that was probably meant by the unknown one at `path`."""
+    return next(iter(difflib.get_close_matches(str(path[-1]), keys_at(path[:-1]), n=1, cutoff=0.6)), None)
+
+
+def _problem(details: ErrorDetails, path: KeyPath) -> Problem:
+    value: Any = details["input"]
+    match details["type"]:
+        case "missing":
+            message = f"is required ({expectation(path)}), but got {_listed(value)}."
+        case "extra_forbidden":
+            known = keys_at(path[:-1])
+            message = (
+                f"the key {path[-1]!r} (with the value {shown(value)}) is unknown; the keys here are "
+                f"{', '.join(known)}.{did_you_mean(str(path[-1]), known)}"
+            )
+        case kind if kind == OWN_ERROR:
+            message = details["msg"]
+        case _:
+            message = f"must be {expectation(path)}, but got {shown(value)}.{_hint(path, value)}"
+    return Problem(path=path, message=message)
+
+
+def _listed(value: Any) -> str:
+    return f"only {', '.join(value)}" if isinstance(value, dict) and value else "no keys at all"
+
+
+def _hint(path: KeyPath, value: Any) -> str:
+    """Return a way out for the usual slips, or an empty string."""
+    expected = expectation(path)
+    if isinstance(value, str):
+        if words := words_at(path):
+            return did_you_mean(value, words)
+        if expected == "true or false":
+            return did_you_mean({"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value, value), _BOOLS)
+        if expected.startswith(("an integer", "a finite number")) and _is_number(value):
+            return " Remove the quotes."
+    elif expected.startswith("a string") and isinstance(value, bool | int | float):
+        return " Put it in quotes."
+    return ""
+
+
+_BOOLS = ("true", "false")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -1,0 +1,276 @@
+"""The study file's keys, types and bounds as pydantic models, and its JSON Schema.
+
+What several entries must agree on (names, conditions, constants) is checked in `rules` and `dimensions`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.annotated_handlers import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from search.study_file.document import shown
+
+SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp"]
+PrunerName = Literal["median", "none"]
+NarrowRuleName = Literal["quantile_box", "none"]
+SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
+RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")
+KINDS = (*RANGE_KINDS, "choice")
+
+OWN_ERROR = "zeroin"
+"""Type of the validation errors whose text is ours and complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shorthand:
+    """Words that may stand for a mapping (``pruner: median``)."""
+
+    expand: Callable[[Any], Any]
+    words: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.expand, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"enum": list(self.words)}, handler(schema)]}
+
+
+def _named(key: str) -> Callable[[Any], Any]:
+    return lambda value: {key: value} if isinstance(value, str) else value
+
+
+_OR_NONE = _Shorthand(lambda value: None if value == "none" else value, ("none",))
+
+
+def own_error(message: str) -> PydanticCustomError:
+    """Return a validation error whose text goes to the user as it is."""
+    return PydanticCustomError(OWN_ERROR, "{message}", {"message": message})
+
+
+def _check_scalar(value: Any) -> Any:
+    if isinstance(value, bool | str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise own_error(f"must be a finite number, a string, true or false, but got {shown(value)}.")
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Scalar = Annotated[Any, AfterValidator(_check_scalar), WithJsonSchema({"type": ["number", "string", "boolean"]})]
+FloatBounds = Annotated[list[float], Field(min_length=2, max_length=2)]
+IntBounds = Annotated[list[int], Field(min_length=2, max_length=2)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_ScalarOrList = Annotated[
+    list[Scalar],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["number", "string", "boolean"]},
+                {"type": "array", "items": {"type": ["number", "string", "boolean"]}, "minItems": 1},
+            ]
+        }
+    ),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ClassSection(_Section):
+    """A class on the import path with its constant init arguments, as Lightning's CLI spells it."""
+
+    class_path: str
+    """Import path, package.module.Class; any class works, no base class of zeroin is needed."""
+    init_args: dict[str, Any] = {}
+    """Constant init arguments by name; the searched ones belong into `space`."""
+
+
+class ObjectiveSection(_Section):
+    """What trials are ranked by: the monitored metric at its best epoch, less a penalty on the generalization gap."""
+
+    monitor: Annotated[str, Field(min_length=1)]
+    """Name of a metric that the model logs in validation, for example val_acc."""
+    direction: Literal["maximize", "minimize"]
+    """Whether more (maximize) or less (minimize) of it is better."""
+    gap_weight: Annotated[float, Field(ge=0.0)] = 0.0
+    """Penalty per unit of generalization gap beyond the tolerance; 0 records the gap without penalizing it."""
+    gap_tolerance: Annotated[float, Field(ge=0.0)] = 0.0
+    """Generalization gap that costs nothing, in the metric's own unit."""
+
+
+class DimensionSection(_Section):
+    """One searched hyperparameter: exactly one kind of range, and what holds for it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"log": [1e-5, 1.0]}],
+            "oneOf": [{"required": [kind]} for kind in KINDS],
+        }
+    )
+
+    log: FloatBounds | None = None
+    """[low, high] with 0 < low < high, sampled uniformly on a log scale (learning rate, weight decay)."""
+    linear: FloatBounds | None = None
+    """[low, high], sampled uniformly."""
+    int_: Annotated[IntBounds | None, Field(alias="int")] = None
+    """[low, high], integers, both included, sampled uniformly."""
+    int_log: IntBounds | None = None
+    """[low, high], integers with 1 <= low < high, sampled uniformly on a log scale (batch size, width)."""
+    one_minus_log: FloatBounds | None = None
+    """[low, high] of x with 0 <= low < high < 1, where 1 - x is sampled uniformly on a log scale (momentum)."""
+    choice: Annotated[list[Scalar] | None, Field(min_length=1)] = None
+    """Values without an order: numbers, strings, true, false. (on, off, yes and no are strings here.)"""
+    limits: list[Scalar] | None = None
+    """Where stages may move the range to: [low, high] around it (all values, for a choice). Without it, ranges on log
+    scales may move a decade a side as far as the parameter's own domain allows, the others stay inside the range."""
+    or_zero: Annotated[float | None, Field(ge=0.0, lt=1.0)] = None
+    """Share of trials that get exactly 0 instead of a value from the range."""
+    when: dict[str, _ScalarOrList] | None = None
+    """Search it only while these choices have one of these values: {model.optimizer: [sgd, nesterov]}."""
+
+
+class NarrowSection(_Section):
+    """How a stage's ranges follow from the finished trials before it."""
+
+    rule: NarrowRuleName
+    """quantile_box: a box around the best trials; none: the ranges of the stage before."""
+
+
+Narrow = Annotated[NarrowSection, _Shorthand(_named("rule"), get_args(NarrowRuleName))]
+
+
+class StageSection(_Section):
+    """One round of the search, coarse to fine."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "coarse", "n_trials": 48, "max_epochs": 2}]})
+
+    name: str
+    """Name of the stage, unique in the study: letters, digits, - and _."""
+    n_trials: Count
+    """Trials in this stage."""
+    max_epochs: Count
+    """Epochs that each of its trials may train."""
+    sampler: SamplerName | None = None
+    """Where its trials are placed; by default qmc (evenly spread) in the first stage and tpe (learning) in later ones.
+    The first of several stages explores: random or qmc."""
+    narrow: Narrow | None = None
+    """How its ranges follow from the trials before it; by default as the study says."""
+
+
+class PrunerSection(_Section):
+    """Which trials are stopped for being worse than their peers."""
+
+    name: PrunerName
+    """median: stop a trial that is worse than the median of its peers at the same epoch; none: never."""
+    n_startup_trials: Annotated[int, Field(ge=0, le=1_000_000)] = 5
+    """Finished trials before anything is pruned."""
+    n_warmup_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
+    """Epochs of each trial before it can be pruned."""
+
+
+class EarlyStoppingSection(_Section):
+    """When a trial's own curve counts as flat; it is then complete, not pruned."""
+
+    patience_epochs: Count
+    """Epochs without an improvement before a trial is stopped."""
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """Smallest change of the monitored metric that counts as an improvement."""
+
+
+class ResourcesSection(_Section):
+    """How trials and devices are matched."""
+
+    devices_per_trial: Count = 1
+    """Devices of one trial; 1 in this version."""
+    trials_per_device: Count = 1
+    """Trials that share a device."""
+
+
+class FinishSection(_Section):
+    """What follows the last stage: confirm the best, refit, read the test split once."""
+
+    top_k: Count
+    """Configurations to confirm."""
+    n_seeds: Count
+    """Seeds that each may be trained with to be confirmed, and members of the refit."""
+    ensemble: bool = False
+    """Whether the refitted members' probabilities are averaged on the test split."""
+
+
+class StudySection(_Section):
+    """A zeroin study: what to train, what to search, in which stages. What the file leaves out does not happen."""
+
+    model_config = ConfigDict(title="zeroin study")
+
+    study: str
+    """Name of the study: letters, digits, -, _ and ., at most 100 characters."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    """Seed of everything random."""
+    model: ClassSection
+    """The LightningModule."""
+    data: Annotated[ClassSection | None, _OR_NONE] = None
+    """The LightningDataModule; none if the model brings its own data loaders."""
+    trainer: dict[str, Any] = {}
+    """Constant arguments for pytorch_lightning.Trainer, without those that zeroin sets itself."""
+    objective: ObjectiveSection
+    """What trials are ranked by."""
+    schedule_horizon: Literal["study", "stage"] = "study"
+    """Epochs that the learning-rate schedule spans: the last stage's (study), or each stage's own (stage)."""
+    space: Annotated[dict[str, DimensionSection], Field(min_length=1)]
+    """The searched arguments by name: model.…, data.… or trainer.…"""
+    stages: Annotated[list[StageSection], Field(min_length=1, max_length=100)]
+    """The rounds of the search in order, coarse to fine."""
+    narrow: Narrow = NarrowSection(rule="quantile_box")
+    """How each stage's ranges follow from the trials before it, unless the stage says otherwise."""
+    pruner: Annotated[PrunerSection, _Shorthand(_named("name"), get_args(PrunerName))] = PrunerSection(name="none")
+    """Which trials are stopped for being worse than their peers."""
+    early_stopping: Annotated[EarlyStoppingSection | None, _OR_NONE] = None
+    """When a trial's own curve counts as flat."""
+    resources: ResourcesSection = ResourcesSection()
+    """What a trial runs on."""
+    finish: Annotated[FinishSection | None, _OR_NONE] = None
+    """What follows the last stage; without it the test split is never read."""
+    storage: Annotated[str | None, Field(min_length=1)] = None
+    """Optuna storage URL; by default a journal file in the state directory."""
+    tracking_uri: Annotated[str | None, Field(min_length=1)] = None
+    """MLflow tracking URI; by default an SQLite file in the state directory."""
+
+
+@cache
+def _generated_schema() -> dict[str, Any]:
+    schema = StudySection.model_json_schema(by_alias=True)
+    _describe(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def study_json_schema() -> dict[str, Any]:
+    """Return the study file's JSON Schema (draft 2020-12), a description on every key; callers must not change it."""
+    return _generated_schema()
+
+
+def _describe(node: Any) -> None:
+    """Put descriptions on one line each and drop the titles that pydantic makes of field names."""
+    if isinstance(node, list):
+        for item in node:
+            _describe(item)
+    elif isinstance(node, dict):
+        if isinstance(node.get("description"), str):
+            node["description"] = " ".join(node["description"].split())
+        for key, value in node.items():
+            if key == "properties":
+                for entry in value.values():
+                    entry.pop("title", None)
+            _describe(value)

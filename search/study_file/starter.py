@@ -1,0 +1,77 @@
+"""The study file that `zeroin init` writes for a new study."""
+
+from __future__ import annotations
+
+import json
+
+_STARTER = """\
+# A zeroin study: what to train, what to search, in which stages. It runs as it is:  zeroin run {file}
+# Put your own model and data in place of the examples. What the file leaves out does not happen.
+
+study: {name}        # its name in every store and table
+seed: 0  # of everything random: the same file gives the same study
+
+# Any LightningModule on the import path, with its constant init arguments (yours: package.module.Class).
+model:
+  class_path: lightning_modules.ConvNet
+  init_args: {{in_channels: 1, n_classes: 10}}
+
+# Any LightningDataModule; leave it out if the model brings its own data loaders.
+data:
+  class_path: lightning_modules.DigitsDataModule
+  init_args: {{batch_size: 64}}
+
+# Arguments for pytorch_lightning.Trainer, such as precision or gradient_clip_val.
+trainer: {{precision: 32-true}}
+
+# Trials are ranked by a metric that the model logs in validation, at its best epoch. gap_weight takes off that much per
+# unit of generalization gap (training less validation) beyond gap_tolerance; 0 records the gap and takes nothing off.
+objective: {{monitor: val_acc, direction: maximize, gap_weight: 0.0, gap_tolerance: 0.02}}
+
+# The learning-rate schedule spans the last stage's epochs (study) or each stage's own (stage).
+schedule_horizon: study
+
+# The searched init arguments, named model.…, data.… or trainer.… Each has one kind of range:
+#   log: [low, high]            even on a log scale, low > 0       linear: [low, high]     even
+#   int_log: [low, high]        integers on a log scale            int: [low, high]        integers
+#   one_minus_log: [low, high]  1 - x even on a log scale          choice: [a, b, …]       no order
+# and may have: limits (where later stages may move the range to), or_zero (share of trials with exactly 0),
+# when (search it only for some values of a choice).
+space:
+  model.learning_rate: {{log: [1.0e-5, 1.0], limits: [1.0e-7, 10.0]}}
+  model.weight_decay: {{log: [1.0e-7, 1.0e-1]}}
+  model.dropout: {{log: [0.01, 0.8], or_zero: 0.1}}  # the probability of dropping a unit, as in torch
+  model.optimizer: {{choice: [sgd, adamw]}}
+  model.momentum: {{one_minus_log: [0.5, 0.999], when: {{model.optimizer: [sgd]}}}}
+
+# Coarse to fine: many short trials over wide ranges, then fewer and longer ones where the best were.
+# sampler: random, qmc (evenly spread), tpe, cmaes or gp (learning from the trials so far).
+stages:
+  - {{name: coarse, n_trials: 32, max_epochs: 2, sampler: qmc}}
+  - {{name: fine, n_trials: 16, max_epochs: 8, sampler: tpe}}
+
+narrow: quantile_box  # each stage's ranges: a box around the best trials so far; none: as declared
+pruner: median  # stop trials that are worse than the median of their peers; none: never
+early_stopping: {{patience_epochs: 5, min_delta: 0.0}}  # a trial whose own curve is flat is complete; none: never
+resources: {{devices_per_trial: 1, trials_per_device: 1}}
+
+# Afterwards: confirm the top_k configurations over n_seeds seeds, refit the winner, read the test split once.
+# none: end after the last stage, the test split unread.
+finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
+
+# storage: postgresql+psycopg2://user@host/optuna  # any Optuna storage; by default a file beside the results
+# tracking_uri: http://mlflow.example.org:5000  # any MLflow server; by default a file beside the results
+"""
+
+
+def starter_study(name: str, *, schema: str | None = None) -> str:
+    """Return a commented study file to start from; it is valid if `name` is a valid study name.
+
+    Args:
+        name: The new study's name.
+        schema: Path of the JSON Schema relative to the file, if one lies there; editors then complete and check it.
+    """
+    first = f"# yaml-language-server: $schema={schema}\n" if schema else ""
+    # A name such as 007 or true is a string only in quotes.
+    quoted = name if name[:1].isalpha() and name.lower() not in ("true", "false", "null") else json.dumps(name)
+    return first + _STARTER.format(name=quoted, file=f"{name}.yaml")

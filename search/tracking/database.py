@@ -1,0 +1,76 @@
+"""Create MLflow's SQLite database whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)")
+_DATABASE = re.compile(r"(sqlite|postgresql|postgres|mysql|mssql)(\+\w+)?:")
+_ABANDONED_SECONDS = 600.0
+_MIGRATING = threading.Lock()  # alembic keeps the migration under way in module globals
+
+
+def is_database(tracking_uri: str) -> bool:
+    """Whether the URI is a database that MLflow opens itself, not a server."""
+    return _DATABASE.match(tracking_uri) is not None
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """Return the database file that the URI names, or None if it names no SQLite file (or one in memory)."""
+    found = _SQLITE_FILE.fullmatch(tracking_uri)
+    return None if found is None or found["path"] == ":memory:" else Path(found["path"]).absolute()
+
+
+def ensure_database(tracking_uri: str, artifact_root: str) -> None:
+    """Create the SQLite database if there is none; other URIs are left to MLflow.
+
+    SQLite's schema changes are not transactional as MLflow makes them: a process killed in the 5 to 10 seconds that
+    its migrations take leaves a database that never opens again, and two processes break each other's. So the schema
+    is made in a file of its own, which appears under the final name in one step; whoever comes second drops theirs.
+
+    Args:
+        tracking_uri: Any tracking URI.
+        artifact_root: Where runs outside any study's experiment keep artifacts.
+    """
+    target = sqlite_file(tracking_uri)
+    if target is None:
+        return
+    with _MIGRATING:
+        if not target.exists():
+            _create(target, artifact_root)
+
+
+def _create(target: Path, artifact_root: str) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
+    private = target.with_name(f"{target.name}.creating-{os.getpid()}-{time.time_ns()}")
+    try:
+        SqlAlchemyStore(f"sqlite:///{private}", artifact_root).engine.dispose()  # type: ignore[no-untyped-call]
+        _publish(private, target)
+    finally:
+        private.unlink(missing_ok=True)
+
+
+def _publish(private: Path, target: Path) -> None:
+    with suppress(FileExistsError):
+        try:
+            os.link(private, target)  # unlike a rename, never replaces what another process published first
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if not target.exists():
+                private.rename(target)
+
+
+def _remove_abandoned(target: Path) -> None:
+    for leftover in target.parent.glob(f"{target.name}.creating-*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                leftover.unlink()

@@ -1,0 +1,221 @@
+"""What of a study reaches MLflow, in which order; synchronous, for one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from search.study_definition import StudyDefinition
+from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
+from search.tracking.environment import environment_tags
+from search.tracking.experiments import open_experiment
+from search.tracking.runs import ExperimentRuns, TrackedRun
+from search.tracking.study_rows import range_rows, ranges_json, result_json, result_rows, stage_best_rows, study_yaml
+from search.tracking.trial_rows import (
+    RUNNING,
+    STATE_TAG,
+    end_ms,
+    epoch_rows,
+    identity_tags,
+    parameters,
+    state_tags,
+    status,
+    summary_rows,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BEST_TRIAL_TAG = "zeroin.best_trial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyIdentity:
+    """What the study's own run says from the start.
+
+    Attributes:
+        definition: The study; its name is the experiment's.
+        artifact_root: Directory of artifacts, used where MLflow opens a database itself.
+        working_directory: The user's, whose commit is recorded.
+        tags: Further tags of the study's run.
+        start_ms: When it began, Unix time in milliseconds.
+    """
+
+    definition: StudyDefinition
+    artifact_root: Path
+    working_directory: Path
+    tags: dict[str, str]
+    start_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The study stops without a result.
+
+    Attributes:
+        status: MLflow's status for the study's run; runs of unfinished trials are KILLED in any case.
+        state: Value of the tag `zeroin.state`, likewise.
+        reason: Why, in words.
+        time_ms: Unix time in milliseconds.
+    """
+
+    status: str
+    state: str
+    reason: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The study ended with a result."""
+
+    record: StudyRecord
+    result: StudyResult
+
+
+Item: TypeAlias = ScoredTrial | StageOpening | Outcome | Ending
+"""What can be delivered."""
+
+_ORDER: tuple[type[Item], ...] = (ScoredTrial, StageOpening, Outcome, Ending)
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
+
+
+def named(*items: Item) -> dict[str, Item]:
+    """Return the items by name; a later snapshot of the same thing has the same name."""
+    return {_name(item): item for item in items}
+
+
+def delivery_order(items: Mapping[str, Item]) -> list[tuple[str, Item]]:
+    """Return the items in the order they are delivered in: trials before what sums them up."""
+    return sorted(items.items(), key=lambda pair: _ORDER.index(type(pair[1])))
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MLflow will never take the item, so that trying again is no use (its run was deleted for good)."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code in _REFUSALS
+
+
+class Delivery:
+    """Brings one study's experiment up to date.
+
+    Creating it finds what the experiment holds already and sets the study's run going.
+    """
+
+    def __init__(self, client: MlflowClient, *, tracking_uri: str, identity: StudyIdentity) -> None:
+        self._identity = identity
+        self._openings: dict[int, StageOpening] = {}
+        self._finished: dict[str, dict[str, ScoredTrial]] = {stage.name: {} for stage in identity.definition.stages}
+        self._stages_told: set[str] = set()
+        experiment_id = open_experiment(
+            client, name=identity.definition.study, tracking_uri=tracking_uri, artifact_root=identity.artifact_root
+        )
+        self._runs = ExperimentRuns(client, experiment_id=experiment_id)
+        tags = {**environment_tags(identity.working_directory), **identity.tags, **state_tags("running", "")}
+        self._source_tags = {name: text for name, text in tags.items() if name.startswith("mlflow.")}
+        self._runs.open_parent(identity.definition.study, tags=tags, start_ms=identity.start_ms)
+        self._runs.write_text(self._runs.parent, study_yaml(identity.definition), name="study.yaml")
+
+    def deliver(self, item: Item) -> None:
+        """Deliver one item, or what is missing of it.
+
+        Raises:
+            Exception: Whatever MLflow, its database driver or the network raise; may be called again then.
+        """
+        match item:
+            case ScoredTrial():
+                self._trial(item)
+            case StageOpening():
+                self._opening(item)
+            case Outcome():
+                self._outcome(item.record, item.result)
+            case Ending():
+                self._ending(item)
+
+    def _trial(self, trial: ScoredTrial) -> None:
+        """Bring one trial's run up to its record."""
+        record = trial.record
+        if record.stage in self._finished and record.number is not None and record.state.is_finished:
+            self._finished[record.stage][record.key] = trial
+        tags = state_tags(record.state.value, record.reason)
+        run = self._runs.trial(
+            record.key, tags={**self._source_tags, **identity_tags(record), **tags}, start_ms=record.started_ms
+        )
+        if not run.is_deleted and not _is_settled(run, trial):
+            self._runs.reopen(run)
+            self._runs.log(
+                run,
+                metrics=[
+                    *epoch_rows(record, after_epoch=run.n_epochs or 0),
+                    *summary_rows(record, trial.score, monitor=self._identity.definition.objective.monitor),
+                ],
+                parameters=parameters(record),
+                tags=tags,
+            )
+            if status(record.state) != RUNNING:
+                self._runs.terminate(run, status=status(record.state), end_ms=end_ms(record))
+            run.n_epochs = len(record.epochs)
+        self._tell_finished_stages()
+
+    def _opening(self, opening: StageOpening) -> None:
+        """Log a stage's ranges, as metrics and with all stages so far in ``ranges.json``."""
+        self._openings[opening.index] = opening
+        self._runs.log(self._runs.parent, metrics=range_rows(opening))
+        self._runs.write_text(self._runs.parent, ranges_json(self._openings), name="ranges.json")
+
+    def _outcome(self, record: StudyRecord, result: StudyResult) -> None:
+        """Log how the study ended, and end its run."""
+        best = [each.record.key for each in record.trials if each.record.number == result.best_trial_number]
+        self._runs.write_text(self._runs.parent, result_json(result), name="result.json")
+        self._runs.log(
+            self._runs.parent,
+            metrics=result_rows(record, result),
+            tags={BEST_TRIAL_TAG: "".join(best), **state_tags("complete", "")},
+        )
+        self._runs.terminate(self._runs.parent, status="FINISHED", end_ms=result.time_ms)
+
+    def _ending(self, ending: Ending) -> None:
+        """End every run that is still going."""
+        for run in self._runs.trials.values():
+            if run.status == RUNNING and not run.is_deleted:
+                self._runs.log(run, tags=state_tags("interrupted", ending.reason))
+                self._runs.terminate(run, status="KILLED", end_ms=ending.time_ms)
+        self._runs.log(self._runs.parent, tags=state_tags(ending.state, ending.reason))
+        self._runs.terminate(self._runs.parent, status=ending.status, end_ms=ending.time_ms)
+
+    def _tell_finished_stages(self) -> None:
+        objective = self._identity.definition.objective
+        for number, stage in enumerate(self._identity.definition.stages, start=1):
+            finished = self._finished[stage.name]
+            if stage.name in self._stages_told or len(finished) < stage.n_trials:
+                continue
+            rows = stage_best_rows(
+                stage, number, finished.values(), monitor=objective.monitor, direction=objective.direction
+            )
+            self._runs.log(self._runs.parent, metrics=rows)
+            self._stages_told.add(stage.name)
+
+
+def _is_settled(run: TrackedRun, trial: ScoredTrial) -> bool:
+    """Whether the run holds everything of the record: it ended in that state, which is always told last."""
+    record = trial.record
+    return (
+        run.status == status(record.state) != RUNNING
+        and run.tags.get(STATE_TAG) == record.state.value
+        and run.n_epochs in (None, len(record.epochs))
+    )
+
+
+def _name(item: Item) -> str:
+    match item:
+        case ScoredTrial():
+            return item.record.key
+        case StageOpening():
+            return f"ranges of stage {item.name}"
+        case Outcome():
+            return "result of the study"
+        case Ending():
+            return "state of the study"

@@ -1,0 +1,115 @@
+"""A study as its parent run shows it: ranges, the best of each stage, the result; pure functions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from search.record_codec import opening_to_plain, result_to_plain
+from search.search_space import Choices
+from search.study_definition import Direction, SearchStage, StudyDefinition
+from search.study_file import definition_to_yaml
+from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
+from search.tracking.trial_rows import MetricRow, end_ms, finite_or_nan, metric_key, summary_rows
+from search.uris import masked
+
+
+def range_rows(opening: StageOpening) -> list[MetricRow]:
+    """Return the stage's ranges as metrics, so that the UI draws them closing in: bounds, or the number of choices."""
+    values: dict[str, float] = {}
+    for dimension in opening.narrowed.space:
+        if isinstance(dimension.range, Choices):
+            values[f"{dimension.name}.n_choices"] = float(len(dimension.range.values))
+        else:
+            values[f"{dimension.name}.low"] = float(dimension.range.low)
+            values[f"{dimension.name}.high"] = float(dimension.range.high)
+    return _rows({f"ranges/{name}": value for name, value in values.items()}, opening.index + 1, opening.time_ms)
+
+
+def stage_best_rows(
+    stage: SearchStage, number: int, finished: Iterable[ScoredTrial], *, monitor: str, direction: Direction
+) -> list[MetricRow]:
+    """Return the best of a stage's trials as metrics.
+
+    Args:
+        stage: The stage.
+        number: Its position, counted from 1.
+        finished: Its finished trials so far.
+        monitor: The monitored metric.
+        direction: Whether more reward is better.
+
+    Returns:
+        Nothing until every trial of the stage is finished (the best so far would depend on when it was asked), and
+        nothing if no trial has a finite reward.
+    """
+    trials = list(finished)
+    scores = [trial.score for trial in trials if trial.score is not None and math.isfinite(trial.score.reward)]
+    if len(trials) < stage.n_trials or not scores:
+        return []
+    best = max(scores, key=lambda score: direction.sign * score.reward)
+    time_ms = max(end_ms(trial.record) for trial in trials)
+    return _rows({f"stages/best_{monitor}": best.best_value, "stages/best_reward": best.reward}, number, time_ms)
+
+
+def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
+    """Return the winner's summary under the names that its own run has, and the readings of the test split."""
+    monitor = record.definition.objective.monitor
+    step = len(record.definition.stages)
+    rows = [
+        MetricRow(key=row.key, value=row.value, step=step, time_ms=result.time_ms)
+        for trial in record.trials
+        if trial.record.number == result.best_trial_number
+        for row in summary_rows(trial.record, trial.score, monitor=monitor)
+    ]
+    totals = {"n_epochs": float(sum(result.n_epochs.values())), "seconds": result.seconds}
+    ensemble = {f"{_test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
+    rows += _rows({**totals, **ensemble}, step, result.time_ms)
+    for member, metrics in enumerate(result.test_members, start=1):
+        rows += _rows({_test_name(name): value for name, value in metrics.items()}, member, result.time_ms)
+    return rows
+
+
+def ranges_json(openings: Mapping[int, StageOpening]) -> str:
+    """Return the stages opened so far, each with its ranges and their reasons."""
+    return _json([opening_to_plain(openings[index]) for index in sorted(openings)])
+
+
+def result_json(result: StudyResult) -> str:
+    """Return how the study ended."""
+    return _json(result_to_plain(result))
+
+
+def study_yaml(definition: StudyDefinition) -> str:
+    """Return the definition as a study file, the stores' passwords masked."""
+    storage, tracking_uri = (uri and masked(uri) for uri in (definition.storage, definition.tracking_uri))
+    return definition_to_yaml(replace(definition, storage=storage, tracking_uri=tracking_uri))
+
+
+def _test_name(name: str) -> str:
+    return name if name.startswith("test") else f"test_{name}"
+
+
+def _rows(values: Mapping[str, float], step: int, time_ms: int) -> list[MetricRow]:
+    rows = [
+        MetricRow(key=metric_key(name), value=float(value), step=step, time_ms=time_ms)
+        for name, value in values.items()
+    ]
+    return finite_or_nan(rows)
+
+
+def _json(plain: object) -> str:
+    """Encode as strict JSON, where NaN and infinities have no spelling and become null."""
+    return json.dumps(_without_non_finite(plain), indent=2, allow_nan=False) + "\n"
+
+
+def _without_non_finite(plain: Any) -> Any:
+    if isinstance(plain, float):
+        return plain if math.isfinite(plain) else None
+    if isinstance(plain, Mapping):
+        return {key: _without_non_finite(value) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_without_non_finite(value) for value in plain]
+    return plain

@@ -1,0 +1,269 @@
+"""Record a study in MLflow from a thread of its own, so that nobody ever waits for MLflow."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from search.study_definition import StudyDefinition
+from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
+from search.tracking.database import ensure_database
+from search.tracking.delivery import Delivery, Ending, Item, Outcome, StudyIdentity, delivery_order, is_refusal, named
+from search.tracking.quiet import prepare_environment, silenced_thread
+from search.trial import Score, TrialRecord
+from search.uris import masked, masked_text
+
+_FLUSH_SECONDS = 1.0
+_FIRST_RETRY_SECONDS = 1.0
+_LAST_RETRY_SECONDS = 60.0
+_MAX_ERROR_CHARACTERS = 300
+_MAX_NAMES = 5
+
+_T = TypeVar("_T")
+
+
+class MlflowTracker:
+    """One study's writer to MLflow; only the coordinator has one.
+
+    Every method but `close` only notes a snapshot and returns; a thread delivers the latest snapshot of each trial
+    at most once a second. Delivery is idempotent: after a crash, the records of the whole study may be published again
+    and leave the store as an undisturbed run would have. A store that cannot be reached never stops a study: what
+    waits is kept, and sent when the store answers again.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracking_uri: str,
+        artifact_root: Path | str,
+        definition: StudyDefinition,
+        tags: Mapping[str, str],
+        notify: Callable[[str], None],
+        flush_seconds: float = _FLUSH_SECONDS,
+    ) -> None:
+        """Start the thread, which imports MLflow and creates the database while workers start up.
+
+        Args:
+            tracking_uri: Any MLflow tracking URI.
+            artifact_root: Directory of artifacts, used where `tracking_uri` is a database; a server knows its own.
+            definition: The study; its name is the experiment's and the study's run's.
+            tags: Further tags of the study's run (see `run_tags`); commit and processor are added here.
+            notify: Told what the user should know, in the thread that calls a method of this object.
+            flush_seconds: How long a change may wait for others of the same run before it is sent, > 0.
+        """
+        self._tracking_uri = tracking_uri
+        self._notify = notify
+        self._flush_seconds = flush_seconds
+        self._identity = StudyIdentity(
+            definition=definition,
+            artifact_root=Path(artifact_root).absolute(),
+            working_directory=Path.cwd(),
+            tags=dict(tags),
+            start_ms=_now_ms(),
+        )
+        self._changed = threading.Condition()
+        self._waiting: dict[str, Item] = {}
+        self._due: dict[str, float] = {}  # on the monotonic clock, for each that waits
+        self._in_delivery: dict[str, Item] = {}
+        self._refused: list[str] = []
+        self._notices: list[str] = []
+        self._is_failing = False
+        self._is_over = False
+        self._deadline: float | None = None
+        self._busy_seconds = 0.0
+        self._busy_cpu_seconds = 0.0
+        prepare_environment()
+        self._thread = threading.Thread(target=self._run, name="zeroin-mlflow", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy_seconds(self) -> float:
+        """Wall time that the thread spent on delivery; the import and the database's creation are not counted."""
+        return self._busy_seconds
+
+    @property
+    def busy_cpu_seconds(self) -> float:
+        """Processor time of the same."""
+        return self._busy_cpu_seconds
+
+    def publish_study(self, record: StudyRecord) -> None:
+        """Note everything recorded so far; a resumed study calls it once, first, and so repairs what a crash left."""
+        self._put(*record.trials, *record.openings)
+
+    def publish_trial(self, record: TrialRecord, score: Score | None) -> None:
+        """Note a trial's latest snapshot, of a search, confirmation or refit run."""
+        self._put(ScoredTrial(record=record, score=score))
+
+    def publish_stage(self, opening: StageOpening) -> None:
+        """Note that a stage opened."""
+        self._put(opening)
+
+    def publish_result(self, record: StudyRecord, result: StudyResult) -> None:
+        """Note that the study is finished; the record's trials are brought up to date once more."""
+        self._is_over = True
+        self._put(*record.trials, *record.openings, Outcome(record=record, result=result))
+
+    def interrupt(self, reason: str = "") -> None:
+        """Note that the study stops and can be resumed: unfinished trials and the study end as KILLED.
+
+        After a result it does nothing: the study is over then, whatever goes wrong later.
+        """
+        if not self._is_over:
+            self._put(Ending(status="KILLED", state="interrupted", reason=reason, time_ms=_now_ms()))
+
+    def fail(self, reason: str) -> None:
+        """Note that the study failed: it ends as FAILED, unfinished trials as KILLED; nothing after a result."""
+        if not self._is_over:
+            self._put(Ending(status="FAILED", state="failed", reason=reason, time_ms=_now_ms()))
+
+    def close(self, *, timeout_seconds: float) -> tuple[str, ...]:
+        """Deliver what waits and end the thread.
+
+        Args:
+            timeout_seconds: Longest wait, >= 0.
+
+        Returns:
+            Names of what could not be delivered, of which a notice tells; empty if all is well. A resumed study that
+            publishes its records again delivers it.
+        """
+        with self._changed:
+            self._deadline = time.monotonic() + timeout_seconds
+            self._changed.notify_all()
+        self._thread.join(timeout_seconds)
+        with self._changed:
+            missing = (*self._refused, *{**self._in_delivery, **self._waiting})
+        if missing:
+            shown = ", ".join(missing[:_MAX_NAMES]) + (", …" if len(missing) > _MAX_NAMES else "")
+            self._notice(f"MLflow lacks the latest of {len(missing)} things in {masked(self._tracking_uri)}: {shown}.")
+        self._pass_on_notices()
+        return missing
+
+    def _put(self, *items: Item) -> None:
+        due = time.monotonic() + self._flush_seconds
+        with self._changed:
+            for name, item in named(*items).items():
+                self._waiting[name] = item
+                self._due.setdefault(name, due)
+                if isinstance(item, Outcome | Ending):  # last of all, so whatever waits goes with it
+                    self._due = dict.fromkeys(self._waiting, 0.0)
+            self._changed.notify_all()
+        self._pass_on_notices()
+
+    def _pass_on_notices(self) -> None:
+        with self._changed:
+            notices, self._notices = self._notices, []
+        for notice in notices:
+            self._notify(notice)
+
+    def _run(self) -> None:
+        """Body of the thread."""
+        delivery = self._persistently(self._open)
+        while delivery is not None and self._next_batch():
+            if self._persistently(partial(self._deliver, delivery)) is None:
+                return
+
+    def _open(self) -> Delivery:
+        import mlflow
+
+        with silenced_thread():
+            ensure_database(self._tracking_uri, str(self._identity.artifact_root))
+            client = mlflow.MlflowClient(tracking_uri=self._tracking_uri)
+            with self._timed():
+                return Delivery(client, tracking_uri=self._tracking_uri, identity=self._identity)
+
+    def _next_batch(self) -> bool:
+        """Wait until something is due and take it; return False if the thread's work is over.
+
+        What is not due yet stays, to be joined by what happens until then: a call of MLflow's costs about the same
+        for one epoch as for three, and a short trial fits into one delivery.
+        """
+        with self._changed:
+            while self._deadline is None:
+                now = time.monotonic()
+                if any(due <= now for due in self._due.values()):
+                    break
+                self._changed.wait(min(self._due.values()) - now if self._due else None)
+            now = math.inf if self._deadline is not None else time.monotonic()
+            for name in [name for name, due in self._due.items() if due <= now]:
+                del self._due[name]
+                self._in_delivery[name] = self._waiting.pop(name)
+            return bool(self._in_delivery)
+
+    def _deliver(self, delivery: Delivery) -> bool:
+        """Send the batch; what is sent is taken out, so that a retry goes on where this stopped."""
+        with silenced_thread(), self._timed():
+            for name, item in delivery_order(self._in_delivery):
+                try:
+                    delivery.deliver(item)
+                except Exception as error:
+                    if not is_refusal(error):
+                        raise
+                    self._refuse(name, error)
+                with self._changed:
+                    del self._in_delivery[name]
+        return True
+
+    def _persistently(self, action: Callable[[], _T]) -> _T | None:
+        """Return what `action` returns, tried again and again until it succeeds; None if time ran out in `close`."""
+        delay_seconds = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                result = action()
+            except Exception as error:  # MLflow, database drivers, HTTP and the OS have no base class in common
+                self._notice_failure(error)
+            else:
+                self._notice_recovery()
+                return result
+            with self._changed:
+                self._changed.wait_for(lambda: self._deadline is not None, timeout=delay_seconds)
+                if self._deadline is not None:
+                    left_seconds = self._deadline - time.monotonic()
+                    if not left_seconds > 0.0:
+                        return None
+                    self._changed.wait(min(left_seconds, _FIRST_RETRY_SECONDS))
+            delay_seconds = min(2.0 * delay_seconds, _LAST_RETRY_SECONDS)
+
+    def _notice_failure(self, error: Exception) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            self._notice(f"MLflow cannot be written to, and is tried again until it can: {self._shown(error)}")
+
+    def _notice_recovery(self) -> None:
+        if self._is_failing:
+            self._is_failing = False
+            self._notice("MLflow can be written to again; what waited is being sent.")
+
+    def _refuse(self, name: str, error: Exception) -> None:
+        if not self._refused:  # one is enough: the next ones are refused for the same reason
+            self._notice(f"MLflow refused {name}: {self._shown(error)}")
+        if name not in self._refused:
+            self._refused.append(name)
+
+    def _notice(self, text: str) -> None:
+        with self._changed:
+            self._notices.append(text)
+
+    def _shown(self, error: Exception) -> str:
+        text = masked_text(str(error) or type(error).__name__, self._tracking_uri)
+        first_line = text.strip().partition("\n")[0][:_MAX_ERROR_CHARACTERS]
+        return f"{masked(self._tracking_uri)}: {first_line}"
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count the time of the block as busy."""
+        wall, cpu = time.perf_counter(), time.thread_time()
+        try:
+            yield
+        finally:
+            self._busy_seconds += time.perf_counter() - wall
+            self._busy_cpu_seconds += time.thread_time() - cpu
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,125 @@
+"""A trial's record as MLflow shows it: metric rows, parameters, tags and a status; pure functions.
+
+Equal records give equal rows, times included, so that delivering one twice leaves a store as it was.
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import re
+from dataclasses import dataclass
+
+from lightning_modules.callbacks.metric_names import gap_name
+from search.trial import Score, TrialRecord, TrialState
+
+TRIAL_TAG = "zeroin.trial"
+STAGE_TAG = "zeroin.stage"
+SEED_TAG = "zeroin.seed"
+STATE_TAG = "zeroin.state"
+REASON_TAG = "zeroin.reason"
+
+RUNNING = "RUNNING"
+"""MLflow's status of a run that is not over."""
+
+_STATUSES = {
+    TrialState.RUNNING: RUNNING,
+    TrialState.INTERRUPTED: "KILLED",
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.STOPPED_EARLY: "FINISHED",
+    TrialState.PRUNED: "KILLED",
+    TrialState.DIVERGED: "KILLED",
+    TrialState.FAILED: "FAILED",
+}
+_MAX_KEY_CHARACTERS = 250
+_MAX_REASON_CHARACTERS = 4000  # the oldest servers that we talk to take 5000
+_ILLEGAL = re.compile(r"[^/\w.\- :]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRow:
+    """One point of a metric's history.
+
+    Attributes:
+        key: Name that MLflow accepts.
+        value: Finite or NaN.
+        step: Epoch for a trial, stage counted from 1 for a study.
+        time_ms: Unix time in milliseconds.
+    """
+
+    key: str
+    value: float
+    step: int
+    time_ms: int
+
+
+def metric_key(name: str) -> str:
+    """Return `name` with what MLflow refuses in a metric's name replaced: ``acc@5`` gives ``acc_5``."""
+    key = posixpath.normpath(_ILLEGAL.sub("_", name)).lstrip("/")
+    return re.sub(r"^\.+", "_", key)[:_MAX_KEY_CHARACTERS].rstrip("/") or "_"
+
+
+def finite_or_nan(rows: list[MetricRow]) -> list[MetricRow]:
+    """Leave out infinities: MLflow stores them as the largest double, which ruins every chart's axis."""
+    return [row for row in rows if not math.isinf(row.value)]
+
+
+def epoch_rows(record: TrialRecord, *, after_epoch: int) -> list[MetricRow]:
+    """Return the metrics of the epochs later than `after_epoch` (0 for all)."""
+    return finite_or_nan(
+        [
+            MetricRow(key=metric_key(name), value=float(value), step=epoch.epoch, time_ms=epoch.time_ms)
+            for epoch in record.epochs
+            if epoch.epoch > after_epoch
+            for name, value in epoch.metrics.items()
+        ]
+    )
+
+
+def summary_rows(record: TrialRecord, score: Score | None, *, monitor: str) -> list[MetricRow]:
+    """Return what a finished trial is compared by; empty while it is not finished or has no score.
+
+    They are sent once, at the end: a value at every epoch would depend on when it happened to be delivered.
+    """
+    if score is None or not record.state.is_finished:
+        return []
+    values = {
+        f"best_{monitor}": score.best_value,
+        "best_epoch": float(score.best_epoch) if score.best_epoch > 0 else math.nan,
+        f"{gap_name(monitor)}_at_best": score.gap_at_best,
+        "reward": score.reward,
+    }
+    return [
+        MetricRow(key=metric_key(name), value=value, step=len(record.epochs), time_ms=end_ms(record))
+        for name, value in values.items()
+        if math.isfinite(value)
+    ]
+
+
+def parameters(record: TrialRecord) -> dict[str, str]:
+    """Return the searched hyperparameters as text, numbers with every digit that they have."""
+    return {
+        name: value if isinstance(value, str) else repr(value) for name, value in sorted(record.hyperparameters.items())
+    }
+
+
+def status(state: TrialState) -> str:
+    """Return MLflow's status for a trial's state."""
+    return _STATUSES[state]
+
+
+def state_tags(state: str, reason: str) -> dict[str, str]:
+    """Return the tags that say how a run stands and why."""
+    return {STATE_TAG: state, REASON_TAG: reason[:_MAX_REASON_CHARACTERS]}
+
+
+def identity_tags(record: TrialRecord) -> dict[str, str]:
+    """Return the tags that never change in a trial's life."""
+    return {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed)}
+
+
+def end_ms(record: TrialRecord) -> int:
+    """Return when the trial gave its last sign of life."""
+    if record.finished_ms is not None:
+        return record.finished_ms
+    return record.epochs[-1].time_ms if record.epochs else record.started_ms

@@ -1,0 +1,1 @@
+"""The worker process: trains trials for a coordinator. Imports torch and Lightning, never Optuna or MLflow."""

@@ -1,0 +1,190 @@
+"""Find out, before a trial is spent, whether a study's classes, arguments and monitor are right."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from lightning_modules.callbacks.generalization_gap import GeneralizationGap
+from search.errors import StudyDefinitionError, did_you_mean
+from search.messages import Inspect, InspectionResult, ModelAssembly
+from search.worker.assembly import Assembled, check_arguments, import_class, make_data, make_model, seed_setup
+from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
+from search.worker.trainer_settings import check_trainer_args, make_trainer
+from search.worker.user_error import describe
+
+_SEED = 0
+
+_HORIZON_EPOCHS = 100
+"""Long enough that no schedule divides by zero; one epoch of one batch is run."""
+
+_LENGTH_ARGS = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    *("overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
+)
+
+
+class _UserCodeError(Exception):
+    """Something of the user's raised; `key` says which entry of the study file is to blame."""
+
+    def __init__(self, key: str, doing: str) -> None:
+        super().__init__(doing)
+        self.key = key
+
+
+def inspect_assembly(order: Inspect) -> InspectionResult:
+    """Check everything that can be checked with one batch; never raises."""
+    error, key, trace = "", "", ""
+    dry_run = _DryRun(order)
+    try:
+        dry_run.run()
+    except StudyDefinitionError as raised:
+        error, key = str(raised).removeprefix(f"{raised.key}: "), raised.key
+    except _UserCodeError as raised:
+        assert raised.__cause__ is not None
+        what, trace = describe(raised.__cause__)
+        error, key = f"{raised}: {what}", raised.key
+    except BaseException as raised:
+        what, trace = describe(raised)
+        error, key = f"the dry run failed: {what}", "model.class_path"
+    return InspectionResult(
+        error=error,
+        error_key=key,
+        metrics=dry_run.metrics,
+        notices=dry_run.notices,
+        n_parameters=dry_run.n_parameters,
+        traceback=trace,
+    )
+
+
+class _DryRun:
+    def __init__(self, order: Inspect) -> None:
+        self.metrics: tuple[str, ...] = ()
+        self.notices: tuple[str, ...] = ()
+        self.n_parameters = 0
+        self._assembly = order.assembly
+        self._searched = order.searched
+
+    def run(self) -> None:
+        """Raises `StudyDefinitionError` or `_UserCodeError` for the first thing that is wrong."""
+        assembly = self._assembly
+        self._check_class(assembly.model_class, LightningModule, assembly.model_args, prefix="model")
+        if assembly.data_class is not None:
+            self._check_class(assembly.data_class, LightningDataModule, assembly.data_args, prefix="data")
+        check_trainer_args(assembly.trainer_args)
+        assembled = self._assemble()
+        self.n_parameters = sum(each.numel() for each in assembled.model.parameters() if each.requires_grad)
+        _check_hooks(assembly, assembled)
+        with tempfile.TemporaryDirectory(prefix="zeroin-inspect-") as directory:
+            found = self._train_one_batch(assembled, Path(directory))
+        self.metrics = found.validation_names
+        self._check_monitor(found)
+
+    def _check_class(self, path: str, base: type, arguments: Mapping[str, Any], *, prefix: str) -> None:
+        try:
+            cls = import_class(path, base=base, key=f"{prefix}.class_path")
+        except StudyDefinitionError:
+            raise
+        except BaseException as error:
+            raise _UserCodeError(f"{prefix}.class_path", f"importing {path} raised") from error
+        check_arguments(cls, arguments, prefix=prefix, searched=self._searched)
+
+    def _assemble(self) -> Assembled:
+        try:
+            data = make_data(self._assembly, seed=_SEED)
+        except BaseException as error:
+            raise _UserCodeError("data.init_args", f"making {self._assembly.data_class} raised") from error
+        try:
+            return Assembled(model=make_model(self._assembly, seed=_SEED), data=data)
+        except BaseException as error:
+            raise _UserCodeError("model.init_args", f"making {self._assembly.model_class} raised") from error
+
+    def _train_one_batch(self, assembled: Assembled, directory: Path) -> EpochMetrics:
+        collector = EpochMetricsCollector()
+        gap = GeneralizationGap(
+            monitor=self._assembly.monitor, maximize=self._assembly.maximize, seed=_SEED, n_samples=1, log=False
+        )
+        stop = _StopAfterOneEpoch(collector)
+        trainer = self._make_trainer(directory, [collector, gap, stop])
+        seed_setup(_SEED)
+        try:
+            trainer.fit(assembled.model, datamodule=assembled.data)
+        except BaseException as error:
+            in_data = _is_in(error.__traceback__, assembled)
+            key = "data.class_path" if in_data else "model.class_path"
+            culprit = self._assembly.data_class if in_data else self._assembly.model_class
+            raise _UserCodeError(key, f"one batch of training and validation with {culprit} raised") from error
+        self.notices = gap.notices
+        if stop.found is None:
+            key = "data.class_path" if assembled.data is not None else "model.class_path"
+            raise StudyDefinitionError("the train dataloader yields no batch.", key=key)
+        return stop.found
+
+    def _make_trainer(self, directory: Path, callbacks: list[Callback]) -> Trainer:
+        trainer_args = {name: value for name, value in self._assembly.trainer_args.items() if name not in _LENGTH_ARGS}
+        try:
+            return make_trainer(
+                {**trainer_args, "limit_train_batches": 1, "limit_val_batches": 1},
+                directory=directory,
+                max_epochs=_HORIZON_EPOCHS,
+                callbacks=callbacks,
+            )
+        except BaseException as error:
+            named = [name for name in trainer_args if name in str(error)]
+            key = f"trainer.{named[0]}" if len(named) == 1 else "trainer"
+            raise _UserCodeError(key, "making the Trainer raised") from error
+
+    def _check_monitor(self, found: EpochMetrics) -> None:
+        monitor = self._assembly.monitor
+        if monitor in found.validation_names:
+            return
+        known = ", ".join(found.validation_names) or "nothing"
+        elsewhere = " It is logged in training only." if monitor in found.values else ""
+        raise StudyDefinitionError(
+            f"{self._assembly.model_class} must log {monitor!r} in validation, but it logs {known} there.{elsewhere}"
+            f"{did_you_mean(monitor, found.validation_names)}",
+            key="objective.monitor",
+        )
+
+
+class _StopAfterOneEpoch(Callback):
+    def __init__(self, collector: EpochMetricsCollector) -> None:
+        self.found: EpochMetrics | None = None
+        self._collector = collector
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.found = self._collector.collect(trainer)
+        trainer.should_stop = True
+
+
+def _check_hooks(assembly: ModelAssembly, assembled: Assembled) -> None:
+    """Check that what Lightning calls in a fit with validation is there; it would skip validation without a word."""
+    for step in ("training_step", "validation_step", "configure_optimizers"):
+        if not is_overridden(step, assembled.model):
+            raise StudyDefinitionError(f"{assembly.model_class} must define `{step}`.", key="model.class_path")
+    for loader in ("train_dataloader", "val_dataloader"):
+        owners: Iterable[Any] = (assembled.data, assembled.model)
+        if not any(owner is not None and is_overridden(loader, owner) for owner in owners):
+            if assembly.data_class is None:
+                text, key = f"there is no data module, and {assembly.model_class} defines no `{loader}`.", "data"
+            else:
+                text, key = f"{assembly.data_class} must define `{loader}`.", "data.class_path"
+            raise StudyDefinitionError(text, key=key)
+
+
+def _is_in(traceback: TracebackType | None, assembled: Assembled) -> bool:
+    """Whether the data module's code was running: the first of the two objects that the traceback meets."""
+    while traceback is not None:
+        receiver = traceback.tb_frame.f_locals.get("self")
+        if receiver is assembled.model:
+            return False
+        if receiver is not None and receiver is assembled.data:
+            return True
+        traceback = traceback.tb_next
+    return False

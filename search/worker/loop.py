@@ -1,0 +1,82 @@
+"""The life of a worker: say that it is ready, then work off what the coordinator sends, one thing at a time."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import logging
+import os
+import platform
+import signal
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from search.messages import Inspect, Shutdown, TestAssignment, TrialAssignment, WorkerReady
+from search.worker.connection import Connection, Order
+from search.worker.inspection import inspect_assembly
+from search.worker.output_file import output_to
+from search.worker.test_reading import read_test
+from search.worker.trainer_settings import device_in_words
+from search.worker.training import train
+
+OUTPUT_NAME = "output.log"
+
+
+def run(connection: Connection, *, n_threads: int) -> None:
+    """Work until `Shutdown`.
+
+    Args:
+        connection: To the coordinator.
+        n_threads: Threads of torch's CPU operations, >= 1.
+    """
+    _prepare_process(n_threads)
+    connection.start_heartbeat()
+    connection.send(
+        WorkerReady(
+            pid=os.getpid(),
+            device=device_in_words(),
+            versions={
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy")},
+            },
+        )
+    )
+    while not isinstance(order := connection.next_order(), Shutdown):
+        with output_to(_output_path(order)):
+            _carry_out(order, connection)
+        del order
+        # A trainer, its loops and its module refer to each other: their memory would stay until some later trial.
+        gc.collect()
+
+
+def _carry_out(order: Order, connection: Connection) -> None:
+    if isinstance(order, TrialAssignment):
+        connection.send(train(order, connection))
+    elif isinstance(order, Inspect):
+        connection.send(inspect_assembly(order))
+    elif isinstance(order, TestAssignment):
+        connection.send(read_test(order))
+
+
+def _output_path(order: Order) -> Path:
+    return Path(order.directory) / OUTPUT_NAME if isinstance(order, TrialAssignment) else Path(os.devnull)
+
+
+def _prepare_process(n_threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the coordinator's to handle
+    faulthandler.enable()
+    torch.set_num_threads(n_threads)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # no "GPU available", no tips
+    # What we cause by running many short trials; the user can mend none of it from a study.
+    for message in (".*does not have many workers.*", ".*is smaller than the logging interval.*"):
+        warnings.filterwarnings("ignore", message=message)
+    # What is imported now stays: the collector need not look at it after every trial.
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,81 @@
+"""Refit: train on train and validation data together, and validate on nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
+
+from lightning_modules.callbacks.epoch_seeding import replace_method
+
+TRAIN_ALONE = (
+    "the refit trains on the train data alone, since train and validation data cannot be joined; give the data \
+module a `train_val_dataloader()`."
+)
+
+
+class TrainOnValidationToo(Callback):
+    """Make the train dataloader yield the validation data as well.
+
+    The data module's ``train_val_dataloader()`` if it offers one, else the two DataLoaders' data sets in one. Whoever
+    watches a validation metric (a plateau schedule, early stopping) is told to do nothing without one, not to raise.
+
+    Args:
+        owner: The data module, or the module that brings its own loaders.
+
+    Attributes:
+        notices: What the user should know.
+    """
+
+    def __init__(self, owner: Any) -> None:
+        self.notices: tuple[str, ...] = ()
+        self._owner = owner
+        replace_method(owner, "train_dataloader", self._make_loader)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping):
+                callback.strict = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for config in trainer.lr_scheduler_configs:
+            config.strict = False
+
+    def _make_loader(self, train_dataloader: Callable[[], Any]) -> Any:
+        offered = getattr(self._owner, "train_val_dataloader", None)
+        if callable(offered):
+            return offered()
+        train = train_dataloader()
+        joined = _joined(train, self._owner.val_dataloader())
+        if joined is None:
+            self.notices = (TRAIN_ALONE,)
+            return train
+        return joined
+
+
+def _joined(train: Any, validation: Any) -> DataLoader[Any] | None:
+    """One DataLoader over both data sets, batched like the train loader, or None if there cannot be one."""
+    if isinstance(validation, list | tuple) and len(validation) == 1:
+        validation = validation[0]
+    if not (isinstance(train, DataLoader) and isinstance(validation, DataLoader)) or train.batch_sampler is None:
+        return None
+    if isinstance(train.dataset, IterableDataset) or isinstance(validation.dataset, IterableDataset):
+        return None
+    batch_size = getattr(train.batch_sampler, "batch_size", train.batch_size)
+    if batch_size is None:
+        return None
+    return DataLoader(
+        ConcatDataset([train.dataset, validation.dataset]),
+        batch_size=batch_size,
+        shuffle=True,
+        drop_last=bool(getattr(train.batch_sampler, "drop_last", train.drop_last)),
+        collate_fn=train.collate_fn,
+        num_workers=train.num_workers,
+        pin_memory=train.pin_memory,
+        worker_init_fn=train.worker_init_fn,
+        multiprocessing_context=train.multiprocessing_context,
+        generator=train.generator,
+    )

@@ -1,0 +1,206 @@
+"""Read the test split once, with all members at the same time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.data import extract_batch_size
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch import Tensor
+
+from lightning_modules.callbacks.captured_evaluation import CapturedEvaluation, Split
+from lightning_modules.callbacks.epoch_checkpoint import CHECKPOINT_NAME, WEIGHTS_NAME, load_checkpoint
+from lightning_modules.callbacks.metric_names import stem
+from search.errors import SearchError
+from search.messages import TestAssignment, TestResult
+from search.worker.assembly import make_data, make_model, seed_setup
+from search.worker.trainer_settings import check_trainer_args, make_trainer
+from search.worker.user_error import describe
+
+
+def read_test(assignment: TestAssignment) -> TestResult:
+    """Evaluate the members and their ensemble in one pass over the test split; never raises."""
+    try:
+        return _read(assignment)
+    except BaseException as raised:
+        error, trace = describe(raised)
+        return TestResult(members=(), ensemble={}, n_samples=0, notices=(), error=error, traceback=trace)
+
+
+def _read(assignment: TestAssignment) -> TestResult:
+    data = make_data(assignment.assembly, seed=assignment.seed)
+    members = [make_model(assignment.assembly, seed=assignment.seed) for _ in assignment.directories]
+    if not is_overridden("test_dataloader", data if data is not None else members[0]):
+        notice = "there is no test split: the data define no `test_dataloader()`."
+        return TestResult(members=(), ensemble={}, n_samples=0, notices=(notice,), error="", traceback="")
+    committee = _Committee(members, [Path(each) for each in assignment.directories], ensemble=assignment.ensemble)
+    trainer_args = dict(assignment.assembly.trainer_args)
+    check_trainer_args(trainer_args)
+    with tempfile.TemporaryDirectory(prefix="zeroin-test-") as directory:
+        trainer = make_trainer(trainer_args, directory=Path(directory), max_epochs=1, callbacks=())
+        seed_setup(assignment.seed)
+        trainer.test(committee, datamodule=data, verbose=False)
+    return TestResult(
+        members=tuple(committee.results),
+        ensemble=committee.ensemble_metrics(),
+        n_samples=committee.n_samples,
+        notices=tuple(committee.notices),
+        error="",
+        traceback="",
+    )
+
+
+class _Committee(LightningModule):
+    """Members that are fed the same test batches; each is evaluated as it would be alone.
+
+    Args:
+        members: Freshly built modules of one class.
+        directories: Where their weights are, in the same order.
+        ensemble: Whether to average probabilities.
+    """
+
+    def __init__(self, members: Sequence[LightningModule], directories: Sequence[Path], *, ensemble: bool) -> None:
+        super().__init__()
+        self.members = torch.nn.ModuleList(members)
+        self.results: list[Mapping[str, float]] = []
+        self.notices: list[str] = []
+        self.n_samples = 0
+        self._directories = directories
+        self._evaluations: list[CapturedEvaluation] = []
+        self._average = _AveragedProbabilities() if ensemble else None
+        self._split: Split = "test" if is_overridden("test_step", members[0]) else "validation"
+        if self._split == "validation":
+            self.notices.append("the model defines no `test_step`: its `validation_step` was run on the test split.")
+
+    @property
+    def _modules_in_order(self) -> list[LightningModule]:
+        return [each for each in self.members if isinstance(each, LightningModule)]
+
+    def ensemble_metrics(self) -> Mapping[str, float]:
+        """Metrics of the averaged probabilities, empty without an ensemble."""
+        return {} if self._average is None else self._average.metrics()
+
+    def setup(self, stage: str) -> None:
+        for member in self._modules_in_order:
+            member.trainer = self.trainer
+            member.setup(stage)
+
+    def configure_model(self) -> None:
+        for member, directory in zip(self._modules_in_order, self._directories, strict=True):
+            member.configure_model()
+            member.load_state_dict(_weights(directory), strict=member.strict_loading)
+
+    def test_dataloader(self) -> Any:
+        return self._modules_in_order[0].test_dataloader()
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return self._modules_in_order[0].on_before_batch_transfer(batch, dataloader_idx)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return self._modules_in_order[0].transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return self._modules_in_order[0].on_after_batch_transfer(batch, dataloader_idx)
+
+    def on_test_epoch_start(self) -> None:
+        for member in self._modules_in_order:
+            evaluation = CapturedEvaluation(self.trainer, member, split=self._split)
+            self._evaluations.append(evaluation)
+            evaluation.start()
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        n_loaders = len(self.trainer.num_test_batches)
+        if self._average is not None:
+            refusal = "there are several test dataloaders" if n_loaders > 1 else None
+            refusal = refusal or self._average.refusal(batch)
+            if refusal is None:
+                with self.trainer.precision_plugin.test_step_context():
+                    refusal = self._average.add(batch, self._modules_in_order)
+            if refusal is not None:
+                self.notices.append(f"there is no ensemble: {refusal}.")
+                self._average = None
+        self.n_samples += extract_batch_size(batch)
+        # A step may change its batch in place; the others must not see that.
+        for evaluation in self._evaluations:
+            evaluation.step(_copied(batch), batch_idx, dataloader_idx if n_loaders > 1 else None)
+
+    def on_test_epoch_end(self) -> None:
+        for evaluation in self._evaluations:
+            results = evaluation.finish()
+            if self._split == "validation":
+                results = {f"test_{stem(name)}": value for name, value in results.items()}
+            self.results.append(results)
+        self._evaluations.clear()
+
+
+class _AveragedProbabilities:
+    """Accuracy and negative log-likelihood of the members' mean softmax probabilities."""
+
+    def __init__(self) -> None:
+        self._n_right = 0.0
+        self._loss = 0.0
+        self._n = 0
+
+    def refusal(self, batch: Any) -> str | None:
+        """Say why batches of this kind cannot be used, or None."""
+        if not (
+            isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(each, Tensor) for each in batch)
+        ):
+            return "test batches are not pairs (x, y) of tensors"
+        labels = batch[1]
+        if labels.is_floating_point() or labels.is_complex() or labels.dim() != 1:
+            return f"labels are not integers of shape (N,), but {labels.dtype} of shape {tuple(labels.shape)}"
+        return None
+
+    def add(self, batch: Any, members: Sequence[LightningModule]) -> str | None:
+        """Add one batch ``x (N, …), y (N,)``; returns why that cannot be, or None."""
+        x, y = batch
+        total: Tensor | None = None
+        for member in members:
+            try:
+                logits = member(_copied(x))
+            except Exception as error:
+                return f"`forward(x)` raised {type(error).__name__}: {error}"
+            if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(y) or logits.shape[1] < 2:
+                shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+                return f"`forward(x)` must give scores of shape (N, C) with C >= 2, but gives {shape}"
+            probabilities = torch.softmax(logits.double(), dim=1)
+            total = probabilities if total is None else total + probabilities
+        assert total is not None
+        if int(y.max()) >= total.shape[1] or int(y.min()) < 0:
+            return f"labels must lie in [0, {total.shape[1]}), but reach from {int(y.min())} to {int(y.max())}"
+        mean = total / len(members)
+        self._n_right += (mean.argmax(dim=1) == y).sum().item()
+        self._loss -= mean.gather(1, y.long()[:, None]).log().sum().item()
+        self._n += len(y)
+        return None
+
+    def metrics(self) -> Mapping[str, float]:
+        return {"test_acc": self._n_right / self._n, "test_loss": self._loss / self._n} if self._n else {}
+
+
+def _weights(directory: Path) -> dict[str, Any]:
+    """Read a member's final weights, from its last checkpoint if they were not kept apart.
+
+    Raises:
+        SearchError: If there are neither.
+    """
+    for name in (WEIGHTS_NAME, CHECKPOINT_NAME):
+        if (directory / name).exists():
+            content = load_checkpoint(directory / name)
+            weights: dict[str, Any] = content if name == WEIGHTS_NAME else content["state_dict"]
+            return weights
+    raise SearchError(f"there are no weights in {directory}: neither {WEIGHTS_NAME} nor {CHECKPOINT_NAME}.")
+
+
+def _copied(batch: Any) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.clone()
+    if isinstance(batch, list | tuple) and all(isinstance(each, Tensor) for each in batch):
+        return type(batch)(each.clone() for each in batch) if type(batch) in (list, tuple) else batch
+    return batch

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # MLflow 3.17's own queries use a loader option that SQLAlchemy 2.1 deprecates.
+    config.addinivalue_line("filterwarnings", "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without experiments; making one takes seconds, copying it nothing."""
+    from search.tracking.database import ensure_database
+    from search.tracking.quiet import prepare_environment
+
+    prepare_environment()
+    directory = tmp_path_factory.mktemp("mlflow-template")
+    ensure_database(f"sqlite:///{directory / 'mlflow.db'}", str(directory / "artifacts"))
+    return directory / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_uri(mlflow_template: Path, tmp_path: Path) -> str:
+    """URI of an MLflow database of its own, ``mlflow.db`` in `tmp_path`."""
+    return f"sqlite:///{shutil.copy(mlflow_template, tmp_path / 'mlflow.db')}"
+
+
+@pytest.fixture
+def copied_mlflow_database(mlflow_template: Path) -> Callable[[Path], Path]:
+    """Put an MLflow database at a path, with its parents."""
+
+    def copy(path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(mlflow_template, path))
+
+    return copy

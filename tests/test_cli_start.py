@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.cli.import_path import append_working_directory
+from search.cli.main import COMMANDS, cli
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "lightning", "pytorch_lightning", "mlflow", "optuna", "pandas", "pydantic", "rich", "yaml", "numpy")
+
+
+def zeroin(*arguments: str, cwd: Path, code: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, from a directory that is not the clone."""
+    command = [sys.executable, "-c", code, *arguments] if code else [sys.executable, "-m", "search", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["no-such-command"]])
+def test_answers_without_any_heavy_import(arguments: list[str], tmp_path: Path) -> None:
+    code = f"""
+import sys
+from search.cli.main import exit_code_of
+exit_code_of({arguments!r})
+print("LOADED", *sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    done = zeroin(cwd=tmp_path, code=code)
+    assert done.stdout.splitlines()[-1] == "LOADED", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "trials", "ranges", "ui", "init"])
+def test_help_of_a_command_needs_neither_torch_nor_mlflow_nor_optuna(command: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from search.cli.main import exit_code_of
+exit_code_of([{command!r}, "--help"])
+print("LOADED", *sorted({{"torch", "pytorch_lightning", "mlflow", "optuna", "pandas"}} & set(sys.modules)))
+"""
+    done = zeroin(cwd=tmp_path, code=code)
+    assert done.stdout.splitlines()[-1] == "LOADED", done.stdout + done.stderr
+
+
+def test_help_lists_every_command_within_80_columns(tmp_path: Path) -> None:
+    done = zeroin("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert f"  {command.name} " in done.stdout
+        assert command.summary in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("lazy", COMMANDS, ids=lambda lazy: lazy.name)
+def test_the_address_of_every_command_holds_it(lazy) -> None:
+    command = lazy.load()
+    assert command.name == lazy.name
+    assert command.help
+    assert cli.commands == {}  # nothing may be registered beside the lazy ones
+
+
+def test_a_users_own_modules_do_not_shadow_ours(tmp_path: Path) -> None:
+    for name in ("studies", "lightning_modules", "search"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('the wrong one')\n")
+    (tmp_path / "json.py").write_text("raise ImportError('the wrong one')\n")
+    (tmp_path / "my_module.py").write_text("ANSWER = 42\n")
+    code = f"""
+import sys
+sys.path = [entry for entry in sys.path if entry not in ("", {str(ROOT)!r})]  # an editable installation finds us by hook
+sys.path.append({str(ROOT)!r})
+from search.cli.import_path import append_working_directory
+sys.path.remove({str(ROOT)!r})
+sys.path.insert(0, "")  # where `python -m` puts the working directory
+append_working_directory()
+import json, lightning_modules, my_module, studies
+print(my_module.ANSWER)
+"""
+    done = zeroin(cwd=tmp_path, code=code)
+    assert done.stdout.strip() == "42", done.stderr
+
+
+def test_the_working_directory_goes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "/somewhere/site-packages"])
+    append_working_directory()
+    assert sys.path == ["/somewhere/site-packages", str(ROOT), str(tmp_path)]
+    append_working_directory()
+    assert sys.path == ["/somewhere/site-packages", str(ROOT), str(tmp_path)]
+
+
+def test_a_reader_that_left_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "search", "schema"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode == 141

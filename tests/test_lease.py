@@ -1,0 +1,48 @@
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from search.errors import StateError, StudyConflictError
+from search.lease import Lease, is_held
+
+
+def test_a_second_lease_is_refused_with_who_holds_the_first(tmp_path: Path) -> None:
+    lease = Lease(tmp_path / "lease", study="digits")
+    assert is_held(tmp_path / "lease")
+    with pytest.raises(StudyConflictError, match=rf"'digits' is being run by process {os.getpid()} on "):
+        Lease(tmp_path / "lease", study="digits")
+    lease.release()
+    assert not is_held(tmp_path / "lease")
+    Lease(tmp_path / "lease", study="digits").release()
+
+
+def test_nobody_holds_a_lease_that_does_not_exist(tmp_path: Path) -> None:
+    assert not is_held(tmp_path / "lease")
+
+
+def test_a_lease_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="cannot be written"):
+        Lease(tmp_path / "missing" / "lease", study="digits")
+
+
+def _hold(path: Path, ready: object) -> None:
+    lease = Lease(path, study="digits")
+    ready.set()  # type: ignore[attr-defined]
+    signal.pause()
+    lease.release()
+
+
+@pytest.mark.slow
+def test_a_killed_holder_loses_the_lease(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path / "lease", ready), daemon=True)
+    holder.start()
+    assert ready.wait(60)
+    assert is_held(tmp_path / "lease")
+    holder.kill()
+    holder.join(60)
+    assert not is_held(tmp_path / "lease")
