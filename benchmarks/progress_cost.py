@@ -221,7 +221,7 @@ def on_a_pseudo_terminal(run: Callable[[Console], None]) -> None:
     reader = threading.Thread(target=lambda: _drain(leader), daemon=True)
     reader.start()
     with os.fdopen(follower, "w") as file:
-        run(Console(file=file, force_terminal=True, width=100, height=40, highlight=False, markup=False, emoji=False))
+        run(make_console(file=file, width=100, height=40, is_terminal=True))
     reader.join(timeout=5.0)
 
 

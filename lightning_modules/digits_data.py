@@ -51,7 +51,7 @@ class DigitsDataModule(pl.LightningDataModule):
         batch_size: int = 64,
         eval_batch_size: int = 512,
         test_share: float = 0.3,
-        val_share: float = 0.2,
+        val_share: float = 0.25,
         split_seed: int = 0,
         max_shift: int = 0,
     ) -> None:

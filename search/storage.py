@@ -31,6 +31,7 @@ from search.uris import masked
 
 _DEFINITION = "zeroin.definition"
 _RESULT = "zeroin.result"
+_DELIVERED = "zeroin.is_delivered"
 _OPENING = "zeroin.opening."
 _SECONDS = "zeroin.seconds"
 _TEST_READINGS = "zeroin.n_test_readings"
@@ -151,6 +152,15 @@ class StoredStudy:
     def record_result(self, result: StudyResult) -> None:
         """Store how the study ended."""
         self._storage.set_study_user_attr(self._study_id, _RESULT, result_to_plain(result))
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether MLflow has been told the result, so that nothing is left to do."""
+        return bool(self._attributes().get(_DELIVERED, False))
+
+    def record_delivery(self) -> None:
+        """Store that MLflow has been told the result."""
+        self._storage.set_study_user_attr(self._study_id, _DELIVERED, True)
 
     @property
     def seconds(self) -> float:

@@ -9,6 +9,13 @@ from enum import StrEnum
 from search.search_space import Hyperparameters
 
 
+CONFIRM = "confirm"
+"""Stage name of the runs that train the contenders again with other seeds."""
+
+REFIT = "refit"
+"""Stage name of the runs that train the winner on train + val; nothing is monitored in them."""
+
+
 class TrialState(StrEnum):
     """Where a trial is in its life; the value is the word that every store and table shows."""
 

@@ -223,6 +223,8 @@ BAD = [
         "!!python/object/apply:os.system",
         "remove the tag",
     ),
+    ("seed: 0", 'seed: "\\UFFFFFFFF"', "", 2, "an escape", "must be valid YAML"),
+    ("seed: 0", "seed: &a {<<: *a}", "seed", 2, "this one does", "must not contain itself"),
     ("seed: 0", "seed: !!timestamp 2020-01-01", "seed", 2, "!!timestamp", "remove the tag"),
     ("seed: 0", "seed: !!int zero", "seed", 2, "'zero'", "an integer"),
     ("seed: 0", "1: 0", "", 2, "got 1", "keys must be strings"),
@@ -393,7 +395,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=mutated())
 def test_a_mutated_file_is_read_or_refused_but_never_crashes(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mutated.yaml"

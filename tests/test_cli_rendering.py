@@ -197,6 +197,16 @@ def test_no_report_is_wider_than_the_terminal(which: str, width: int, request: p
         assert all(line == line.rstrip() for line in lines)
 
 
+def test_what_is_there_to_be_copied_is_never_cut(finished: StudyRecord) -> None:
+    long = "/a/very/long/path" * 9
+    record = replace(finished, storage=f"journal://{long}", tracking_uri=f"sqlite:///{long}", directory=long)
+    assert f"journal://{long}\n" in text_of(status_report(record)) and f"sqlite:///{long}\n" in text_of(
+        status_report(record)
+    )
+    assert f"{long}/refit-seed1\n" in text_of(best_report(record))
+    assert f"{long}/refit-seed1\n" in text_of(result_story(record, width=80))
+
+
 def test_trials_have_a_line_each_with_their_figures(record: StudyRecord) -> None:
     lines = text_of(trials_table(record, record.trials, width=80)).splitlines()
     cells = {line.split()[0]: line.split() for line in lines[1:9]}
@@ -351,8 +361,13 @@ def test_status_counts_states_by_stage(record: StudyRecord) -> None:
     coarse = plain["stages"][0]
     assert (plain["n_finished"], plain["n_trials"]) == (6, 84)
     assert coarse["states"] == {
-        **{"complete": 1, "stopped_early": 1, "pruned": 1, "diverged": 1, "failed": 1},
-        **{"running": 1, "interrupted": 1},
+        "complete": 1,
+        "stopped_early": 1,
+        "pruned": 1,
+        "diverged": 1,
+        "failed": 1,
+        "running": 1,
+        "interrupted": 1,
     }
     assert coarse["n_epochs"] == 2 * 5
     assert plain["best_trial"] == 4

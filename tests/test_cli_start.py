@@ -70,7 +70,7 @@ def test_a_users_own_modules_do_not_shadow_ours(tmp_path: Path) -> None:
     (tmp_path / "my_module.py").write_text("ANSWER = 42\n")
     code = f"""
 import sys
-sys.path = [entry for entry in sys.path if entry not in ("", {str(ROOT)!r})]  # an editable installation finds us by hook
+sys.path = [entry for entry in sys.path if entry not in ("", {str(ROOT)!r})]  # found by a hook, as an editable one
 sys.path.append({str(ROOT)!r})
 from search.cli.import_path import append_working_directory
 sys.path.remove({str(ROOT)!r})

@@ -36,7 +36,7 @@ def test_splits_are_disjoint_exhaustive_and_of_the_stated_shares(data: DigitsDat
     parts = (data.splits.train, data.splits.val, data.splits.test)
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(N_IMAGES))
     assert len(data.splits.test) == round(0.3 * N_IMAGES)
-    assert len(data.splits.val) == round(0.2 * (N_IMAGES - len(data.splits.test)))
+    assert len(data.splits.val) == round(0.25 * (N_IMAGES - len(data.splits.test)))
 
 
 def test_every_split_has_every_class_at_its_share(data: DigitsDataModule) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -559,3 +561,31 @@ def test_delivery_is_quiet_and_publishing_does_not_wait(
     assert tracker.busy_cpu_seconds > 0.0
     out = capfd.readouterr()
     assert (out.out, out.err) == ("", "")
+
+
+def test_after_close_gave_up_nothing_is_written_and_a_second_tracker_takes_over(
+    mlflow_uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    notices: list[str] = []
+    hurried = MlflowTracker(
+        tracking_uri=mlflow_uri,
+        artifact_root=tmp_path / "artifacts",
+        definition=definition(),
+        tags={},
+        notify=notices.append,
+        flush_seconds=0.01,
+    )
+    for number in range(50):
+        hurried.publish_trial(trial(number), score_of(trial(number)))
+    left = hurried.close(timeout_seconds=0.0)
+    assert left
+    assert len(notices) == 1
+    with tracking(mlflow_uri, tmp_path) as tracker:
+        for number in range(50):
+            tracker.publish_trial(trial(number), score_of(trial(number)))
+    assert len(runs_of(client)) == 51
+
+
+def test_importing_the_package_imports_no_mlflow() -> None:
+    code = "import sys, search.tracking; assert not {'mlflow', 'torch', 'optuna'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

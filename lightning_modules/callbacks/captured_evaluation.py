@@ -22,6 +22,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_modules.callbacks.attached_data import attached_datamodule
+from lightning_modules.callbacks.epoch_seeding import seed_all
 from lightning_modules.callbacks.preserved_module import preserved
 
 Split = Literal["validation", "test"]
@@ -60,8 +61,8 @@ def captured_evaluation(
         batches: As the dataloader yields them; moved to the device here. May be lazy: read inside the protection.
         split: Which step and hooks are run.
         dataloader_idx: What the step gets for ``dataloader_idx``, >= 0, or None if there is a single dataloader.
-        seed: Seeds torch's generator before the first batch is read, so that augmentation is the same every time;
-            None leaves the random state as it is.
+        seed: Seeds all generators before the first batch is read, so that augmentation is the same every time; None
+            leaves the random state as it is.
 
     Returns:
         Every scalar that was logged per epoch, by the name that it has in ``trainer.callback_metrics``.
@@ -69,7 +70,7 @@ def captured_evaluation(
     isolated = isolate_rng(include_cuda=module.device.type == "cuda")
     with preserved(module), isolated, torch.no_grad(), _evaluating(trainer, module, split):
         if seed is not None:
-            torch.manual_seed(seed)
+            seed_all(seed)
         evaluation = CapturedEvaluation(trainer, module, split=split)
         evaluation.start()
         for batch_idx, batch in enumerate(batches):

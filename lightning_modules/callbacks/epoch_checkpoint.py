@@ -129,17 +129,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = path.with_name(f"{path.name}.tmp")
     write(temporary)
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(temporary, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
+    temporary.replace(path)
 
 
 def _metrics(module: nn.Module) -> dict[str, Metric]:

@@ -105,8 +105,9 @@ class GeneralizationGap(Callback):
         self.metrics = MappingProxyType(metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._log and self.metrics:
-            pl_module.log_dict(dict(self.metrics))
+        if self._log:
+            for name, value in self.metrics.items():
+                LightningModule.log(pl_module, name, value)  # past an override that renames what the module logs
 
     def _open_subset(self, trainer: Trainer, module: LightningModule) -> TrainSubset | None:
         if self._subset is None and not self._is_off:

@@ -29,9 +29,9 @@ def best_report(record: StudyRecord) -> RenderableType:
         heading("Hyperparameters"),
         indented(settings(trial.record.hyperparameters)),
         heading("To use them, in a study file or with Lightning's command line"),
-        *(indented(unbroken(line)) for line in usage_yaml(record.definition, trial).splitlines()),
+        *(unbroken(f"  {line}") for line in usage_yaml(record.definition, trial).splitlines()),
         heading("Weights"),
-        *(indented(unbroken(directory)) for directory in weight_directories(record, trial)),
+        *(unbroken(f"  {directory}") for directory in weight_directories(record, trial)),
     )
 
 

@@ -29,23 +29,29 @@ class _Console(Console):
         raise BrokenPipeError  # rich would end the process, which is for the command line to decide
 
 
-def make_console(*, file: TextIO | None = None, width: int | None = None) -> Console:
+def make_console(
+    *, file: TextIO | None = None, width: int | None = None, height: int | None = None, is_terminal: bool | None = None
+) -> Console:
     """Return a console.
 
     Args:
         file: Where it writes, standard output if None.
         width: Columns, or None for the terminal's (80 where there is none and COLUMNS is unset).
+        height: Lines, or None for the terminal's.
+        is_terminal: Whether `file` is a terminal, None to find out.
     """
-    return _Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+    return _Console(
+        file=file, width=width, height=height, force_terminal=is_terminal, highlight=False, markup=False, emoji=False
+    )
 
 
 def show(console: Console, *parts: RenderableType) -> None:
     """Print parts one below the other; without a terminal, lines do not end in the blanks that fill a table."""
     if console.is_terminal:
-        console.print(Group(*parts))
+        console.print(Group(*parts), crop=False)
         return
     with console.capture() as capture:
-        console.print(Group(*parts))
+        console.print(Group(*parts), crop=False)
     for line in capture.get().splitlines():
         console.file.write(line.rstrip() + "\n")
     console.file.flush()
@@ -68,7 +74,10 @@ def indented(part: RenderableType) -> Padding:
 
 
 def unbroken(text: str, *, style: str = "") -> Text:
-    """Return a line that is never wrapped or cut: addresses, paths and commands are there to be copied."""
+    """Return a line that is never wrapped or cut: addresses, paths and commands are there to be copied.
+
+    It must not be put into `indented` or a table, which cut at the terminal's edge.
+    """
     return Text(text, style=style, no_wrap=True, overflow="ignore")
 
 
@@ -87,9 +96,10 @@ def store_lines(storage: str, tracking_uri: str | None = None) -> list[str]:
     return [f"storage   {storage}", *([] if tracking_uri is None else [f"tracking  {tracking_uri}"])]
 
 
-def stores(storage: str, tracking_uri: str | None = None) -> Group:
-    """Return `store_lines` for a console."""
-    return Group(*(unbroken(line, style="dim") for line in store_lines(storage, tracking_uri)))
+def stores(storage: str, tracking_uri: str | None = None, *, indent: int = 0) -> Group:
+    """Return `store_lines` for a console, `indent` columns to the right."""
+    lines = store_lines(storage, tracking_uri)
+    return Group(*(unbroken(" " * indent + line, style="dim") for line in lines))
 
 
 def plain_table(columns: Sequence[tuple[str, str]]) -> Table:

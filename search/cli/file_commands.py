@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from search.cli.formats import strict_json
 from search.errors import StateError
+from search.paths import StateDirectory
 from search.study_file import starter_study, study_json_schema
 
 
@@ -20,6 +22,7 @@ def init(*, name: str, force: bool) -> None:
     NAME may be a path (studies/mine.yaml); the study is called as the file, without directory and suffix.
     """
     file = Path(name) if Path(name).suffix in (".yaml", ".yml") else Path(f"{name}.yaml")
+    StateDirectory.default().study(file.stem)  # refuses a name that no study may have
     text = starter_study(file.stem)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -30,8 +33,9 @@ def init(*, name: str, force: bool) -> None:
     except OSError as error:
         raise StateError(f"cannot write {file}: {error.strerror or error}.") from error
     click.echo(f"Wrote {file}. Name your model and data in it, then:\n")
-    click.echo(f"  zeroin run {file} --dry-run   the plan, and one batch as a check; creates nothing")
-    click.echo(f"  zeroin run {file}             the search")
+    shown = shlex.quote(str(file))
+    click.echo(f"  zeroin run {shown} --dry-run   the plan, and one batch as a check; creates nothing")
+    click.echo(f"  zeroin run {shown}             the search")
 
 
 @click.command()

@@ -50,8 +50,8 @@ def preview_report(preview: StudyPreview) -> RenderableType:
         heading("Inspection: one batch of training and validation went through"),
         indented(pairs(found)),
         heading("Where things would go (nothing has been created)"),
-        indented(stores(preview.storage, preview.tracking_uri)),
-        indented(unbroken(f"trials    {preview.directory}", style="dim")),
+        stores(preview.storage, preview.tracking_uri, indent=2),
+        unbroken(f"  trials    {preview.directory}", style="dim"),
     )
 
 

@@ -66,7 +66,7 @@ class LiveProgress:
             self._progress.open(record)
         self._print(
             Text(opening_line(record, resumed=resumed, n_workers=n_workers), style="bold"),
-            indented(stores(record.storage, record.tracking_uri)),
+            stores(record.storage, record.tracking_uri, indent=2),
         )
 
     def stage_opened(self, opening: StageOpening) -> None:
@@ -131,7 +131,7 @@ class LiveProgress:
         with self._lock:
             parts, self._to_print = self._to_print, []
         if parts:
-            self._console.print(Group(*parts))
+            self._console.print(Group(*parts), crop=False)
         elif self.was_opened:
             self._live.refresh()
 

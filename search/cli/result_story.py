@@ -38,7 +38,7 @@ def result_story(record: StudyRecord, *, width: int) -> RenderableType:
     parts.extend([heading("To look further"), indented(pairs(_commands(record.definition.study)))])
     if best is not None:
         parts.append(heading("Weights"))
-        parts.extend(indented(unbroken(directory)) for directory in weight_directories(record, best))
+        parts.extend(unbroken(f"  {directory}") for directory in weight_directories(record, best))
     return Group(*parts)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.cli import figures
-from search.cli.console import indented, plain_table, stores, unbroken
+from search.cli.console import plain_table, stores, unbroken
 from search.cli.rows import SUCCESSFUL, best_of, winner
 from search.study_record import ScoredTrial, StudyRecord, StudyState
 from search.trial import TrialState
@@ -28,8 +28,8 @@ def status_report(record: StudyRecord) -> RenderableType:
     title = Text.assemble((f"Study {name}", "bold"), f"  {record.state.value}")
     if record.state is StudyState.UNFINISHED:
         title.append(f": `zeroin resume {name}` continues it")
-    parts: list[RenderableType] = [title, indented(stores(record.storage, record.tracking_uri))]
-    parts.extend([indented(unbroken(f"trials in {record.directory}", style="dim")), Text(""), _stages_table(record)])
+    parts: list[RenderableType] = [title, stores(record.storage, record.tracking_uri, indent=2)]
+    parts.extend([unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record)])
     best = winner(record)
     if best is not None and best.score is not None:
         monitor, score = record.definition.objective.monitor, best.score

@@ -22,7 +22,7 @@ from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.study_definition import FinishSettings, SearchStage
 from search.study_record import Confirmation, StudyResult
-from search.trial import FinishedTrial, TrialRecord, TrialState
+from search.trial import CONFIRM, REFIT, FinishedTrial, TrialRecord, TrialState
 
 # Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
 _ELIMINATION_RISK = 0.1
@@ -93,7 +93,7 @@ class Finish:
         """Train the contenders with one more seed each, round by round, dropping those that are clearly worse."""
         definition = self.context.definition
         self.context.observer.phase_started(
-            "confirm", n_runs=len(best) * settings.n_seeds, n_epochs=self._last_stage.max_epochs
+            CONFIRM, n_runs=len(best) * settings.n_seeds, n_epochs=self._last_stage.max_epochs
         )
         rewards: dict[int, list[float]] = {number_of(trial.record): [] for trial in best}
         best_epochs: dict[int, list[int]] = {number: [] for number in rewards}
@@ -129,7 +129,7 @@ class Finish:
         # Contenders share the seeds, so that their rewards can be compared pair by pair.
         return self._new_run(
             key=f"confirm-{number_of(record):04d}-seed{round_index}",
-            stage="confirm",
+            stage=CONFIRM,
             hyperparameters=record.hyperparameters,
             seed_index=round_index,
             n_epochs=self._last_stage.max_epochs,
@@ -140,11 +140,11 @@ class Finish:
     ) -> tuple[TrialRecord, ...] | None:
         """Train the winner on train + val, once per seed, for as many epochs as its slowest confirmation needed."""
         n_epochs = max(1, *winner.best_epochs)
-        self.context.observer.phase_started("refit", n_runs=settings.n_seeds, n_epochs=n_epochs)
+        self.context.observer.phase_started(REFIT, n_runs=settings.n_seeds, n_epochs=n_epochs)
         runs = [
             self._new_run(
                 key=f"refit-seed{index}",
-                stage="refit",
+                stage=REFIT,
                 hyperparameters=hyperparameters,
                 seed_index=index,
                 n_epochs=n_epochs,

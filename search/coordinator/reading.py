@@ -38,7 +38,7 @@ def read_record(
     if running:
         study_state = StudyState.RUNNING
     else:
-        study_state = StudyState.FINISHED if result is not None else StudyState.UNFINISHED
+        study_state = StudyState.FINISHED if study.is_delivered else StudyState.UNFINISHED
     return StudyRecord(
         definition=study.definition,
         state=study_state,

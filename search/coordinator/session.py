@@ -19,7 +19,7 @@ from search.coordinator.trial_pool import TrialPool
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
 from search.engines.engine import Engine
-from search.errors import StudyInterruptedError
+from search.errors import StudyFailedError, StudyInterruptedError
 from search.lease import Lease
 from search.observer import StudyObserver
 from search.paths import StateDirectory
@@ -104,31 +104,41 @@ class Session:
             tags=run_tags(versions=workforce.versions, device=workforce.device),
             notify=self.observer.notice,
         )
-        hurried = True
+        patience_seconds = _DELIVERY_SECONDS
         try:
             context = self._context(study, workforce, tracker, interrupted, bookkeeping)
-            self.observer.study_opened(
-                read_record(study, self.state, self.uris, is_running=True),
-                resumed=resumed,
-                n_workers=workforce.n_workers,
-            )
-            result = _run_phases(context)
-            hurried = False
-            if result is None:
-                tracker.interrupt()
-                raise StudyInterruptedError(f"stopped; everything is saved. {self._how_to_resume()}")
-            study.record_result(result)
-            record = read_record(study, self.state, self.uris, is_running=False)
-            tracker.publish_result(record, result)
-            self.observer.study_finished(record, result)
-            return record
+            self._run_tracked(context, resumed=resumed, n_workers=workforce.n_workers)
+        except StudyFailedError as error:
+            tracker.fail(str(error))
+            raise
+        except StudyInterruptedError as error:
+            tracker.interrupt(str(error))
+            raise
         except BaseException:
             tracker.interrupt()
+            patience_seconds = _HURRIED_DELIVERY_SECONDS
             raise
         finally:
             study.record_seconds(study.seconds + bookkeeping.wall_seconds)
-            tracker.close(timeout_seconds=_HURRIED_DELIVERY_SECONDS if hurried else _DELIVERY_SECONDS)
+            undelivered = tracker.close(timeout_seconds=patience_seconds)
+            if study.result() is not None and not undelivered:
+                study.record_delivery()
+            record = read_record(study, self.state, self.uris, is_running=False)
             store.close()
+        return record
+
+    def _run_tracked(self, context: StudyContext, *, resumed: bool, n_workers: int) -> None:
+        history = History(context)
+        record = read_record(context.study, self.state, self.uris, is_running=True)
+        context.tracker.publish_study(record)
+        self.observer.study_opened(record, resumed=resumed, n_workers=n_workers)
+        result = context.study.result() or _run_phases(context, history)
+        if result is None:
+            raise StudyInterruptedError(f"stopped; everything is saved. {self._how_to_resume()}")
+        context.study.record_result(result)
+        record = read_record(context.study, self.state, self.uris, is_running=False)
+        context.tracker.publish_result(record, result)
+        self.observer.study_finished(record, result)
 
     def _context(
         self,
@@ -154,9 +164,8 @@ class Session:
         return f"Go on with: zeroin resume {self.definition.study}"
 
 
-def _run_phases(context: StudyContext) -> StudyResult | None:
+def _run_phases(context: StudyContext, history: History) -> StudyResult | None:
     """Run what is left of the stages and the finish; None if the user interrupted."""
-    history = History(context)
     definition = context.definition
     pruner = TrialPruner(
         definition.pruner, monitor=definition.objective.monitor, direction=definition.objective.direction

@@ -91,7 +91,7 @@ class TrialPool:
         """Give the trial to an idle worker, unless what is known of it says already that it has ended."""
         verdict = self._verdict(trial, source, diverged=False) if trial.record.epochs else None
         if verdict is not None:
-            source.ended(trial.record, self._recorder.ended(trial, verdict))
+            self._end(trial, verdict, source)
             return
         worker = self._workforce.take_idle()
         self._runs[worker] = _Run(trial=trial)
@@ -123,7 +123,11 @@ class TrialPool:
         if is_new:
             self._recorder.epoch_published(trial)
         if run.verdict is not None:
-            source.ended(trial.record, self._recorder.ended(trial, run.verdict))
+            self._end(trial, run.verdict, source)
+
+    def _end(self, trial: LiveTrial, verdict: Verdict, source: TrialSource) -> None:
+        score = self._recorder.ended(trial, verdict)
+        source.ended(trial.record, score)
 
     def _action(self, run: _Run) -> Action:
         if run.verdict is not None:
@@ -159,7 +163,7 @@ class TrialPool:
             )
         else:
             verdict = Verdict(state=TrialState.FAILED, reason="training ended without a single epoch")
-        source.ended(run.trial.record, self._recorder.ended(run.trial, verdict))
+        self._end(run.trial, verdict, source)
 
     def _on_lost(self, run: _Run, lost: WorkerLost, source: TrialSource) -> None:
         if run.verdict is not None:
@@ -172,4 +176,4 @@ class TrialPool:
             state=TrialState.FAILED,
             reason=f"lost its worker {run.trial.record.n_retries + 1} times; last: {lost.reason}",
         )
-        source.ended(run.trial.record, self._recorder.ended(run.trial, verdict))
+        self._end(run.trial, verdict, source)

@@ -16,7 +16,7 @@ from search.observer import StudyObserver
 from search.reward import score
 from search.storage import StoredStudy
 from search.tracking import MlflowTracker
-from search.trial import EpochRecord, Score, TrialRecord, TrialState
+from search.trial import REFIT, EpochRecord, Score, TrialRecord, TrialState
 
 
 class TrialRecorder:
@@ -60,15 +60,16 @@ class TrialRecorder:
         with self._bookkeeping.spent_on("reports"):
             trial.log.append_end(state=verdict.state, reason=verdict.reason, time_ms=time_ms)
         trial.record = replace(trial.record, state=verdict.state, reason=verdict.reason, finished_ms=time_ms)
-        trial_score = score(trial.record, self._objective)
+        trial_score = self._score(trial.record)
         self._store_end(trial.record, trial_score)
+        self._publish(trial.record)
         self._observer.trial_finished(trial.record, trial_score)
         return trial_score
 
     def interrupted(self, trial: LiveTrial) -> None:
         """The trial was paused after writing its checkpoint, to be continued by a resumed study."""
         trial.record = replace(trial.record, state=TrialState.INTERRUPTED)
-        trial_score = score(trial.record, self._objective)
+        trial_score = self._score(trial.record)
         self._publish(trial.record)
         self._observer.trial_finished(trial.record, trial_score)
 
@@ -86,19 +87,21 @@ class TrialRecorder:
                 if not math.isnan(value):
                     self._study.report(record.number, epoch=epoch.epoch, value=value)
         if record.state.is_finished and not finished_in_storage:
-            self._store_end(record, score(record, self._objective))
-        else:
+            self._store_end(record, self._score(record))
             self._publish(record)
 
     def _store_end(self, record: TrialRecord, trial_score: Score | None) -> None:
         if record.number is not None:
             with self._bookkeeping.spent_on("storage"):
                 self._study.finish(record, trial_score)
-        self._publish(record)
+
+    def _score(self, record: TrialRecord) -> Score | None:
+        # A refit validates on nothing.
+        return None if record.stage == REFIT else score(record, self._objective)
 
     def _publish(self, record: TrialRecord) -> None:
         with self._bookkeeping.spent_on("tracking"):
-            self._tracker.publish_trial(record, score(record, self._objective))
+            self._tracker.publish_trial(record, self._score(record))
 
 
 def now_ms() -> int:

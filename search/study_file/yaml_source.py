@@ -160,7 +160,10 @@ def parse_value(text: str, *, file: Path | None = None) -> tuple[Any, dict[KeyPa
             line=text[: error.position].count("\n") + 1,
         ) from None
     except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF" in a quoted string
-        raise StudyDefinitionError(f"must be valid YAML, but it holds a bad character: {error}.", file=file) from None
+        line = loader.get_mark().line + 1
+        raise StudyDefinitionError(
+            f"must be valid YAML, but got an escape that is no character: {error}.", file=file, line=line
+        ) from None
     if node is None:
         return None, {}
     converter = _Converter(file)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
@@ -36,6 +36,9 @@ class MlflowTracker:
     and leave the store as an undisturbed run would have. A store that cannot be reached never stops a study: what
     waits is kept, and sent when the store answers again.
     """
+
+    # A study resumed in the same process, as in a notebook, must not find two threads creating its runs.
+    _threads: ClassVar[dict[tuple[str, str], threading.Thread]] = {}
 
     def __init__(
         self,
@@ -79,7 +82,9 @@ class MlflowTracker:
         self._busy_seconds = 0.0
         self._busy_cpu_seconds = 0.0
         prepare_environment()
+        self._predecessor = self._threads.get((tracking_uri, definition.study))
         self._thread = threading.Thread(target=self._run, name="zeroin-mlflow", daemon=True)
+        self._threads[tracking_uri, definition.study] = self._thread
         self._thread.start()
 
     @property
@@ -163,17 +168,21 @@ class MlflowTracker:
 
     def _run(self) -> None:
         """Body of the thread."""
+        if self._predecessor is not None:
+            self._predecessor.join()
         delivery = self._persistently(self._open)
         while delivery is not None and self._next_batch():
-            if self._persistently(partial(self._deliver, delivery)) is None:
+            if not self._persistently(partial(self._deliver, delivery)):
                 return
 
-    def _open(self) -> Delivery:
+    def _open(self) -> Delivery | None:
         import mlflow
 
         with silenced_thread():
             ensure_database(self._tracking_uri, str(self._identity.artifact_root))
             client = mlflow.MlflowClient(tracking_uri=self._tracking_uri)
+            if self._is_too_late():
+                return None
             with self._timed():
                 return Delivery(client, tracking_uri=self._tracking_uri, identity=self._identity)
 
@@ -196,9 +205,15 @@ class MlflowTracker:
             return bool(self._in_delivery)
 
     def _deliver(self, delivery: Delivery) -> bool:
-        """Send the batch; what is sent is taken out, so that a retry goes on where this stopped."""
+        """Send the batch; what is sent is taken out, so that a retry goes on where this stopped.
+
+        Returns:
+            Whether there was time for all of it.
+        """
         with silenced_thread(), self._timed():
             for name, item in delivery_order(self._in_delivery):
+                if self._is_too_late():
+                    return False
                 try:
                     delivery.deliver(item)
                 except Exception as error:
@@ -222,12 +237,15 @@ class MlflowTracker:
                 return result
             with self._changed:
                 self._changed.wait_for(lambda: self._deadline is not None, timeout=delay_seconds)
+                if self._is_too_late():
+                    return None
                 if self._deadline is not None:
-                    left_seconds = self._deadline - time.monotonic()
-                    if not left_seconds > 0.0:
-                        return None
-                    self._changed.wait(min(left_seconds, _FIRST_RETRY_SECONDS))
+                    self._changed.wait(min(self._deadline - time.monotonic(), _FIRST_RETRY_SECONDS))
             delay_seconds = min(2.0 * delay_seconds, _LAST_RETRY_SECONDS)
+
+    def _is_too_late(self) -> bool:
+        """Whether `close` has given up: from then on nothing may be written."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _notice_failure(self, error: Exception) -> None:
         if not self._is_failing:

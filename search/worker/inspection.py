@@ -16,7 +16,7 @@ from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.worker.assembly import Assembled, check_arguments, import_class, make_data, make_model, seed_setup
 from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
-from search.worker.trainer_settings import check_trainer_args, make_trainer
+from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.user_error import describe
 
 _SEED = 0
@@ -43,7 +43,8 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
     error, key, trace = "", "", ""
     dry_run = _DryRun(order)
     try:
-        dry_run.run()
+        with quiet_libraries():
+            dry_run.run()
     except StudyDefinitionError as raised:
         error, key = str(raised).removeprefix(f"{raised.key}: "), raised.key
     except _UserCodeError as raised:

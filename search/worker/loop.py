@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import logging
 import os
 import platform
 import signal
 import sys
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -72,11 +70,6 @@ def _prepare_process(n_threads: int) -> None:
     torch.set_num_threads(n_threads)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # no "GPU available", no tips
-    # What we cause by running many short trials; the user can mend none of it from a study.
-    for message in (".*does not have many workers.*", ".*is smaller than the logging interval.*"):
-        warnings.filterwarnings("ignore", message=message)
     # What is imported now stays: the collector need not look at it after every trial.
     gc.collect()
     gc.freeze()

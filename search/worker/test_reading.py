@@ -19,14 +19,17 @@ from lightning_modules.callbacks.metric_names import stem
 from search.errors import SearchError
 from search.messages import TestAssignment, TestResult
 from search.worker.assembly import make_data, make_model, seed_setup
-from search.worker.trainer_settings import check_trainer_args, make_trainer
+from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.user_error import describe
+
+_DATA_HOOKS = ("test_dataloader", "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 def read_test(assignment: TestAssignment) -> TestResult:
     """Evaluate the members and their ensemble in one pass over the test split; never raises."""
     try:
-        return _read(assignment)
+        with quiet_libraries():
+            return _read(assignment)
     except BaseException as raised:
         error, trace = describe(raised)
         return TestResult(members=(), ensemble={}, n_samples=0, notices=(), error=error, traceback=trace)
@@ -70,6 +73,10 @@ class _Committee(LightningModule):
         self.results: list[Mapping[str, float]] = []
         self.notices: list[str] = []
         self.n_samples = 0
+        # Only what the members override, so that Lightning sees no hook compete with the data module's.
+        for hook in _DATA_HOOKS:
+            if is_overridden(hook, members[0]):
+                setattr(self, hook, getattr(members[0], hook))
         self._directories = directories
         self._evaluations: list[CapturedEvaluation] = []
         self._average = _AveragedProbabilities() if ensemble else None
@@ -94,18 +101,6 @@ class _Committee(LightningModule):
         for member, directory in zip(self._modules_in_order, self._directories, strict=True):
             member.configure_model()
             member.load_state_dict(_weights(directory), strict=member.strict_loading)
-
-    def test_dataloader(self) -> Any:
-        return self._modules_in_order[0].test_dataloader()
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return self._modules_in_order[0].on_before_batch_transfer(batch, dataloader_idx)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return self._modules_in_order[0].transfer_batch_to_device(batch, device, dataloader_idx)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return self._modules_in_order[0].on_after_batch_transfer(batch, dataloader_idx)
 
     def on_test_epoch_start(self) -> None:
         for member in self._modules_in_order:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers.logger import DummyLogger
 
@@ -26,6 +29,15 @@ OWNED: Mapping[str, str] = {
     "barebones": "it forbids logging",
 }
 """Arguments that zeroin sets itself, and why."""
+
+
+_OUR_WARNINGS = (
+    ".*does not have many workers.*",  # one core per worker is what there is
+    ".*is smaller than the logging interval.*",  # there is no logger to speak of
+    ".*ReduceLROnPlateau conditioned on metric.*which is not available but strict.*",  # a refit has no validation
+    ".*Early stopping conditioned on metric.*which is not available.*",
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of torch
+)
 
 
 def check_trainer_args(trainer_args: Mapping[str, Any]) -> None:
@@ -78,6 +90,23 @@ def make_trainer(
         enable_autolog_hparams=False,
         num_sanity_val_steps=0,
     )
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Silence what libraries say about arguments that we chose, not the user."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)  # no "GPU available", no tips
+        with warnings.catch_warnings():
+            for message in _OUR_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def device_in_words() -> str:

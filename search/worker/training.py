@@ -24,7 +24,7 @@ from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
 from search.worker.refit import TrainOnValidationToo
 from search.worker.reporting import EpochReporting, reports_in
-from search.worker.trainer_settings import check_trainer_args, make_trainer
+from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.user_error import describe
 
 _SUBSET_SEED = 0
@@ -36,7 +36,8 @@ def train(assignment: TrialAssignment, coordinator: Coordinator) -> TrialEnded:
     run = _TrialRun(assignment, coordinator)
     error, trace = "", ""
     try:
-        run.run()
+        with quiet_libraries():
+            run.run()
     except BaseException as raised:
         # User code may raise anything; this worker goes on with the next trial.
         error, trace = describe(raised)

@@ -1,0 +1,310 @@
+"""The life of a study, with real stores and virtual workers."""
+
+import math
+import os
+import signal
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from virtual_engine import Faults, KilledError, VirtualEngine, bell_curve
+
+from search.coordinator.session import Session
+from search.coordinator.stores import store_uris
+from search.epoch_log import read_epoch_log
+from search.errors import StudyConflictError, StudyDefinitionError, StudyFailedError, StudyInterruptedError
+from search.messages import EpochReport, TrialAssignment
+from search.observer import SilentObserver
+from search.paths import StateDirectory
+from search.studies_api import read_study
+from search.study_definition import StudyDefinition
+from search.study_file import definition_from_plain
+from search.study_record import RangeChange, StudyRecord, StudyState
+from search.trial import TrialState
+
+PLAIN: dict[str, Any] = {
+    "study": "bell",
+    "seed": 3,
+    "model": {"class_path": "package.Net"},
+    "objective": {"monitor": "val_acc", "direction": "maximize"},
+    "space": {
+        "model.learning_rate": {"log": [1.0e-6, 1.0]},
+        "model.optimizer": {"choice": ["sgd", "adamw"]},
+        "model.momentum": {"one_minus_log": [0.5, 0.99], "when": {"model.optimizer": ["sgd"]}},
+    },
+    "stages": [
+        {"name": "coarse", "n_trials": 16, "max_epochs": 2, "sampler": "qmc"},
+        {"name": "fine", "n_trials": 6, "max_epochs": 4, "sampler": "random"},
+    ],
+    "pruner": {"name": "median", "n_startup_trials": 4, "n_warmup_epochs": 1},
+    "early_stopping": "none",
+    "finish": {"top_k": 2, "n_seeds": 2, "ensemble": True},
+}
+
+
+@pytest.fixture
+def state(tmp_path: Path, copied_mlflow_database: Any) -> StateDirectory:
+    directory = StateDirectory(root=tmp_path / "mlruns")
+    copied_mlflow_database(directory.mlflow_database)
+    return directory
+
+
+def definition(**changes: Any) -> StudyDefinition:
+    return definition_from_plain(PLAIN | changes)
+
+
+def run(
+    state: StateDirectory, engine: VirtualEngine, study: StudyDefinition | None = None, *, observer: Any = None
+) -> StudyRecord:
+    study = study or definition()
+    return Session(
+        definition=study,
+        uris=store_uris(state, study),
+        state=state,
+        engine=engine,
+        observer=observer or SilentObserver(),
+    ).run()
+
+
+def fingerprint(record: StudyRecord) -> list[object]:
+    """All that must be equal between a study that was interrupted and one that was not."""
+    assert record.result is not None
+    return [
+        [
+            (trial.record.key, trial.record.stage, dict(trial.record.hyperparameters), trial.record.seed)
+            for trial in record.trials
+        ],
+        [
+            (trial.record.state, trial.record.reason, [dict(epoch.metrics) for epoch in trial.record.epochs])
+            for trial in record.trials
+        ],
+        [(opening.narrowed, opening.first_trial_number) for opening in record.openings],
+        replace(record.result, seconds=0.0, time_ms=0),
+    ]
+
+
+def test_a_study_runs_all_its_stages_and_the_finish(state: StateDirectory) -> None:
+    engine = VirtualEngine(n_slots=2)
+    record = run(state, engine)
+    assert record.state is StudyState.FINISHED
+    assert [trial.record.stage for trial in record.trials] == ["coarse"] * 16 + ["fine"] * 6
+    assert all(trial.record.state.is_finished for trial in record.trials)
+    assert record.result is not None
+    assert record.result.test_ensemble == {"test_acc": 0.95}
+    assert record.result.n_test_readings == 1
+    assert engine.closed
+
+
+def test_the_second_stage_searches_where_the_first_was_good(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine())
+    decisions = {decision.name: decision for decision in record.openings[1].narrowed.decisions}
+    assert decisions["model.learning_rate"].change is RangeChange.NARROWED
+    box = record.openings[1].narrowed.space["model.learning_rate"]
+    assert box.contains(1e-3)
+    assert not box.contains(1e-6)
+    assert all(box.contains(trial.record.hyperparameters["model.learning_rate"]) for trial in record.trials[16:])
+
+
+def test_epochs_are_counted_by_phase(state: StateDirectory) -> None:
+    engine = VirtualEngine()
+    record = run(state, engine)
+    assert record.result is not None
+    assert sum(record.result.n_epochs.values()) == len(engine.trained)
+    assert set(record.result.n_epochs) == {"coarse", "fine", "confirm", "refit"}
+
+
+def test_the_winner_is_confirmed_with_other_seeds_and_refitted(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine())
+    assert record.result is not None
+    winner = record.result.confirmations[0]
+    assert winner.trial_number == record.result.best_trial_number
+    assert winner.mean >= max(each.mean for each in record.result.confirmations)
+    logs = [read_epoch_log(state.study("bell").trial(key).epoch_log) for key in record.result.refit_keys]
+    hyperparameters = record.trials[winner.trial_number].record.hyperparameters
+    assert [log.hyperparameters for log in logs if log] == [hyperparameters, hyperparameters]
+    assert len({log.seed for log in logs if log}) == 2
+
+
+@pytest.mark.parametrize("n_polls", [3, 10, 23, 40, 57, 71, 90])
+def test_a_killed_study_resumes_to_what_it_would_have_been(
+    tmp_path: Path, copied_mlflow_database: Any, n_polls: int
+) -> None:
+    expected = run(_fresh(tmp_path / "whole", copied_mlflow_database), VirtualEngine())
+    state = _fresh(tmp_path / "killed", copied_mlflow_database)
+    checkpoints: dict[str, int] = {}
+    with pytest.raises(KilledError):
+        run(state, VirtualEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=n_polls)))
+    engine = VirtualEngine(checkpoints=checkpoints)
+    record = run(state, engine)
+    assert fingerprint(record) == fingerprint(expected)
+
+
+def _fresh(root: Path, copied_mlflow_database: Any) -> StateDirectory:
+    state = StateDirectory(root=root)
+    copied_mlflow_database(state.mlflow_database)
+    return state
+
+
+def test_no_epoch_is_trained_twice_after_a_kill_between_epochs(state: StateDirectory) -> None:
+    checkpoints: dict[str, int] = {}
+    first = VirtualEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=45))
+    with pytest.raises(KilledError):
+        run(state, first)
+    second = VirtualEngine(checkpoints=checkpoints)
+    run(state, second)
+    again = [epoch for epoch, count in Counter(first.trained + second.trained).items() if count > 1]
+    assert len(again) <= 1  # the one whose report the dead coordinator had not read
+
+
+def test_a_finished_study_is_not_run_again(state: StateDirectory) -> None:
+    run(state, VirtualEngine())
+    engine = VirtualEngine()
+    record = run(state, engine)
+    assert engine.trained == []
+    assert record.result is not None
+    assert record.result.n_test_readings == 1
+
+
+def test_a_trial_that_raises_fails_and_the_study_goes_on(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine(faults=Faults(raises={"trial-0001"})))
+    failed = record.trials[1]
+    assert (failed.record.state, failed.record.reason) == (TrialState.FAILED, "ValueError: no such layer")
+    assert failed.score is None
+    assert record.state is StudyState.FINISHED
+
+
+def test_a_study_in_which_everything_fails_stops_early(state: StateDirectory) -> None:
+    keys = {f"trial-{number:04d}" for number in range(22)}
+    engine = VirtualEngine(faults=Faults(raises=keys))
+    with pytest.raises(StudyFailedError, match=r"all 3 trials so far have failed.*\n.*no such layer|no such layer"):
+        run(state, engine)
+    assert engine.closed
+    assert read_study("bell", directory=state).state is StudyState.UNFINISHED
+
+
+def test_a_diverged_trial_gets_the_worst_reward(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine(faults=Faults(diverges={"trial-0002"})))
+    diverged = record.trials[2]
+    assert diverged.record.state is TrialState.DIVERGED
+    assert diverged.record.reason == "train_loss is nan after epoch 2"
+    assert diverged.score is not None
+    assert diverged.score.reward == -math.inf
+
+
+def test_a_lost_worker_is_replaced_and_its_trial_continues(state: StateDirectory) -> None:
+    engine = VirtualEngine(faults=Faults(loses_worker={"trial-0000": 1}))
+    record = run(state, engine)
+    assert record.trials[0].record.state is TrialState.COMPLETE
+    assert record.trials[0].record.n_retries == 1
+    assert [epoch for key, epoch in engine.trained if key == "trial-0000"] == [1, 2]
+
+
+def test_a_trial_that_keeps_losing_its_worker_fails(state: StateDirectory) -> None:
+    study = definition(stages=[PLAIN["stages"][0] | {"max_epochs": 6}, PLAIN["stages"][1] | {"max_epochs": 6}])
+    record = run(state, VirtualEngine(faults=Faults(loses_worker={"trial-0000": 3})), study)
+    assert record.trials[0].record.state is TrialState.FAILED
+    assert record.trials[0].record.reason == "lost its worker 3 times; last: killed by SIGKILL"
+
+
+def test_a_module_that_ends_training_itself_stopped_early(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine(faults=Faults(stops_itself={"trial-0000"})))
+    assert record.trials[0].record.state is TrialState.STOPPED_EARLY
+    assert "the module itself" in record.trials[0].record.reason
+
+
+def test_a_flat_curve_is_stopped_early(state: StateDirectory) -> None:
+    def flat(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
+        return {**bell_curve(assignment, 1), "val_acc": 0.5 + (assignment.seed % 7) * 0.01}
+
+    study = definition(
+        early_stopping={"patience_epochs": 2, "min_delta": 0.0}, pruner="none", stages=[PLAIN["stages"][1]]
+    )
+    record = run(state, VirtualEngine(metrics=flat), study)
+    assert {trial.record.state for trial in record.trials} == {TrialState.STOPPED_EARLY}
+    assert {len(trial.record.epochs) for trial in record.trials} == {3}
+
+
+def test_the_median_pruner_stops_trials_that_are_worse_than_their_peers(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine())
+    pruned = [trial for trial in record.trials if trial.record.state is TrialState.PRUNED]
+    assert pruned
+    assert all("median" in trial.record.reason for trial in pruned)
+
+
+def test_nothing_is_created_when_the_model_does_not_fit(tmp_path: Path) -> None:
+    state = StateDirectory(root=tmp_path / "mlruns")
+    engine = VirtualEngine(inspection_error=("no class 'Nett' in package.", "model.class_path"))
+    with pytest.raises(StudyDefinitionError, match="Nett") as caught:
+        run(state, engine)
+    assert caught.value.key == "model.class_path"
+    assert not state.root.exists()
+    assert engine.closed
+
+
+def test_a_second_coordinator_is_refused(state: StateDirectory) -> None:
+    class Intruder(SilentObserver):
+        refused = ""
+
+        def stage_opened(self, opening: object) -> None:
+            with pytest.raises(StudyConflictError) as caught:
+                run(state, VirtualEngine())
+            Intruder.refused = str(caught.value)
+
+    run(state, VirtualEngine(), observer=Intruder())
+    assert f"is being run by process {os.getpid()}" in Intruder.refused
+
+
+def test_ctrl_c_pauses_the_trials_and_says_how_to_go_on(state: StateDirectory) -> None:
+    def press(report: EpochReport) -> None:
+        if (report.trial_key, report.epoch) == ("trial-0003", 1):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    checkpoints: dict[str, int] = {}
+    with pytest.raises(StudyInterruptedError, match="zeroin resume bell") as caught:
+        run(state, VirtualEngine(checkpoints=checkpoints, on_epoch=press))
+    assert caught.value.exit_code == 130
+    interrupted = read_study("bell", directory=state)
+    assert interrupted.trials[3].record.state is TrialState.INTERRUPTED
+    engine = VirtualEngine(checkpoints=checkpoints)
+    record = run(state, engine)
+    assert engine.trained[0] == ("trial-0003", 2)
+    assert record.state is StudyState.FINISHED
+
+
+def test_a_second_ctrl_c_stops_at_once(state: StateDirectory) -> None:
+    def press_twice(report: EpochReport) -> None:
+        if report.trial_key == "trial-0003":
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    engine = VirtualEngine(on_epoch=press_twice)
+    with pytest.raises(StudyInterruptedError, match="stopped at once"):
+        run(state, engine)
+    assert engine.closed
+    assert read_study("bell", directory=state).state is StudyState.UNFINISHED
+
+
+def test_without_a_finish_the_best_trial_of_the_search_wins(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine(), definition(finish="none"))
+    assert record.result is not None
+    best = max(
+        (
+            trial
+            for trial in record.trials
+            if trial.record.state is TrialState.COMPLETE and trial.record.stage == "fine"
+        ),
+        key=lambda trial: trial.score.reward if trial.score else -math.inf,
+    )
+    assert record.result.best_trial_number == best.record.number
+    assert record.result.confirmations == ()
+    assert record.result.n_test_readings == 0
+
+
+def test_parallel_workers_lose_and_repeat_nothing(state: StateDirectory) -> None:
+    engine = VirtualEngine(n_slots=5)
+    record = run(state, engine)
+    assert [trial.record.number for trial in record.trials] == list(range(22))
+    assert max(Counter(engine.trained).values()) == 1

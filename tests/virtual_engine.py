@@ -1,0 +1,176 @@
+"""An engine whose workers answer at once from a formula: coordinators are tested without a training."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
+from search.messages import (
+    Action,
+    Decision,
+    EpochReport,
+    FromWorker,
+    Inspect,
+    InspectionResult,
+    Shutdown,
+    TestAssignment,
+    TestResult,
+    ToWorker,
+    TrialAssignment,
+    TrialEnded,
+    WorkerReady,
+)
+
+
+class KilledError(BaseException):
+    """Stands for the death of the coordinator: nothing of it runs on."""
+
+
+Metrics = Callable[[TrialAssignment, int], Mapping[str, float]]
+
+
+def bell_curve(assignment: TrialAssignment, epoch: int) -> dict[str, float]:
+    """Accuracy that grows with the epochs and is best at a learning rate of 1e-3."""
+    distance = abs(math.log10(float(assignment.assembly.model_args["learning_rate"])) + 3.0)
+    accuracy = (1.0 - math.exp(-0.5 * epoch)) * math.exp(-0.3 * distance) + (assignment.seed % 97) * 1e-5
+    return {"train_loss": 1.0 - accuracy, "val_acc": accuracy, "gap_acc": 0.01 * epoch, "train_eval_acc": accuracy}
+
+
+@dataclass
+class Faults:
+    """What goes wrong, by trial key.
+
+    Attributes:
+        raises: Trials whose training raises in their first epoch.
+        diverges: Trials whose loss is NaN in their second epoch.
+        loses_worker: Trial to how many times its worker dies after an epoch.
+        stops_itself: Trials that the module ends after their first epoch.
+        killed_after_polls: The coordinator dies after that many polls.
+    """
+
+    raises: set[str] = field(default_factory=set)
+    diverges: set[str] = field(default_factory=set)
+    loses_worker: dict[str, int] = field(default_factory=dict)
+    stops_itself: set[str] = field(default_factory=set)
+    killed_after_polls: int | None = None
+
+
+@dataclass
+class _Training:
+    assignment: TrialAssignment
+    epoch: int
+
+
+class VirtualEngine:
+    """Every worker lives in this object; checkpoints live in `checkpoints`, which outlives it like a disk."""
+
+    def __init__(
+        self,
+        *,
+        n_slots: int = 1,
+        checkpoints: dict[str, int] | None = None,
+        faults: Faults | None = None,
+        metrics: Metrics = bell_curve,
+        inspection_error: tuple[str, str] = ("", ""),
+        on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    ) -> None:
+        self.n_slots = n_slots
+        self.checkpoints = {} if checkpoints is None else checkpoints
+        self.faults = faults or Faults()
+        self.trained: list[tuple[str, int]] = []
+        self.closed = False
+        self._metrics = metrics
+        self._inspection_error = inspection_error
+        self._on_epoch = on_epoch
+        self._n_started = 0
+        self._n_polls = 0
+        self._events: deque[EngineEvent] = deque()
+        self._trainings: dict[int, _Training] = {}
+
+    def start_worker(self, *, slot: int) -> int:
+        worker, self._n_started = self._n_started, self._n_started + 1
+        self._say(worker, WorkerReady(pid=worker, device="virtual", versions={"torch": "0"}))
+        return worker
+
+    def send(self, worker: int, message: ToWorker) -> None:
+        if isinstance(message, Inspect):
+            error, key = self._inspection_error
+            self._say(
+                worker,
+                InspectionResult(
+                    error=error, error_key=key, metrics=("val_acc",), notices=(), n_parameters=1, traceback=""
+                ),
+            )
+        elif isinstance(message, TrialAssignment):
+            epoch = self.checkpoints.get(message.directory, 0) if message.resume else 0
+            self._trainings[worker] = _Training(message, epoch)
+            self._train_epoch(worker)
+        elif isinstance(message, Decision):
+            self._obey(worker, message)
+        elif isinstance(message, TestAssignment):
+            members = tuple({"test_acc": 0.9, "test_loss": 0.1} for _ in message.trial_keys)
+            result = TestResult(
+                members=members, ensemble={"test_acc": 0.95}, n_samples=10, notices=(), error="", traceback=""
+            )
+            self._say(worker, result)
+        else:
+            assert isinstance(message, Shutdown)
+
+    def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
+        self._n_polls += 1
+        if self.faults.killed_after_polls is not None and self._n_polls > self.faults.killed_after_polls:
+            raise KilledError
+        return [self._events.popleft()] if self._events else []
+
+    def close(self, *, timeout_seconds: float) -> None:
+        self.closed = True
+
+    def _say(self, worker: int, message: FromWorker) -> None:
+        self._events.append(MessageReceived(worker=worker, message=message))
+
+    def _train_epoch(self, worker: int) -> None:
+        training = self._trainings[worker]
+        key = training.assignment.trial_key
+        if key in self.faults.raises:
+            self._end(worker, error="ValueError: no such layer")
+            return
+        training.epoch += 1
+        self.trained.append((key, training.epoch))
+        metrics = dict(self._metrics(training.assignment, training.epoch))
+        diverged = key in self.faults.diverges and training.epoch == 2
+        if diverged:
+            metrics["train_loss"] = math.nan
+        report = EpochReport(trial_key=key, epoch=training.epoch, metrics=metrics, diverged=diverged)
+        self._on_epoch(report)
+        self._say(worker, report)
+
+    def _obey(self, worker: int, decision: Decision) -> None:
+        training = self._trainings[worker]
+        assert (decision.trial_key, decision.epoch) == (training.assignment.trial_key, training.epoch)
+        self.checkpoints[training.assignment.directory] = training.epoch
+        deaths = self.faults.loses_worker.get(decision.trial_key, 0)
+        if deaths:
+            self.faults.loses_worker[decision.trial_key] = deaths - 1
+            del self._trainings[worker]
+            self._events.append(WorkerLost(worker=worker, reason="killed by SIGKILL", output=""))
+        elif decision.action is not Action.CONTINUE or training.epoch == training.assignment.n_epochs:
+            self._end(worker)
+        elif decision.trial_key in self.faults.stops_itself:
+            self._end(worker, stopped_by_module=True)
+        else:
+            self._train_epoch(worker)
+
+    def _end(self, worker: int, *, error: str = "", stopped_by_module: bool = False) -> None:
+        training = self._trainings.pop(worker)
+        ended = TrialEnded(
+            trial_key=training.assignment.trial_key,
+            n_epochs=training.epoch,
+            stopped_by_module=stopped_by_module,
+            error=error,
+            traceback="",
+            notices=(),
+        )
+        self._say(worker, ended)
