@@ -14,11 +14,9 @@ from optuna.trial import create_trial
 
 from search.errors import StudyDefinitionError, did_you_mean
 from search.study_definition import Direction, PrunerSettings
-from search.trial import TrialRecord, TrialState
+from search.trial import TrialRecord
 
 PRUNER_NAMES: tuple[str, ...] = ("median", "none")
-
-_PEER_STATES = (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
 
 
 class TrialPruner:
@@ -61,7 +59,7 @@ class TrialPruner:
         Args:
             record: A search trial's last snapshot; one that cannot be a peer is ignored.
         """
-        if self._pruner is None or record.state not in _PEER_STATES or record.key in self._learned:
+        if self._pruner is None or not record.state.is_fully_trained or record.key in self._learned:
             return
         curve = self._finite(record)
         if curve:

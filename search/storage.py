@@ -8,6 +8,7 @@ nothing. The value of a trial is its reward, its intermediate values are the mon
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ _RESULT = "zeroin.result"
 _DELIVERED = "zeroin.is_delivered"
 _OPENING = "zeroin.opening."
 _SECONDS = "zeroin.seconds"
+_BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _TEST_READINGS = "zeroin.n_test_readings"
 
 # A coordinator that is killed while it appends leaves the journal's lock behind; appending takes milliseconds.
@@ -167,9 +169,17 @@ class StoredStudy:
         """Wall time that coordinators have spent on the study so far."""
         return float(self._attributes().get(_SECONDS, 0.0))
 
-    def record_seconds(self, seconds: float) -> None:
-        """Store the wall time spent so far, all sessions together."""
-        self._storage.set_study_user_attr(self._study_id, _SECONDS, seconds)
+    @property
+    def bookkeeping_seconds(self) -> dict[str, float]:
+        """The part of it that was not training, by category."""
+        return dict(self._attributes().get(_BOOKKEEPING, {}))
+
+    def add_seconds(self, wall_seconds: float, *, bookkeeping: Mapping[str, float]) -> None:
+        """Add one session's wall time and the bookkeeping in it to what is stored."""
+        known = self.bookkeeping_seconds
+        total = {name: known.get(name, 0.0) + bookkeeping.get(name, 0.0) for name in {**known, **bookkeeping}}
+        self._storage.set_study_user_attr(self._study_id, _SECONDS, self.seconds + wall_seconds)
+        self._storage.set_study_user_attr(self._study_id, _BOOKKEEPING, total)
 
     @property
     def n_test_readings(self) -> int:

@@ -294,7 +294,11 @@ def _free_name(name: str, taken: dict[str, StudyRecord]) -> str:
 
 def _summary(record: StudyRecord) -> StudySummary:
     sign = record.definition.objective.direction.sign
-    rewards = [trial.score.reward for trial in record.trials if trial.score is not None and trial.score.best_epoch]
+    rewards = [
+        trial.score.reward
+        for trial in record.trials
+        if trial.record.state.is_fully_trained and trial.score is not None and trial.score.best_epoch
+    ]
     moments = [trial.record.finished_ms or trial.record.started_ms for trial in record.trials]
     return StudySummary(
         name=record.definition.study,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from search.search_space import SearchSpace
@@ -153,6 +153,9 @@ class StudyRecord:
         storage: Optuna storage URI, passwords masked.
         tracking_uri: MLflow tracking URI, passwords masked.
         directory: The study's directory under the state directory, where its checkpoints are.
+        seconds: Wall time that coordinators have spent on the study.
+        bookkeeping_seconds: The part of it that was not training, by category: ``asking``, ``reports``, ``storage`` and
+            ``tracking`` in the coordinator's thread, ``mlflow`` in the thread that delivers to MLflow.
     """
 
     definition: StudyDefinition
@@ -163,3 +166,5 @@ class StudyRecord:
     storage: str
     tracking_uri: str
     directory: str
+    seconds: float = 0.0
+    bookkeeping_seconds: Mapping[str, float] = field(default_factory=dict)

@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from search.search_space import Hyperparameters
 
-
 CONFIRM = "confirm"
 """Stage name of the runs that train the contenders again with other seeds."""
 
@@ -31,6 +30,11 @@ class TrialState(StrEnum):
     def is_finished(self) -> bool:
         """Whether nothing more will come from the trial."""
         return self not in (TrialState.RUNNING, TrialState.INTERRUPTED)
+
+    @property
+    def is_fully_trained(self) -> bool:
+        """Whether it trained as long as was worth it, so that it can win and be a peer to others."""
+        return self in (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

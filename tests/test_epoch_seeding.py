@@ -110,11 +110,6 @@ class Net(pl.LightningModule):
         return optimizer if self.schedule is None else ([optimizer], [self.schedule(self, optimizer)])
 
 
-class Plain(Net):
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.2, momentum=0.9)
-
-
 class Data(pl.LightningDataModule):
     def __init__(self, make_train: Callable[[], Any]) -> None:
         super().__init__()
@@ -237,7 +232,9 @@ def assert_resumed_equals_uninterrupted(
         assert rates == getattr(whole, "learning_rates", [])
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(
+    "schedule", [name if name == "plateau" else pytest.param(name, marks=pytest.mark.slow) for name in SCHEDULES]
+)
 def test_resumed_equals_uninterrupted_for_every_schedule(schedule: str, tmp_path: Path) -> None:
     assert_resumed_equals_uninterrupted(
         tmp_path, lambda: make("nesterov", schedule), shuffled, stops=(1, 2, 3) if "plateau" in schedule else (2,)
@@ -255,6 +252,7 @@ def test_resumed_equals_uninterrupted_for_every_schedule(schedule: str, tmp_path
         {"val_check_interval": 0.4},
     ],
 )
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted_for_trainer_arguments(trainer_args: dict[str, Any], tmp_path: Path) -> None:
     assert_resumed_equals_uninterrupted(
         tmp_path, lambda: make("adamw", "exponential"), shuffled, stops=(1, 3), **trainer_args
@@ -280,6 +278,7 @@ class Batches:
             yield torch.stack(x), torch.stack(y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LOADERS)
 def test_resumed_equals_uninterrupted_for_every_kind_of_loader(kind: str, tmp_path: Path) -> None:
     assert_resumed_equals_uninterrupted(tmp_path, lambda: make("adamw", "plateau"), LOADERS[kind], stops=(1, 2))

@@ -186,7 +186,14 @@ def make_gap(**options: Any) -> GeneralizationGap:
     return GeneralizationGap(monitor="val_acc", maximize=True, seed=0, **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"val_check_interval": 0.5}, {"accumulate_grad_batches": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"val_check_interval": 0.5}, marks=pytest.mark.slow),
+        pytest.param({"accumulate_grad_batches": 2}, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("kind", [Plain, WithMetrics, Accumulating, OverridesLog])
 def test_everything_else_is_bit_identical_with_and_without_the_callback(
     kind: type[pl.LightningModule], options: dict[str, Any]

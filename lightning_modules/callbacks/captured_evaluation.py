@@ -192,7 +192,7 @@ class CapturedEvaluation:
             name = f"{name}/dataloader_idx_{self._dataloader_idx}"
         key = (self._hook, name)
         if key not in self._results:
-            reduction = reduce_fx.lower() if isinstance(reduce_fx, str) else reduce_fx
+            reduction: Any = reduce_fx.lower() if isinstance(reduce_fx, str) else reduce_fx
             if reduction not in _REDUCTIONS:
                 raise MisconfigurationException(f"`reduce_fx` must be min, max, mean or sum, but got {reduce_fx!r}.")
             self._results[key] = _LoggedValue(name, _REDUCTIONS[reduction])

@@ -80,6 +80,8 @@ class _Snapshot:
     def _take_tensor(self, tensor: Tensor) -> None:
         if isinstance(tensor, nn.Parameter) or tensor.layout is not torch.strided:
             return
+        if tensor.is_inference() and not torch.is_inference_mode_enabled():
+            return  # nothing can write to it here
         if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
             return  # expanded: cannot be written to in place
         saved = tensor.detach().clone()

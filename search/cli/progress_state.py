@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from search.cli.rows import SUCCESSFUL, best_of
+from search.cli.rows import best_of
 from search.study_definition import Objective, StudyDefinition
 from search.study_record import ScoredTrial, StudyRecord
 from search.trial import Score, TrialRecord, TrialState
@@ -70,7 +70,7 @@ class StudyProgress:
         self.running: dict[str, TrialRecord] = {}
         self.best: ScoredTrial | None = None
         self._now = now
-        self._opened_at = now()
+        self._began_at = now()
         self._epoch_times: deque[float] = deque(maxlen=_RATE_WINDOW_EPOCHS)
 
     @property
@@ -81,8 +81,8 @@ class StudyProgress:
 
     @property
     def elapsed_seconds(self) -> float:
-        """Seconds since the study was opened."""
-        return self._now() - self._opened_at
+        """Seconds since this object was made, just before the study's preflight."""
+        return self._now() - self._began_at
 
     @property
     def n_finished(self) -> int:
@@ -97,11 +97,10 @@ class StudyProgress:
             for stage in record.definition.stages
         ]
         self.phases = []
-        self._opened_at = self._now()
         for trial in record.trials:
             if trial.record.state.is_finished:
                 self._count(trial.record)
-        finished = [trial for trial in record.trials if trial.record.state in SUCCESSFUL]
+        finished = [trial for trial in record.trials if trial.record.state.is_fully_trained]
         self.best = best_of(finished, direction=record.definition.objective.direction)
         for opening in record.openings:
             self.stages[opening.index].is_open = True
@@ -132,7 +131,7 @@ class StudyProgress:
         if not record.state.is_finished:
             return False
         self._count(record)
-        if record.number is None or record.state not in SUCCESSFUL:
+        if record.number is None or not record.state.is_fully_trained:
             return False
         latest = ScoredTrial(record=record, score=score)
         contenders = [latest] if self.best is None else [self.best, latest]

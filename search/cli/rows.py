@@ -9,10 +9,6 @@ from typing import Any
 from search.search_space import Choices, Dimension, IntLogRange, IntRange, LinearRange, LogRange, OneMinusLogRange
 from search.study_definition import Direction
 from search.study_record import ScoredTrial, StageOpening, StudyRecord
-from search.trial import TrialState
-
-SUCCESSFUL = (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
-"""States of trials that may win; a pruned one was worse than its peers."""
 
 SCALE_WORDS: dict[type, str] = {
     LogRange: "log",
@@ -99,7 +95,7 @@ def winner(record: StudyRecord) -> ScoredTrial | None:
         for trial in record.trials:
             if trial.record.number == record.result.best_trial_number:
                 return trial
-    finished = [trial for trial in record.trials if trial.record.state in SUCCESSFUL]
+    finished = [trial for trial in record.trials if trial.record.state.is_fully_trained]
     return best_of(finished, direction=record.definition.objective.direction)
 
 

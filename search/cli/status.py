@@ -12,7 +12,7 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import plain_table, stores, unbroken
-from search.cli.rows import SUCCESSFUL, best_of, winner
+from search.cli.rows import best_of, winner
 from search.study_record import ScoredTrial, StudyRecord, StudyState
 from search.trial import TrialState
 
@@ -100,6 +100,6 @@ def _trials_of(record: StudyRecord, stage: str) -> list[ScoredTrial]:
 
 
 def _best_reward(record: StudyRecord, trials: list[ScoredTrial]) -> float:
-    successful = [trial for trial in trials if trial.record.state in SUCCESSFUL]
+    successful = [trial for trial in trials if trial.record.state.is_fully_trained]
     best = best_of(successful, direction=record.definition.objective.direction)
     return math.nan if best is None or best.score is None else best.score.reward

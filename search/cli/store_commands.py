@@ -13,7 +13,7 @@ from search.cli.command_context import CommandContext
 from search.cli.console import store_lines
 from search.cli.options import store_options, study_argument
 from search.cli.study_reference import Stores, read_recorded
-from search.coordinator.stores import store_uris
+from search.coordinator.stores import default_tracking, store_uris
 from search.errors import StateError, StudyConflictError
 from search.paths import StateDirectory
 from search.study_record import StudyState
@@ -36,7 +36,7 @@ def ui(
     """
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
     experiment = ""
-    uri = tracking_uri or f"sqlite:///{places.directory.mlflow_database}"
+    uri = tracking_uri or default_tracking(places.directory)
     if study is not None:
         definition = read_recorded(study, api=context.studies, stores=places).definition
         experiment, uri = definition.study, store_uris(places.directory, definition, tracking_uri=tracking_uri).tracking

@@ -27,8 +27,6 @@ from search.trial import CONFIRM, REFIT, FinishedTrial, TrialRecord, TrialState
 # Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
 _ELIMINATION_RISK = 0.1
 
-_CONTENDERS = (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
-
 
 def contenders(history: History, context: StudyContext) -> tuple[FinishedTrial, ...]:
     """Return the trials that trained to their end, best first, rewards made comparable across the stages' epochs.
@@ -42,7 +40,7 @@ def contenders(history: History, context: StudyContext) -> tuple[FinishedTrial, 
     eligible = [
         trial
         for trial in history.finished
-        if trial.record.state in _CONTENDERS and trial.score is not None and math.isfinite(trial.score.reward)
+        if trial.record.state.is_fully_trained and trial.score is not None and math.isfinite(trial.score.reward)
     ]
     if not eligible:
         raise StudyFailedError(

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from search.early_stopping import flat_reason
 from search.epoch_log import EpochLog
 from search.messages import ModelAssembly, TrialAssignment
-from search.trial import Score, TrialRecord, TrialState
+from search.study_definition import StudyDefinition
+from search.trial import REFIT, Score, TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,17 @@ class Verdict:
 
     state: TrialState
     reason: str
+
+
+def own_verdict(record: TrialRecord, definition: StudyDefinition) -> Verdict | None:
+    """End a trial that has had its epochs or whose own curve is flat, whatever its peers do."""
+    if len(record.epochs) >= record.n_epochs:
+        return Verdict(state=TrialState.COMPLETE, reason=f"{len(record.epochs)} of {record.n_epochs} epochs")
+    if definition.early_stopping is None or record.stage == REFIT:
+        return None
+    objective = definition.objective
+    flat = flat_reason(record.curve(objective.monitor), direction=objective.direction, rule=definition.early_stopping)
+    return Verdict(state=TrialState.STOPPED_EARLY, reason=flat) if flat else None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -48,6 +48,8 @@ def read_record(
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(paths.directory),
+        seconds=study.seconds,
+        bookkeeping_seconds=study.bookkeeping_seconds,
     )
 
 

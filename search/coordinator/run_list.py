@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from search.coordinator.live_trial import LiveTrial, Verdict
+from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
-from search.early_stopping import flat_reason
-from search.trial import Score, TrialRecord, TrialState
+from search.trial import Score, TrialRecord
 
 
 class RunList:
@@ -37,17 +36,7 @@ class RunList:
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a run that has had its epochs or whose curve is flat."""
-        definition = self._context.definition
-        if len(record.epochs) >= record.n_epochs:
-            return Verdict(state=TrialState.COMPLETE, reason=f"{len(record.epochs)} of {record.n_epochs} epochs")
-        if self._merge_validation or definition.early_stopping is None:
-            return None
-        flat = flat_reason(
-            record.curve(definition.objective.monitor),
-            direction=definition.objective.direction,
-            rule=definition.early_stopping,
-        )
-        return Verdict(state=TrialState.STOPPED_EARLY, reason=flat) if flat else None
+        return own_verdict(record, self._context.definition)
 
     def ended(self, record: TrialRecord, score: Score | None) -> None:
         """Keep the run's last record."""

@@ -6,10 +6,9 @@ from collections import deque
 
 from search.comparable_rewards import comparable_observations
 from search.coordinator.history import History
-from search.coordinator.live_trial import LiveTrial, Verdict
+from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
 from search.coordinator.trial_recorder import now_ms
-from search.early_stopping import flat_reason
 from search.errors import StudyFailedError
 from search.narrowing import declared, narrow
 from search.pruning import TrialPruner
@@ -96,17 +95,9 @@ class StageTrials:
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a trial that has had its epochs, whose own curve is flat, or that is worse than its peers."""
-        definition = self._context.definition
-        if len(record.epochs) >= record.n_epochs:
-            return Verdict(state=TrialState.COMPLETE, reason=f"{len(record.epochs)} of {record.n_epochs} epochs")
-        if definition.early_stopping is not None:
-            flat = flat_reason(
-                record.curve(definition.objective.monitor),
-                direction=definition.objective.direction,
-                rule=definition.early_stopping,
-            )
-            if flat:
-                return Verdict(state=TrialState.STOPPED_EARLY, reason=flat)
+        verdict = own_verdict(record, self._context.definition)
+        if verdict is not None:
+            return verdict
         pruned = self._pruner.prune_reason(record)
         return Verdict(state=TrialState.PRUNED, reason=pruned) if pruned else None
 

@@ -119,8 +119,9 @@ class Session:
             patience_seconds = _HURRIED_DELIVERY_SECONDS
             raise
         finally:
-            study.record_seconds(study.seconds + bookkeeping.wall_seconds)
             undelivered = tracker.close(timeout_seconds=patience_seconds)
+            spent = {**bookkeeping.seconds, "mlflow": tracker.busy_seconds}
+            study.add_seconds(bookkeeping.wall_seconds, bookkeeping=spent)
             if study.result() is not None and not undelivered:
                 study.record_delivery()
             record = read_record(study, self.state, self.uris, is_running=False)

@@ -26,6 +26,11 @@ def default_storage(state: StateDirectory) -> str:
     return f"journal://{state.optuna_journal}"
 
 
+def default_tracking(state: StateDirectory) -> str:
+    """Return the URI of the MLflow database in the state directory."""
+    return f"sqlite:///{state.mlflow_database}"
+
+
 def store_uris(
     state: StateDirectory,
     definition: StudyDefinition,
@@ -43,7 +48,7 @@ def store_uris(
     """
     return StoreUris(
         storage=storage_uri(storage or definition.storage, state),
-        tracking=tracking_uri or definition.tracking_uri or f"sqlite:///{state.mlflow_database}",
+        tracking=tracking_uri or definition.tracking_uri or default_tracking(state),
     )
 
 

@@ -46,12 +46,13 @@ class Positions:
         return float(stats.ks_2samp(self.best, self.rest).pvalue)
 
     def edge_p_value(self, edge_positions: tuple[float, float]) -> tuple[int, float]:
-        """Return how many of the best lie in a strip, and the chance of so many if being best had no part in it.
+        """Return how many of the best lie in a strip, and the chance of so many if the strip were nothing special.
+
+        Hypergeometric tail: the share of *all* trials in the strip is what is expected of the best, since a sampler
+        may have favoured the strip already.
 
         Args:
-            edge_positions: The strip's ends on the scale, inclusive. The share of *all* trials in the strip is what
-                is expected of the best (a sampler may have favoured the strip already), but at least the strip's own
-                share under uniform sampling is used by the caller's choice of strip.
+            edge_positions: The strip's ends on the scale, inclusive.
         """
         low, high = edge_positions
         n_inside_best = sum(low <= position <= high for position in self.best)

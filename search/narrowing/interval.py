@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from search.search_space import Choices, Dimension, IntLogRange, IntRange, NumericRange
+from search.search_space import (
+    Choices,
+    Dimension,
+    IntLogRange,
+    IntRange,
+    LinearRange,
+    LogRange,
+    NumericRange,
+    OneMinusLogRange,
+)
 
 _SAME = 1e-9  # share of the width that rounding may take
 
@@ -44,7 +53,9 @@ def interval_of(range_: NumericRange) -> Interval:
     return Interval(low=range_.scale(range_.low), high=range_.scale(range_.high))
 
 
-def range_from(interval: Interval, dimension: Dimension) -> NumericRange:
+def range_from(
+    interval: Interval, dimension: Dimension
+) -> LogRange | LinearRange | OneMinusLogRange | IntRange | IntLogRange:
     """Return the interval as a range of the dimension's kind, within its limits; integers are rounded outwards.
 
     Ends that are those of the current range or of the limits become exactly those.

@@ -3,8 +3,8 @@
 Numeric dimensions, on their own scales: the 5 to 95 % quantiles of the best quarter, padded by 15 % on each side, but
 never less than half of the current width, and only if best and other trials lie differently (Kolmogorov-Smirnov,
 p < 0.2). Where the best trials crowd at an edge, the edge moves out, as far as the hard limits let it. Choices are
-dropped only when they are worse beyond doubt. Conditional dimensions are judged on the trials in which they were active,
-`or_zero` ranges on those that were not zero. Diverged trials count as the worst; failed ones are not there.
+dropped only when they are worse beyond doubt. Conditional dimensions are judged on the trials in which they were
+active, `or_zero` ranges on those that were not zero. Diverged trials count as the worst; failed ones are not there.
 
 The padding and the minimum width are the guard: without them the box loses the optimum about half of the time in noisy
 searches of some 60 trials.

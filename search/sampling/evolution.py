@@ -1,8 +1,8 @@
 """CMA-ES by replay: its state is what follows from telling it the stage's finished trials in order.
 
-The covariance matrix adaptation draws random numbers only when asked, never when told, so its whole state can be built
-anew for each proposal from the trials; nothing has to be stored, least of all a pickle. Replaying the asks as well gives
-back the points as they were drawn, before integers were rounded and inactive dimensions were dropped.
+The covariance matrix adaptation draws random numbers only when asked, never when told, so its whole state can be
+built anew for each proposal from the trials; nothing has to be stored, least of all a pickle. Replaying the asks as
+well gives back the points as they were drawn, before integers were rounded and inactive dimensions were dropped.
 
 Numeric dimensions are coordinates in ``[0, 1]``; choices, which CMA-ES cannot vary, come from TPE. Finished trials of
 earlier stages in the box give the first mean and covariance.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from cmaes import CMA, get_warm_start_mgd
+from cmaes import CMA, get_warm_start_mgd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from search.comparable_rewards import Observation

@@ -8,8 +8,9 @@ unit coordinate, so that every scale and every share of zeros works with every s
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -90,7 +91,8 @@ def _suggest(trial: Trial, dimension: Dimension) -> Value:
     distribution = _distribution(dimension)
     if isinstance(distribution, CategoricalDistribution):
         assert isinstance(dimension.range, Choices)
-        value: Value = trial.suggest_categorical(dimension.name, dimension.range.values)
+        value = trial.suggest_categorical(dimension.name, dimension.range.values)
+        assert value is not None
         return value
     if isinstance(distribution, IntDistribution):
         return trial.suggest_int(dimension.name, distribution.low, distribution.high, log=distribution.log)
@@ -130,7 +132,7 @@ def _running(hyperparameters: Hyperparameters, request: ProposalRequest) -> Froz
 
 def _view(
     hyperparameters: Hyperparameters, request: ProposalRequest
-) -> tuple[Mapping[str, Value], Mapping[str, BaseDistribution]]:
+) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     present = [dimension for dimension in request.box if dimension.name in hyperparameters]
     params = {dimension.name: _shown(hyperparameters[dimension.name], dimension) for dimension in present}
     return params, {dimension.name: _distribution(dimension) for dimension in present}
@@ -138,9 +140,9 @@ def _view(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna from announcing the private study."""
+    """Keep Optuna from announcing the private study, and from advice that only its own users could follow."""
     before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         yield
     finally:

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.comparable_rewards import Observation, comparable_observations
+from search.reward import score
+from search.study_definition import Direction, Objective
+from search.trial import EpochRecord, FinishedTrial, TrialRecord, TrialState
+
+UP = Objective(monitor="val_acc", direction=Direction.MAXIMIZE, gap_weight=0.0, gap_tolerance=0.0)
+DOWN = Objective(monitor="val_acc", direction=Direction.MINIMIZE, gap_weight=0.0, gap_tolerance=0.0)
+
+
+def trial(
+    number: int | None,
+    curve: list[float],
+    *,
+    state: TrialState = TrialState.COMPLETE,
+    n_epochs: int | None = None,
+    horizon: int = 100,
+    objective: Objective = UP,
+) -> FinishedTrial:
+    record = TrialRecord(
+        key=f"trial-{number}",
+        number=number,
+        stage="coarse",
+        hyperparameters={"x": float(number or 0)},
+        seed=0,
+        n_epochs=n_epochs or len(curve),
+        horizon_epochs=horizon,
+        epochs=tuple(
+            EpochRecord(epoch=epoch, metrics={objective.monitor: value}, time_ms=0)
+            for epoch, value in enumerate(curve, start=1)
+        ),
+        state=state,
+        started_ms=0,
+        finished_ms=1,
+    )
+    return FinishedTrial(record=record, score=score(record, objective))
+
+
+def rewards(*trials: FinishedTrial, objective: Objective = UP) -> dict[int, float]:
+    return {each.number: each.reward for each in comparable_observations(trials, objective=objective)}
+
+
+def test_a_short_trial_gets_the_median_gain_of_the_longest() -> None:
+    long = [trial(1, [0.5, 0.6, 0.9]), trial(2, [0.4, 0.5, 0.6]), trial(3, [0.2, 0.7, 0.8])]
+    result = rewards(trial(0, [0.3, 0.45]), *long)
+    assert result[0] == pytest.approx(0.45 + 0.1)  # gains from 2 to 3 epochs: 0.3, 0.1, 0.1
+    assert [result[number] for number in (1, 2, 3)] == [0.9, 0.6, 0.8]
+
+
+def test_one_long_trial_is_compared_at_the_epoch_that_all_reached() -> None:
+    """The first trial of a longer stage ranks where its own short beginning ranks."""
+    result = rewards(trial(0, [0.5]), trial(1, [0.7]), trial(2, [0.6, 0.9]))
+    assert result[0] < result[2] < result[1]
+
+
+def test_nothing_longer_known_adds_nothing() -> None:
+    assert rewards(trial(0, [0.5]), trial(1, [0.7]), trial(2, [0.1])) == {0: 0.5, 1: 0.7, 2: 0.1}
+
+
+def test_trials_of_another_schedule_horizon_do_not_lend_their_gain() -> None:
+    assert rewards(trial(0, [0.5], horizon=1), trial(1, [0.1, 0.9], horizon=2)) == {0: 0.5, 1: 0.9}
+
+
+def test_a_trial_that_stopped_early_has_nothing_to_come_and_a_pruned_one_has() -> None:
+    flat = trial(0, [0.5, 0.5], state=TrialState.STOPPED_EARLY, n_epochs=3)
+    pruned = trial(1, [0.5, 0.5], state=TrialState.PRUNED, n_epochs=3)
+    result = rewards(flat, pruned, trial(2, [0.5, 0.6, 0.7]), trial(3, [0.5, 0.6, 0.7]))
+    assert result[0] == 0.5
+    assert result[1] == pytest.approx(0.6)  # the flat trial's gain of 0 and twice 0.1
+
+
+@pytest.mark.parametrize("objective", [UP, DOWN])
+def test_diverged_trials_are_worse_than_all_by_a_margin_and_told_apart(objective: Objective) -> None:
+    sign = objective.direction.sign
+    observations = comparable_observations(
+        [
+            trial(2, [0.2], objective=objective),
+            trial(1, [0.99, math.nan], state=TrialState.DIVERGED, objective=objective),
+            trial(0, [0.8], objective=objective),
+        ],
+        objective=objective,
+    )
+    assert [each.number for each in observations] == [0, 1, 2]
+    assert [each.diverged for each in observations] == [False, True, False]
+    values = [sign * each.reward for each in observations]
+    assert values[1] == pytest.approx(min(values[0], values[2]) - 0.6)
+
+
+def test_diverged_alone_and_beside_equal_rewards() -> None:
+    diverged = trial(0, [math.nan], state=TrialState.DIVERGED)
+    assert rewards(diverged) == {0: 0.0}
+    assert rewards(diverged, trial(1, [0.0]))[0] < 0.0
+
+
+def test_failed_trials_and_runs_outside_the_search_teach_nothing() -> None:
+    assert rewards(trial(0, [0.9], state=TrialState.FAILED), trial(None, [0.9]), trial(2, [0.1])) == {2: 0.1}
+
+
+def test_an_observation_must_be_finite() -> None:
+    with pytest.raises(AssertionError):
+        Observation(number=0, stage="coarse", hyperparameters={}, reward=math.inf)
+
+
+curves = st.lists(st.lists(st.floats(0.0, 1.0, allow_subnormal=False), min_size=1, max_size=5), min_size=1, max_size=8)
+
+
+@given(curves)
+def test_order_among_equally_long_trials_never_changes(values: list[list[float]]) -> None:
+    result = rewards(*(trial(number, curve) for number, curve in enumerate(values)))
+    for (a, first), (b, second) in itertools.combinations(enumerate(values), 2):
+        if len(first) == len(second):
+            assert (max(first) - max(second)) * (result[a] - result[b]) >= 0.0
+
+
+@given(curves)
+def test_reaching_as_much_in_fewer_epochs_is_never_worse(values: list[list[float]]) -> None:
+    result = rewards(*(trial(number, curve) for number, curve in enumerate(values)))
+    for (a, first), (b, second) in itertools.permutations(enumerate(values), 2):
+        if len(first) <= len(second) and max(first) >= max(second):
+            assert result[a] >= result[b] - 1e-12
+
+
+@given(curves, st.randoms(use_true_random=False), st.integers(-3, 3))
+def test_the_order_of_trials_does_not_matter_and_an_offset_only_shifts(
+    values: list[list[float]], random: object, offset: int
+) -> None:
+    trials = [trial(number, curve) for number, curve in enumerate(values)]
+    result = rewards(*trials)
+    shuffled = list(trials)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert rewards(*shuffled) == result
+    moved = rewards(*(trial(number, [v + offset for v in curve]) for number, curve in enumerate(values)))
+    assert moved == pytest.approx({number: reward + offset for number, reward in result.items()}, abs=1e-9)
+
+
+@given(curves)
+def test_the_two_directions_mirror_each_other(values: list[list[float]]) -> None:
+    up = rewards(*(trial(number, curve) for number, curve in enumerate(values)))
+    mirrored = [trial(number, [-value for value in curve], objective=DOWN) for number, curve in enumerate(values)]
+    assert rewards(*mirrored, objective=DOWN) == pytest.approx({number: -reward for number, reward in up.items()})

@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.comparable_rewards import Observation
+from search.errors import StudyDefinitionError
+from search.narrowing import RULE_NAMES, declared, narrow
+from search.search_space import (
+    Choices,
+    Condition,
+    Dimension,
+    Hyperparameters,
+    IntLogRange,
+    IntRange,
+    LinearRange,
+    LogRange,
+    NumericRange,
+    OneMinusLogRange,
+    Range,
+    SearchSpace,
+)
+from search.study_definition import Direction, NarrowRule
+from search.study_record import NarrowedSpace, RangeChange, RangeDecision
+
+BOX = NarrowRule(rule="quantile_box")
+UP = Direction.MAXIMIZE
+Reward = Callable[[Hyperparameters], float]
+
+
+def dimension(
+    range_: Range,
+    limits: Range | None = None,
+    *,
+    name: str = "x",
+    zero_share: float = 0.0,
+    when: Condition | None = None,
+) -> Dimension:
+    conditions = () if when is None else (when,)
+    return Dimension(name=name, range=range_, limits=limits or range_, zero_share=zero_share, conditions=conditions)
+
+
+def space(*dimensions: Dimension) -> SearchSpace:
+    return SearchSpace(dimensions=dimensions)
+
+
+def trials(box: SearchSpace, reward: Reward, *, n: int = 48, seed: int = 0) -> list[Observation]:
+    """Random points; NaN as reward means diverged."""
+    rng = np.random.default_rng(seed)
+    points = [box.from_units(dict(zip(box.names, rng.random(len(box)).tolist(), strict=True))) for _ in range(n)]
+    return [observation(number, point, reward(point)) for number, point in enumerate(points)]
+
+
+def observation(number: int, point: Hyperparameters, reward: float) -> Observation:
+    diverged = math.isnan(reward)
+    value = -1e3 if diverged else reward
+    return Observation(number=number, stage="coarse", hyperparameters=point, reward=value, diverged=diverged)
+
+
+def only(narrowed: NarrowedSpace) -> tuple[Dimension, RangeDecision]:
+    assert len(narrowed.space) == len(narrowed.decisions) == 1
+    return narrowed.space.dimensions[0], narrowed.decisions[0]
+
+
+def numeric(dimension: Dimension) -> NumericRange:
+    assert not isinstance(dimension.range, Choices)
+    return dimension.range
+
+
+def bounds(dimension: Dimension) -> tuple[float, float]:
+    return numeric(dimension).low, numeric(dimension).high
+
+
+def peak(at: float, *, name: str = "x") -> Reward:
+    return lambda point: -((math.log10(float(point[name])) - math.log10(at)) ** 2)
+
+
+RATE = LogRange(low=1e-5, high=1.0)
+WIDE = LogRange(low=1e-7, high=10.0)
+KINDS: list[tuple[Range, Range]] = [
+    (RATE, WIDE),
+    (RATE, RATE),
+    (LinearRange(low=-1.0, high=3.0), LinearRange(low=-2.0, high=4.0)),
+    (OneMinusLogRange(low=0.5, high=0.999), OneMinusLogRange(low=0.0, high=0.9999)),
+    (IntRange(low=2, high=9), IntRange(low=1, high=20)),
+    (IntRange(low=2, high=3), IntRange(low=2, high=3)),
+    (IntLogRange(low=8, high=512), IntLogRange(low=1, high=1024)),
+]
+
+
+# ---- laws ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    zero_share=st.sampled_from([0.0, 0.2]),
+    n=st.integers(0, 60),
+    seed=st.integers(0, 10**6),
+    centre=st.floats(-0.3, 1.3),
+    noise=st.floats(0.0, 0.3),
+)
+def test_any_outcome_keeps_the_laws(
+    kind: tuple[Range, Range], zero_share: float, n: int, seed: int, centre: float, noise: float
+) -> None:
+    box = space(dimension(*kind, zero_share=zero_share))
+    shaken = random.Random(seed)
+
+    def reward(point: Hyperparameters) -> float:
+        unit = box["x"].to_unit(point["x"])
+        return math.nan if unit > 0.95 else -((unit - centre) ** 2) + shaken.gauss(0.0, noise)
+
+    observations = trials(box, reward, n=n, seed=seed)
+    after, decision = only(narrow(observations, box, direction=UP, rule=BOX))
+    before, limits = box["x"], numeric(replace(box["x"], range=box["x"].limits))
+    old, new = numeric(before), numeric(after)
+    assert type(new) is type(old)
+    assert type(new.low) is type(new.high) is type(old.low)
+    assert limits.low <= new.low < new.high <= limits.high
+    assert after.limits == before.limits
+    if new.low < old.low or new.high > old.high:
+        assert decision.change in (RangeChange.EXTENDED, RangeChange.SHIFTED)
+        assert "crowd at the" in decision.reason
+    else:
+        assert decision.change in (RangeChange.KEPT, RangeChange.NARROWED, RangeChange.CHOICES_DROPPED)
+    assert (after == before) == (decision.change is RangeChange.KEPT)
+    width = new.scale(new.high) - new.scale(new.low)
+    assert width >= 0.5 * (old.scale(old.high) - old.scale(old.low)) - 1e-9
+    assert decision.reason
+    shuffled = list(observations)
+    shaken.shuffle(shuffled)
+    assert only(narrow(shuffled, box, direction=UP, rule=BOX)) == (after, decision)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    factor=st.floats(1e-3, 1e3),
+    seed=st.integers(0, 1000),
+    decades=st.floats(-6.0, 1.0),
+    share=st.sampled_from([0.0, 0.2]),
+)
+def test_the_unit_does_not_matter_in_log_space(factor: float, seed: int, decades: float, share: float) -> None:
+    box = space(dimension(RATE, WIDE, zero_share=share))
+    other = space(
+        dimension(
+            LogRange(low=RATE.low * factor, high=RATE.high * factor),
+            LogRange(low=WIDE.low * factor, high=WIDE.high * factor),
+            zero_share=share,
+        )
+    )
+    known = trials(box, lambda point: -abs(math.log10(float(point["x"]) or 1e-9) - decades), seed=seed)
+    moved = [replace(each, hyperparameters={"x": float(each.hyperparameters["x"]) * factor}) for each in known]
+    after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+    scaled, other_decision = only(narrow(moved, other, direction=UP, rule=BOX))
+    assert bounds(scaled) == pytest.approx([bound * factor for bound in bounds(after)], rel=1e-6)
+    assert other_decision.change is decision.change
+    assert other_decision.cut_off == decision.cut_off
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_only_the_order_of_rewards_matters_and_directions_mirror(seed: int) -> None:
+    box = space(dimension(RATE, WIDE), dimension(Choices(values=("a", "b", "c")), name="kind"))
+    shaken = random.Random(seed)
+    known = trials(box, lambda point: peak(1e-2)(point) - (point["kind"] == "b") + shaken.gauss(0.0, 0.3), seed=seed)
+    expected = narrow(known, box, direction=UP, rule=BOX)
+    stretched = [replace(each, reward=math.exp(each.reward)) for each in known]
+    assert narrow(stretched, box, direction=UP, rule=BOX) == expected
+    mirrored = [replace(each, reward=-each.reward) for each in known]
+    assert narrow(mirrored, box, direction=Direction.MINIMIZE, rule=BOX) == expected
+
+
+def test_the_optimum_stays_inside_in_noisy_searches() -> None:
+    box = space(dimension(RATE, WIDE))
+    kept = 0
+    for seed in range(60):
+        shaken = random.Random(seed)
+        optimum = 10 ** shaken.uniform(-4.5, -0.5)
+        known = trials(box, lambda point: peak(optimum)(point) + shaken.gauss(0.0, 0.5), seed=seed)  # noqa: B023
+        after, _ = only(narrow(known, box, direction=UP, rule=BOX))
+        kept += after.contains(optimum)
+    assert kept >= 57
+
+
+# ---- numeric ranges --------------------------------------------------------------------------------------------------
+
+
+def test_a_range_closes_in_on_the_good_region_with_the_figures_in_words() -> None:
+    box = space(dimension(RATE, WIDE))
+    after, decision = only(narrow(trials(box, peak(1e-3)), box, direction=UP, rule=BOX))
+    low, high = bounds(after)
+    assert 1e-5 < low < 1e-3 < high < 1.0
+    assert decision.change is RangeChange.NARROWED
+    assert decision.before == "[1e-05, 1]"
+    assert decision.reason.startswith("best 12 of 48 lie in [")
+    assert f"KS p = {decision.figures['p_value']:.2g}" in decision.reason
+    assert "padded by 15 %" in decision.reason
+    assert (decision.figures["n_best"], decision.figures["n_trials"]) == (12.0, 48.0)
+    assert not decision.cut_off
+
+
+def test_a_sharp_peak_leaves_half_of_the_width_a_stage() -> None:
+    box = space(dimension(RATE, RATE))
+    for stage in range(3):
+        after, decision = only(narrow(trials(box, peak(1e-2), n=200), box, direction=UP, rule=BOX))
+        low, high = bounds(after)
+        assert math.log10(high / low) == pytest.approx(5.0 / 2 ** (stage + 1))
+        assert "held at half of the width" in decision.reason
+        box = space(after)
+
+
+def test_a_dimension_that_does_not_matter_keeps_its_range() -> None:
+    box = space(dimension(RATE, WIDE), dimension(RATE, WIDE, name="idle"))
+    narrowed = narrow(trials(box, peak(1e-3)), box, direction=UP, rule=BOX)
+    assert [each.change for each in narrowed.decisions] == [RangeChange.NARROWED, RangeChange.KEPT]
+    assert narrowed.space["idle"] == box["idle"]
+    assert "no evidence that it matters" in narrowed.decisions[1].reason
+
+
+@pytest.mark.parametrize("optimum", [1e-6, 5.0], ids=["below", "above"])
+def test_best_trials_at_an_edge_push_it_out(optimum: float) -> None:
+    box = space(dimension(RATE, WIDE))
+    after, decision = only(narrow(trials(box, peak(optimum)), box, direction=UP, rule=BOX))
+    low, high = bounds(after)
+    assert decision.change is RangeChange.SHIFTED
+    assert (low < RATE.low) == (optimum < RATE.low)
+    assert (high > RATE.high) == (optimum > RATE.high)
+    assert ("lower" if optimum < RATE.low else "upper") in decision.reason
+    assert not decision.cut_off
+
+
+def test_an_edge_moves_to_the_limit_and_no_further_and_then_counts_as_cut_off() -> None:
+    box = space(dimension(RATE, LogRange(low=1e-5, high=2.0)))
+    after, decision = only(narrow(trials(box, peak(100.0)), box, direction=UP, rule=BOX))
+    assert bounds(after)[1] == 2.0
+    assert not decision.cut_off
+    again, decision = only(narrow(trials(space(after), peak(100.0)), space(after), direction=UP, rule=BOX))
+    assert bounds(again)[1] == 2.0
+    assert decision.cut_off
+    assert "hard limit 2" in decision.reason
+
+
+def test_a_wider_good_region_is_extended_without_losing_the_rest() -> None:
+    """Good everywhere except in the lowest tenth: nothing to cut away but the edge that is crowded moves."""
+    box = space(dimension(RATE, WIDE))
+    units = [i / 47 for i in range(48)]
+    best_units = {i for i, unit in enumerate(units) if unit > 0.88 or i in (8, 9, 14, 20, 26, 31)}
+    known = [
+        observation(i, {"x": box["x"].from_unit(unit)}, float(i in best_units) + i * 1e-6)
+        for i, unit in enumerate(units)
+    ]
+    after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+    assert decision.change in (RangeChange.EXTENDED, RangeChange.SHIFTED)
+    assert bounds(after)[1] > RATE.high
+
+
+def test_divergence_cuts_the_upper_end() -> None:
+    box = space(dimension(RATE, WIDE))
+    known = trials(box, lambda point: math.nan if float(point["x"]) > 0.03 else 0.0, n=60)
+    after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+    assert bounds(after)[1] < 0.3
+    assert decision.change is RangeChange.NARROWED
+
+
+def test_integers_stay_integers_and_close_in() -> None:
+    box = space(dimension(IntRange(low=1, high=40), IntRange(low=1, high=80)))
+    after, decision = only(
+        narrow(trials(box, lambda point: -abs(float(point["x"]) - 20.0)), box, direction=UP, rule=BOX)
+    )
+    low, high = bounds(after)
+    assert decision.change is RangeChange.NARROWED
+    assert isinstance(low, int)
+    assert isinstance(high, int)
+    assert 1 < low < 20 < high < 40
+
+
+def test_trials_outside_the_current_ranges_are_no_evidence() -> None:
+    box = space(dimension(LogRange(low=1e-3, high=1e-1), WIDE))
+    wide = space(dimension(RATE, WIDE))
+    known = trials(wide, peak(1e-2), n=100)
+    inside = [each for each in known if box.contains(each.hyperparameters)]
+    assert 12 <= len(inside) < len(known)
+    assert narrow(known, box, direction=UP, rule=BOX) == narrow(inside, box, direction=UP, rule=BOX)
+
+
+@pytest.mark.parametrize(("n", "n_diverged"), [(0, 0), (11, 0), (40, 36)])
+def test_too_few_trials_keep_everything_and_say_so(n: int, n_diverged: int) -> None:
+    box = space(dimension(RATE, WIDE), dimension(Choices(values=("a", "b")), name="kind"))
+    known = trials(box, peak(1e-3), n=n)
+    known = [replace(each, diverged=each.diverged or each.number < n_diverged) for each in known]
+    narrowed = narrow(known, box, direction=UP, rule=BOX)
+    assert narrowed.space == box
+    for decision in narrowed.decisions:
+        assert decision.change is RangeChange.KEPT
+        assert f"only {n - n_diverged} " in decision.reason
+
+
+# ---- choices, zeros, conditions --------------------------------------------------------------------------------------
+
+KINDS_OF_THREE = dimension(Choices(values=("good", "fair", "bad")), name="kind")
+
+
+def with_penalties(**penalties: float) -> Reward:
+    shaken = random.Random(1)
+    return lambda point: shaken.gauss(0.0, 1.0) - penalties[str(point["kind"])]
+
+
+def test_a_choice_goes_only_when_it_is_worse_beyond_doubt() -> None:
+    known = trials(space(KINDS_OF_THREE), with_penalties(good=0.0, fair=0.3, bad=8.0), n=60)
+    after, decision = only(narrow(known, space(KINDS_OF_THREE), direction=UP, rule=BOX))
+    assert after.range == Choices(values=("good", "fair"))
+    assert after.limits == KINDS_OF_THREE.limits
+    assert decision.change is RangeChange.CHOICES_DROPPED
+    assert (decision.before, decision.after) == ("good | fair | bad", "good | fair")
+    assert "bad (p = " in decision.reason
+    assert decision.figures["p_value bad"] < 0.05 <= decision.figures["p_value fair"] or (
+        "fair" not in decision.reason.split(":")[1]
+    )
+
+
+def test_equal_choices_are_hardly_ever_dropped() -> None:
+    box = space(KINDS_OF_THREE)
+    dropped = 0
+    for seed in range(200):
+        shaken = random.Random(seed)
+        known = trials(box, lambda _: shaken.gauss(0.0, 1.0), n=48, seed=seed)  # noqa: B023
+        dropped += only(narrow(known, box, direction=UP, rule=BOX))[1].change is RangeChange.CHOICES_DROPPED
+    assert dropped <= 10
+
+
+def test_a_choice_with_too_few_trials_stays_however_bad_it_looks() -> None:
+    labels = ["good"] * 20 + ["fair"] * 20 + ["bad"] * 4
+    known = [observation(i, {"kind": kind}, -i - 100.0 * (kind == "bad")) for i, kind in enumerate(labels)]
+    after, _ = only(narrow(known, space(KINDS_OF_THREE), direction=UP, rule=BOX))
+    assert isinstance(after.range, Choices)
+    assert "bad" in after.range.values
+
+
+def test_a_choice_with_a_trial_among_the_best_stays() -> None:
+    labels = ["good"] * 24 + ["fair"] * 24
+    known = [observation(i, {"kind": kind}, -float(i)) for i, kind in enumerate(labels)]
+    assert only(narrow(known, space(KINDS_OF_THREE), direction=UP, rule=BOX))[0].range == Choices(
+        values=("good", "bad")
+    )
+    known[-1] = replace(known[-1], reward=1.0)
+    assert only(narrow(known, space(KINDS_OF_THREE), direction=UP, rule=BOX))[0] == KINDS_OF_THREE
+
+
+def test_conditional_dimensions_are_judged_where_they_are_active() -> None:
+    kind = dimension(Choices(values=("sgd", "adamw")), name="kind")
+    momentum = dimension(
+        OneMinusLogRange(low=0.5, high=0.999), name="momentum", when=Condition(name="kind", values=("sgd",))
+    )
+    box = space(kind, momentum)
+
+    def reward(point: Hyperparameters) -> float:
+        near = -math.log10(1.0 - float(point["momentum"])) if "momentum" in point else 0.0
+        return -((near - 1.0) ** 2) - (point["kind"] == "sgd")
+
+    known = trials(box, reward, n=60)
+    decision = narrow(known, box, direction=UP, rule=BOX).decisions[1]
+    n_active = sum("momentum" in each.hyperparameters for each in known)
+    assert decision.figures["n_trials"] == n_active < 60
+    assert decision.change is RangeChange.NARROWED
+    few = [each for each in known if "momentum" not in each.hyperparameters or each.number < 12]
+    assert "have it active" in narrow(few, box, direction=UP, rule=BOX).decisions[1].reason
+
+
+def test_zeros_of_an_or_zero_range_do_not_count_as_positions() -> None:
+    dropout = dimension(LogRange(low=0.01, high=0.8), zero_share=0.3)
+    box = space(dropout)
+    known = trials(box, lambda point: peak(0.1)(point) if point["x"] else -0.05, n=60)
+    after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+    assert decision.change is RangeChange.NARROWED
+    assert after.zero_share == 0.3
+    assert after.contains(0.0)
+    assert decision.figures["n_trials"] == sum(each.hyperparameters["x"] != 0.0 for each in known)
+    assert decision.after.startswith("0 or [")
+
+
+def test_a_bad_zero_is_dropped_like_a_choice() -> None:
+    box = space(dimension(LogRange(low=0.01, high=0.8), zero_share=0.3))
+    known = trials(box, lambda point: peak(0.1)(point) if point["x"] else -5.0, n=60)
+    after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+    assert after.zero_share == 0.0
+    assert not after.contains(0.0)
+    assert "zero dropped" in decision.reason
+    flat = trials(box, lambda point: float(bool(point["x"])) + 1e-6 * hash(point["x"]), n=60)
+    after, decision = only(narrow(flat, box, direction=UP, rule=BOX))
+    assert after.zero_share == 0.0
+    assert decision.change is not RangeChange.KEPT
+
+
+# ---- rules -----------------------------------------------------------------------------------------------------------
+
+
+def test_none_and_declared_keep_everything_and_say_why() -> None:
+    box = space(dimension(RATE, WIDE), KINDS_OF_THREE)
+    known = trials(box, peak(1e-3), n=60)
+    kept = narrow(known, box, direction=UP, rule=NarrowRule(rule="none"))
+    assert kept.space == declared(box).space == box
+    assert {each.change for each in kept.decisions} == {RangeChange.KEPT}
+    assert {each.change for each in declared(box).decisions} == {RangeChange.DECLARED}
+    assert all(each.reason for each in (*kept.decisions, *declared(box).decisions))
+
+
+def test_an_unknown_rule_is_refused_with_the_name_that_is_close() -> None:
+    assert RULE_NAMES == ("quantile_box", "none")
+    with pytest.raises(StudyDefinitionError, match="Did you mean 'quantile_box'"):
+        narrow([], space(KINDS_OF_THREE), direction=UP, rule=NarrowRule(rule="quantil_box"))

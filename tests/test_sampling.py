@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.comparable_rewards import Observation
+from search.errors import StudyDefinitionError
+from search.sampling import MODEL_SAMPLERS, SAMPLER_NAMES, propose
+from search.search_space import (
+    Choices,
+    Condition,
+    Dimension,
+    Hyperparameters,
+    IntLogRange,
+    IntRange,
+    LinearRange,
+    LogRange,
+    OneMinusLogRange,
+    Range,
+    SearchSpace,
+    Value,
+)
+from search.study_definition import Direction
+
+
+def dimension(name: str, range_: Range, *, zero_share: float = 0.0, when: Condition | None = None) -> Dimension:
+    conditions = () if when is None else (when,)
+    return Dimension(name=name, range=range_, limits=range_, zero_share=zero_share, conditions=conditions)
+
+
+SGD = Condition(name="optimizer", values=("sgd", "nesterov"))
+BOX = SearchSpace(
+    dimensions=(
+        dimension("optimizer", Choices(values=("sgd", "nesterov", "adamw"))),
+        dimension("rate", LogRange(low=1e-5, high=1.0)),
+        dimension("momentum", OneMinusLogRange(low=0.5, high=0.999), when=SGD),
+        dimension("dropout", LogRange(low=0.01, high=0.8), zero_share=0.3),
+        dimension("width", IntLogRange(low=8, high=256)),
+        dimension("depth", IntRange(low=1, high=6), zero_share=0.2),
+        dimension("shift", LinearRange(low=-1.0, high=1.0)),
+        dimension("flag", Choices(values=(True, False))),
+    )
+)
+RATE_ONLY = SearchSpace(dimensions=(dimension("rate", LogRange(low=1e-5, high=1.0)),))
+CHOICES_ONLY = SearchSpace(dimensions=(dimension("flag", Choices(values=("a", "b", "c"))),))
+SINGLE = SearchSpace(
+    dimensions=(dimension("kind", Choices(values=("only",))), dimension("rate", LogRange(low=0.1, high=1.0)))
+)
+
+
+def ask(
+    sampler: str,
+    *,
+    box: SearchSpace = BOX,
+    observations: tuple[Observation, ...] = (),
+    running: tuple[Hyperparameters, ...] = (),
+    index: int = 0,
+    seed: int = 0,
+    direction: Direction = Direction.MAXIMIZE,
+) -> dict[str, Value]:
+    return propose(
+        box=box,
+        sampler=sampler,
+        direction=direction,
+        observations=observations,
+        running=running,
+        stage="fine",
+        stage_seed=seed,
+        trial_seed=1000 * seed + index,
+        index_in_stage=index,
+    )
+
+
+def quality(hyperparameters: Hyperparameters) -> float:
+    """Best at a rate of 1e-2 with adamw; units of the rate decide most."""
+    rate = RATE_ONLY["rate"].to_unit(hyperparameters["rate"])
+    return 1.0 - (rate - 0.6) ** 2 - (0.1 if hyperparameters.get("optimizer") == "sgd" else 0.0)
+
+
+def history(n_trials: int, *, box: SearchSpace = BOX, stage: str = "coarse") -> tuple[Observation, ...]:
+    points = [ask("qmc", box=box, index=index, seed=7) for index in range(n_trials)]
+    return tuple(
+        Observation(number=number, stage=stage, hyperparameters=point, reward=quality(point))
+        for number, point in enumerate(points)
+    )
+
+
+@pytest.mark.parametrize("n_observations", [0, 1, 9, 10, 30])
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_every_proposal_lies_in_the_box(sampler: str, n_observations: int) -> None:
+    for index in range(6):
+        point = ask(sampler, observations=history(n_observations), index=index)
+        assert BOX.contains(point)
+        assert type(point["width"]) is int
+        assert type(point["depth"]) is int
+        assert type(point["rate"]) is float
+        assert type(point["flag"]) is bool
+        assert ("momentum" in point) == (point["optimizer"] != "adamw")
+
+
+@pytest.mark.parametrize("box", [RATE_ONLY, SINGLE], ids=["one dimension", "one choice left"])
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_small_boxes_work(sampler: str, box: SearchSpace) -> None:
+    own = history(12, box=box, stage="fine")
+    assert box.contains(ask(sampler, box=box, observations=own, index=12))
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_a_box_of_choices_alone_works(sampler: str) -> None:
+    known = tuple(
+        Observation(number=i, stage="fine", hyperparameters={"flag": "abc"[i % 3]}, reward=float(i % 3))
+        for i in range(12)
+    )
+    for observations in ((), known):
+        assert CHOICES_ONLY.contains(ask(sampler, box=CHOICES_ONLY, observations=observations, index=12))
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_equal_arguments_give_equal_proposals_in_any_order(sampler: str) -> None:
+    own = tuple(Observation(**{**_fields(each), "stage": "fine"}) for each in history(25))
+    running = (own[3].hyperparameters,)
+    first = ask(sampler, observations=own, running=running, index=25)
+    assert ask(sampler, observations=own[::-1], running=running, index=25) == first
+    assert ask(sampler, observations=own, running=running, index=26, seed=1) != first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_a_fresh_process_proposes_the_same(sampler: str) -> None:
+    code = (
+        "import json, test_sampling as t\n"
+        f"print(json.dumps(t.ask({sampler!r}, observations=t.history(20), running=(t.history(21)[20].hyperparameters,),"
+        " index=3)))"
+    )
+    paths = os.pathsep.join([os.path.dirname(__file__), os.getcwd()])  # noqa: PTH109, PTH120
+    here = ask(sampler, observations=history(20), running=(history(21)[20].hyperparameters,), index=3)
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": hash_seed}
+        output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout
+        assert json.loads(output) == here
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_diverged_trials_and_strangers_are_accepted(sampler: str) -> None:
+    inside = history(14)
+    diverged = Observation(
+        number=50, stage="coarse", hyperparameters=inside[0].hyperparameters, reward=-1e6, diverged=True
+    )
+    outside = Observation(number=51, stage="coarse", hyperparameters={"rate": 50.0}, reward=9.0)
+    with_stranger = ask(sampler, observations=(*inside, diverged, outside), running=({"rate": 50.0},), index=4)
+    assert with_stranger == ask(sampler, observations=(*inside, diverged), index=4)
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_models_learn_where_it_is_good(sampler: str, direction: Direction) -> None:
+    known = tuple(
+        Observation(**{**_fields(each), "reward": direction.sign * each.reward}) for each in history(40, box=RATE_ONLY)
+    )
+    points = [ask(sampler, box=RATE_ONLY, observations=known, index=index, direction=direction) for index in range(9)]
+    units = sorted(RATE_ONLY["rate"].to_unit(point["rate"]) for point in points)
+    assert units[4] == pytest.approx(0.6, abs=0.1)
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_evolution_closes_in_on_the_optimum(direction: Direction) -> None:
+    box = SearchSpace(dimensions=(RATE_ONLY["rate"], dimension("shift", LinearRange(low=-1.0, high=1.0))))
+    known: list[Observation] = []
+    for number in range(60):
+        point = ask("cmaes", box=box, observations=tuple(known), index=number, direction=direction)
+        reward = quality(point) - (float(point["shift"]) - 0.3) ** 2
+        known.append(Observation(number=number, stage="fine", hyperparameters=point, reward=direction.sign * reward))
+    late = [direction.sign * each.reward for each in known[-12:]]
+    early = [direction.sign * each.reward for each in known[:12]]
+    assert sorted(late)[6] > max(0.97, sorted(early)[6])
+
+
+def test_evolution_begins_where_earlier_stages_were_good() -> None:
+    warm = [ask("cmaes", box=RATE_ONLY, observations=history(40, box=RATE_ONLY), index=i) for i in range(12)]
+    cold = [ask("cmaes", box=RATE_ONLY, index=index) for index in range(12)]
+    regret = [sorted(1.0 - quality(point) for point in points)[6] for points in (warm, cold)]
+    assert regret[0] < regret[1]
+
+
+def test_running_trials_keep_models_away() -> None:
+    known = history(30, box=RATE_ONLY)
+    free = ask("tpe", box=RATE_ONLY, observations=known)
+    crowd = tuple({"rate": free["rate"]} for _ in range(20))
+    held = ask("tpe", box=RATE_ONLY, observations=known, running=crowd)
+    to_unit = RATE_ONLY["rate"].to_unit
+    assert abs(to_unit(held["rate"]) - to_unit(free["rate"])) > 0.01
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_shares_of_zeros_and_choices_are_as_declared(sampler: str) -> None:
+    n_points = 256
+    points = [ask(sampler, index=index) for index in range(n_points)]
+    tolerance = 0.03 if sampler == "qmc" else 0.11
+    assert sum(point["dropout"] == 0.0 for point in points) / n_points == pytest.approx(0.3, abs=tolerance)
+    assert sum(point["depth"] == 0 for point in points) / n_points == pytest.approx(0.2, abs=tolerance)
+    for count in Counter(point["optimizer"] for point in points).values():
+        assert count / n_points == pytest.approx(1 / 3, abs=tolerance)
+
+
+@settings(max_examples=20, deadline=None)
+@given(exponent=st.integers(1, 6), seed=st.integers(0, 2**31 - 1))
+def test_quasi_random_points_are_stratified(exponent: int, seed: int) -> None:
+    n_points = 2**exponent
+    to_unit = RATE_ONLY["rate"].to_unit
+    units = [to_unit(ask("qmc", box=RATE_ONLY, index=i, seed=seed)["rate"]) for i in range(n_points)]
+    assert sorted(int(min(unit, 1 - 1e-12) * n_points) for unit in units) == list(range(n_points))
+
+
+@pytest.mark.parametrize("sampler", MODEL_SAMPLERS)
+def test_zero_stays_reachable_when_zeros_are_best(sampler: str) -> None:
+    box = SearchSpace(dimensions=(BOX["rate"], BOX["dropout"]))
+    known = tuple(
+        Observation(**{**_fields(each), "reward": each.reward + (each.hyperparameters["dropout"] == 0.0)})
+        for each in history(40, box=box)
+    )
+    points = [ask(sampler, box=box, observations=known, index=index) for index in range(8)]
+    assert any(point["dropout"] == 0.0 for point in points)
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_nothing_is_logged(sampler: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    with caplog.at_level(logging.DEBUG, logger="optuna"):
+        ask(sampler, observations=history(15), index=2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_unknown_sampler_is_refused_with_the_name_that_is_close() -> None:
+    with pytest.raises(StudyDefinitionError, match="Did you mean 'cmaes'"):
+        ask("cma-es")
+
+
+def _fields(observation: Observation) -> dict[str, object]:
+    return {name: getattr(observation, name) for name in ("number", "stage", "hyperparameters", "reward", "diverged")}
