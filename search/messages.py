@@ -25,6 +25,8 @@ class ModelAssembly:
         trainer_args: Arguments for `pytorch_lightning.Trainer`, without those that zeroin sets itself.
         monitor: Metric that must be logged in validation.
         maximize: Whether more of it is better (decides the sign of its generalization gap).
+        data_seed: Random state in which data are set up, the same for every trial of a study: a module that splits its
+            data at random, without a seed of its own, splits them alike in all trials, refits and the test.
     """
 
     model_class: str
@@ -34,6 +36,7 @@ class ModelAssembly:
     trainer_args: Mapping[str, Any]
     monitor: str
     maximize: bool
+    data_seed: int
 
 
 # ---- coordinator to worker -------------------------------------------------------------------------------------------
@@ -102,7 +105,6 @@ class TestAssignment:
     Attributes:
         trial_keys: The members' keys.
         directories: Their directories with the final weights, in the same order.
-        seed: Seed of data set splits that are drawn at set-up.
         ensemble: Whether to average the members' probabilities too.
     """
 
@@ -111,7 +113,6 @@ class TestAssignment:
     assembly: ModelAssembly
     trial_keys: tuple[str, ...]
     directories: tuple[str, ...]
-    seed: int
     ensemble: bool
 
 

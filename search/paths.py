@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
 from search.errors import StateError
 
 ENVIRONMENT_VARIABLE = "ZEROIN_HOME"
@@ -28,6 +29,21 @@ class TrialPaths:
     def epoch_log(self) -> Path:
         """Append-only record of the trial, the source of truth (see `search.epoch_log`)."""
         return self.directory / "epochs.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What its training continues from."""
+        return self.directory / CHECKPOINT_NAME
+
+    @property
+    def weights(self) -> Path:
+        """The final weights of a refit."""
+        return self.directory / WEIGHTS_NAME
+
+    @property
+    def output(self) -> Path:
+        """What the training printed."""
+        return self.directory / "output.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,28 @@ def test_epochs_are_counted_by_phase(state: StateDirectory) -> None:
     assert set(record.result.n_epochs) == {"coarse", "fine", "confirm", "refit"}
 
 
+def test_only_the_best_trials_keep_their_checkpoints(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine(n_slots=2, faults=Faults(diverges={"trial-0001"}, raises={"trial-0002"})))
+    directories = state.study("bell").directory
+    kept = {path.parent.name for path in directories.glob("*/last.ckpt")}
+    rewards = {
+        trial.record.key: trial.score.reward
+        for trial in record.trials
+        if trial.record.state.is_fully_trained and trial.score is not None
+    }
+    assert kept == set(sorted(rewards, key=lambda key: -rewards[key])[:3])
+
+
+def test_checkpoints_that_a_crash_left_behind_are_removed(state: StateDirectory) -> None:
+    checkpoints: dict[str, int] = {}
+    with pytest.raises(KilledError):
+        run(state, VirtualEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=60)))
+    for number in range(10):
+        state.study("bell").trial(f"trial-{number:04d}").checkpoint.touch()
+    run(state, VirtualEngine(checkpoints=checkpoints))
+    assert len(list(state.study("bell").directory.glob("*/last.ckpt"))) == 3
+
+
 def test_the_winner_is_confirmed_with_other_seeds_and_refitted(state: StateDirectory) -> None:
     record = run(state, VirtualEngine())
     assert record.result is not None

@@ -30,6 +30,7 @@ ASSEMBLY = ModelAssembly(
     trainer_args={"precision": "32-true"},
     monitor="val_acc",
     maximize=True,
+    data_seed=3,
 )
 
 MESSAGES: list[Message] = [
@@ -46,7 +47,7 @@ MESSAGES: list[Message] = [
         merge_validation=False,
     ),
     Decision(trial_key="trial-0001", epoch=1, action=Action.PAUSE),
-    TestAssignment(assembly=ASSEMBLY, trial_keys=("a", "b"), directories=("/a", "/b"), seed=1, ensemble=True),
+    TestAssignment(assembly=ASSEMBLY, trial_keys=("a", "b"), directories=("/a", "/b"), ensemble=True),
     Shutdown(),
     WorkerReady(pid=1, device="CPU", versions={"torch": "2.13.0"}),
     Heartbeat(),

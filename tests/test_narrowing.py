@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from search.comparable_rewards import Observation
@@ -165,6 +165,7 @@ def test_the_unit_does_not_matter_in_log_space(factor: float, seed: int, decades
 
 
 @settings(max_examples=30, deadline=None)
+@example(seed=315)  # an averaged median would not survive the stretching here
 @given(seed=st.integers(0, 1000))
 def test_only_the_order_of_rewards_matters_and_directions_mirror(seed: int) -> None:
     box = space(dimension(RATE, WIDE), dimension(Choices(values=("a", "b", "c")), name="kind"))
@@ -392,7 +393,7 @@ def test_a_bad_zero_is_dropped_like_a_choice() -> None:
     assert after.zero_share == 0.0
     assert not after.contains(0.0)
     assert "zero dropped" in decision.reason
-    flat = trials(box, lambda point: float(bool(point["x"])) + 1e-6 * hash(point["x"]), n=60)
+    flat = trials(box, lambda point: float(bool(point["x"])) + 1e-6 * (7919.0 * float(point["x"]) % 1.0), n=60)
     after, decision = only(narrow(flat, box, direction=UP, rule=BOX))
     assert after.zero_share == 0.0
     assert decision.change is not RangeChange.KEPT

@@ -96,7 +96,7 @@ def history(n_trials: int, *, box: SearchSpace = BOX, stage: str = "coarse") -> 
 @pytest.mark.parametrize("n_observations", [0, 1, 9, 10, 30])
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_every_proposal_lies_in_the_box(sampler: str, n_observations: int) -> None:
-    for index in range(6):
+    for index in range(2 if sampler == "gp" else 6):  # a Gaussian process takes half a second
         point = ask(sampler, observations=history(n_observations), index=index)
         assert BOX.contains(point)
         assert type(point["width"]) is int
@@ -165,9 +165,9 @@ def test_models_learn_where_it_is_good(sampler: str, direction: Direction) -> No
     known = tuple(
         Observation(**{**_fields(each), "reward": direction.sign * each.reward}) for each in history(40, box=RATE_ONLY)
     )
-    points = [ask(sampler, box=RATE_ONLY, observations=known, index=index, direction=direction) for index in range(9)]
+    points = [ask(sampler, box=RATE_ONLY, observations=known, index=index, direction=direction) for index in range(5)]
     units = sorted(RATE_ONLY["rate"].to_unit(point["rate"]) for point in points)
-    assert units[4] == pytest.approx(0.6, abs=0.1)
+    assert units[2] == pytest.approx(0.6, abs=0.1)
 
 
 @pytest.mark.parametrize("direction", list(Direction))

@@ -12,7 +12,7 @@ from search.storage import StoredStudy, StudyStore, distributions
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain
 from search.study_record import StageOpening
-from search.trial import EpochRecord, Score, TrialRecord, TrialState
+from search.trial import Score, TrialRecord, TrialState
 
 DEFINITION: StudyDefinition = definition_from_plain(
     {

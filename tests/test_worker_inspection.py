@@ -117,6 +117,7 @@ def inspect(
         "trainer_args": {},
         "monitor": "val_acc",
         "maximize": True,
+        "data_seed": 0,
         **changes,
     }
     return inspect_assembly(Inspect(assembly=ModelAssembly(**fields), searched=searched))

@@ -186,6 +186,7 @@ def assignment(directory: Path, *, data_args: dict[str, Any] | None = None, **ch
             trainer_args={},
             monitor="val_acc",
             maximize=True,
+            data_seed=0,
         ),
         "directory": str(directory),
         "seed": 3,

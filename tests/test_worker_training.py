@@ -7,13 +7,13 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from search.messages import Action, EpochReport, FromWorker, ModelAssembly, TestAssignment, TrialAssignment
@@ -152,6 +152,7 @@ def assembly(model: type = Net, data: type = Data, **changes: Any) -> ModelAssem
         "trainer_args": {},
         "monitor": "val_acc",
         "maximize": True,
+        "data_seed": 0,
         **changes,
     }
     return ModelAssembly(**fields)
@@ -380,7 +381,6 @@ def members(tmp_path: Path, model: type, n: int, **changes: Any) -> TestAssignme
         assembly=made,
         trial_keys=tuple(directory.name for directory in directories),
         directories=tuple(map(str, directories)),
-        seed=0,
         ensemble=True,
     )
 
@@ -430,3 +430,33 @@ def test_reading_without_test_data_weights_or_fitting_scores_is_explained(
 
 def _as_dict(items: Any) -> Any:
     return {"x": torch.stack([x for x, _ in items])}
+
+
+class SplitAtRandom(pl.LightningDataModule):
+    """Splits its data as many tutorials do: at random, without a generator of its own."""
+
+    splits: ClassVar[list[list[int]]] = []
+
+    def setup(self, stage: str) -> None:
+        x = torch.randn(48, 5, generator=torch.Generator().manual_seed(0))
+        self.train, self.val = random_split(TensorDataset(x, (x[:, 0] > 0).long()), [32, 16])
+        self.splits.append(list(self.train.indices))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.train, batch_size=8, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.val, batch_size=8)
+
+
+def test_data_that_are_split_at_random_are_split_alike_in_all_trials_of_a_study(tmp_path: Path) -> None:
+    SplitAtRandom.splits.clear()
+    for seed, data_seed in ((1, 5), (2, 5), (1, 6)):
+        made = assembly(data=SplitAtRandom, data_seed=data_seed)
+        directory = tmp_path / f"{seed}-{data_seed}"
+        directory.mkdir()
+        ended = train(assignment(directory, assembly=made, seed=seed, n_epochs=1), Coordinator())
+        assert ended.error == ""
+    first, same_study, other_study = SplitAtRandom.splits
+    assert first == same_study
+    assert first != other_study

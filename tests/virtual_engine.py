@@ -6,7 +6,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import (
     Action,
@@ -151,6 +153,7 @@ class VirtualEngine:
         training = self._trainings[worker]
         assert (decision.trial_key, decision.epoch) == (training.assignment.trial_key, training.epoch)
         self.checkpoints[training.assignment.directory] = training.epoch
+        (Path(training.assignment.directory) / CHECKPOINT_NAME).touch()
         deaths = self.faults.loses_worker.get(decision.trial_key, 0)
         if deaths:
             self.faults.loses_worker[decision.trial_key] = deaths - 1

@@ -13,8 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-CHECKPOINT_NAME = "last.ckpt"
-WEIGHTS_NAME = "weights.pt"
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 
 _METRIC_STATES_KEY = "metric_states"
 _HYPERPARAMETERS_KEYS = (

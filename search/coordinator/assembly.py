@@ -8,6 +8,7 @@ from typing import Any
 
 from search.messages import ModelAssembly
 from search.search_space import Hyperparameters, Value
+from search.seeds import derived_seed
 from search.study_definition import Direction, StudyDefinition
 
 
@@ -28,6 +29,7 @@ def assemble(definition: StudyDefinition, hyperparameters: Hyperparameters) -> M
         trainer_args=_merged(definition.trainer, hyperparameters, prefix="trainer."),
         monitor=definition.objective.monitor,
         maximize=definition.objective.direction is Direction.MAXIMIZE,
+        data_seed=derived_seed(definition.seed, "data"),
     )
 
 

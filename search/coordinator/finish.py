@@ -167,7 +167,6 @@ class Finish:
                 assembly=assemble(self.context.definition, refits[0].hyperparameters),
                 trial_keys=tuple(record.key for record in refits),
                 directories=tuple(str(self.context.paths.trial(record.key).directory) for record in refits),
-                seed=derived_seed(self.context.definition.seed, "test"),
                 ensemble=settings.ensemble,
             ),
             TestResult,

@@ -79,3 +79,6 @@ class TrialSource(Protocol):
 
     def ended(self, record: TrialRecord, score: Score | None) -> None:
         """Take note of a trial that has ended."""
+
+    def departed(self, record: TrialRecord) -> None:
+        """Clean up after a trial that has ended and that no worker touches any more."""

@@ -41,3 +41,7 @@ class RunList:
     def ended(self, record: TrialRecord, score: Score | None) -> None:
         """Keep the run's last record."""
         self.records[record.key] = record
+
+    def departed(self, record: TrialRecord) -> None:
+        """Remove the checkpoint: nothing continues from it, and a refit has its weights in a file of their own."""
+        self._context.paths.trial(record.key).checkpoint.unlink(missing_ok=True)

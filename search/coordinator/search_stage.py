@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from search.comparable_rewards import comparable_observations
+from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
@@ -59,12 +60,14 @@ class StageTrials:
         history: History,
         opening: StageOpening,
         pruner: TrialPruner,
+        checkpoints: BestCheckpoints,
     ) -> None:
         self._context = context
         self._history = history
         self._opening = opening
         self._stage: SearchStage = context.definition.stages[opening.index]
         self._pruner = pruner
+        self._checkpoints = checkpoints
         self._unfinished = deque(history.running)
         self._last_number = opening.first_trial_number + self._stage.n_trials - 1
 
@@ -111,11 +114,15 @@ class StageTrials:
         self._pruner.learn(record)
         finished = self._history.finished
         if len(finished) >= _FAILURES_THAT_END_A_STUDY and all(each.score is None for each in finished):
-            directory = self._context.paths.trial(record.key).directory
+            output = self._context.paths.trial(record.key).output
             raise StudyFailedError(
                 f"all {len(finished)} trials so far have failed, so the study stops. The last one: {record.reason}\n"
-                f"What it printed is in {directory / 'output.log'}"
+                f"What it printed is in {output}"
             )
+
+    def departed(self, record: TrialRecord) -> None:
+        """Keep the checkpoints of the best trials only."""
+        self._checkpoints.departed(record, self._history.finished)
 
     def _propose(self, number: int) -> Hyperparameters:
         definition, box = self._context.definition, self._opening.narrowed.space

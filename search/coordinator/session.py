@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.bookkeeping import Bookkeeping
 from search.coordinator.finish import Finish
 from search.coordinator.history import History
@@ -173,6 +174,8 @@ def _run_phases(context: StudyContext, history: History) -> StudyResult | None:
     )
     for trial in history.finished:
         pruner.learn(trial.record)
+    checkpoints = BestCheckpoints(context.paths, direction=definition.objective.direction)
+    checkpoints.tidy(history.finished)
     for index, stage in enumerate(definition.stages):
         opening = open_stage(context, history, index=index)
         context.tracker.publish_stage(opening)
@@ -184,6 +187,7 @@ def _run_phases(context: StudyContext, history: History) -> StudyResult | None:
             history=history,
             opening=opening,
             pruner=pruner,
+            checkpoints=checkpoints,
         )
         if not context.pool.run(source):
             return None

@@ -92,6 +92,7 @@ class TrialPool:
         verdict = self._verdict(trial, source, diverged=False) if trial.record.epochs else None
         if verdict is not None:
             self._end(trial, verdict, source)
+            source.departed(trial.record)
             return
         worker = self._workforce.take_idle()
         self._runs[worker] = _Run(trial=trial)
@@ -150,6 +151,7 @@ class TrialPool:
                 self._notices.add(notice)
                 self._observer.notice(notice)
         if run.verdict is not None:
+            source.departed(run.trial.record)
             return
         if ended.error:
             verdict = Verdict(state=TrialState.FAILED, reason=ended.error)
@@ -164,9 +166,11 @@ class TrialPool:
         else:
             verdict = Verdict(state=TrialState.FAILED, reason="training ended without a single epoch")
         self._end(run.trial, verdict, source)
+        source.departed(run.trial.record)
 
     def _on_lost(self, run: _Run, lost: WorkerLost, source: TrialSource) -> None:
         if run.verdict is not None:
+            source.departed(run.trial.record)
             return
         if run.trial.record.n_retries < _MOST_RETRIES:
             self._recorder.retried(run.trial, reason=lost.reason)
@@ -177,3 +181,4 @@ class TrialPool:
             reason=f"lost its worker {run.trial.record.n_retries + 1} times; last: {lost.reason}",
         )
         self._end(run.trial, verdict, source)
+        source.departed(run.trial.record)

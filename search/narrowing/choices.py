@@ -52,7 +52,7 @@ def worse_choices(
     if len(order) < 2 or len(judged) < 2:
         return Dropped(reason=_too_few(rewards))
     leaders = {labels[each.number] for each in ranked(observations, direction)[: n_best(observations)]}
-    reference = max(judged, key=lambda label: (statistics.median(rewards[label]), -order.index(label)))
+    reference = max(judged, key=lambda label: (statistics.median_low(rewards[label]), -order.index(label)))
     n_pairs = len(order) * (len(order) - 1) // 2
     figures: dict[str, float] = {f"n_trials {label}": float(len(rewards[label])) for label in order}
     dropped = []

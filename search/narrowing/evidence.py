@@ -28,28 +28,35 @@ def n_best(observations: Sequence[Observation]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Positions:
-    """Where the best and the other trials lie on one dimension's scale."""
+    """Where trials lie on one dimension's scale.
+
+    Attributes:
+        best: The best trials.
+        rest: The others that did not diverge.
+        diverged: Those that diverged.
+    """
 
     best: tuple[float, ...]
     rest: tuple[float, ...]
+    diverged: tuple[float, ...]
 
     @property
     def n_trials(self) -> int:
-        """Best and rest together."""
-        return len(self.best) + len(self.rest)
+        """All of them together."""
+        return len(self.best) + len(self.rest) + len(self.diverged)
 
     def p_value(self) -> float:
-        """Chance that best and rest lie this differently if the dimension does not matter.
+        """Chance that the best and all others lie this differently if the dimension does not matter.
 
         Two-sample Kolmogorov-Smirnov test, two-sided.
         """
-        return float(stats.ks_2samp(self.best, self.rest).pvalue)
+        return float(stats.ks_2samp(self.best, (*self.rest, *self.diverged)).pvalue)
 
     def edge_p_value(self, edge_positions: tuple[float, float]) -> tuple[int, float]:
         """Return how many of the best lie in a strip, and the chance of so many if the strip were nothing special.
 
-        Hypergeometric tail: the share of *all* trials in the strip is what is expected of the best, since a sampler
-        may have favoured the strip already.
+        Hypergeometric tail: what is expected of the best is the share in the strip of all trials that did not diverge,
+        since a sampler may have favoured the strip already, and divergence at the far end must not count for this one.
 
         Args:
             edge_positions: The strip's ends on the scale, inclusive.
@@ -57,7 +64,7 @@ class Positions:
         low, high = edge_positions
         n_inside_best = sum(low <= position <= high for position in self.best)
         n_inside = n_inside_best + sum(low <= position <= high for position in self.rest)
-        tail = stats.hypergeom.sf(n_inside_best - 1, self.n_trials, n_inside, len(self.best))
+        tail = stats.hypergeom.sf(n_inside_best - 1, len(self.best) + len(self.rest), n_inside, len(self.best))
         return n_inside_best, float(tail)
 
 

@@ -110,7 +110,10 @@ def _narrow_range(dimension: Dimension, numeric: Sequence[Observation]) -> tuple
     if len(numeric) < MIN_TRIALS or count < MIN_BEST:
         return _kept(dimension, f"only {len(numeric)} finished trials are not zero; {MIN_TRIALS} are needed")
     where = [_position(each.hyperparameters[dimension.name], dimension) for each in numeric]
-    positions = Positions(best=tuple(where[:count]), rest=tuple(where[count:]))
+    n_finite = sum(not each.diverged for each in numeric)
+    positions = Positions(
+        best=tuple(where[:count]), rest=tuple(where[count:n_finite]), diverged=tuple(where[n_finite:])
+    )
     p_value = positions.p_value()
     figures = {"p_value": p_value, "n_best": float(count), "n_trials": float(len(numeric))}
     if not p_value < MATTERS_BELOW:

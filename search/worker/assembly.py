@@ -32,22 +32,22 @@ class Assembled:
 
 
 def assemble(assembly: ModelAssembly, *, seed: int) -> Assembled:
-    """Build data module and model; random state and weights are functions of `seed`.
+    """Build data module and model; initial weights are a function of `seed`, data of the study alone.
 
     Raises:
         StudyDefinitionError: If a class cannot be found or is of the wrong kind.
         Exception: Whatever the user's code raises.
     """
-    data = make_data(assembly, seed=seed)
+    data = make_data(assembly)
     return Assembled(model=make_model(assembly, seed=seed), data=data)
 
 
-def make_data(assembly: ModelAssembly, *, seed: int) -> LightningDataModule | None:
+def make_data(assembly: ModelAssembly) -> LightningDataModule | None:
     """Build the data module, if there is one."""
     if assembly.data_class is None:
         return None
     cls = import_class(assembly.data_class, base=LightningDataModule, key="data.class_path")
-    seed_all(seed, "data module")
+    seed_all(assembly.data_seed, "data module")
     data: LightningDataModule = cls(**assembly.data_args)
     return data
 
@@ -60,9 +60,9 @@ def make_model(assembly: ModelAssembly, *, seed: int) -> LightningModule:
     return model
 
 
-def seed_setup(seed: int) -> None:
+def seed_setup(assembly: ModelAssembly) -> None:
     """Seed what ``prepare_data`` and ``setup`` draw (splits); called right before a trainer runs."""
-    seed_all(seed, "setup")
+    seed_all(assembly.data_seed, "setup")
 
 
 def import_class(path: str, *, base: type, key: str) -> type[Any]:

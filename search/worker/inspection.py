@@ -98,7 +98,7 @@ class _DryRun:
 
     def _assemble(self) -> Assembled:
         try:
-            data = make_data(self._assembly, seed=_SEED)
+            data = make_data(self._assembly)
         except BaseException as error:
             raise _UserCodeError("data.init_args", f"making {self._assembly.data_class} raised") from error
         try:
@@ -113,7 +113,7 @@ class _DryRun:
         )
         stop = _StopAfterOneEpoch(collector)
         trainer = self._make_trainer(directory, [collector, gap, stop])
-        seed_setup(_SEED)
+        seed_setup(self._assembly)
         try:
             trainer.fit(assembled.model, datamodule=assembled.data)
         except BaseException as error:

@@ -14,7 +14,8 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lightning_modules.callbacks.captured_evaluation import CapturedEvaluation, Split
-from lightning_modules.callbacks.epoch_checkpoint import CHECKPOINT_NAME, WEIGHTS_NAME, load_checkpoint
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from lightning_modules.callbacks.metric_names import stem
 from search.errors import SearchError
 from search.messages import TestAssignment, TestResult
@@ -36,8 +37,8 @@ def read_test(assignment: TestAssignment) -> TestResult:
 
 
 def _read(assignment: TestAssignment) -> TestResult:
-    data = make_data(assignment.assembly, seed=assignment.seed)
-    members = [make_model(assignment.assembly, seed=assignment.seed) for _ in assignment.directories]
+    data = make_data(assignment.assembly)
+    members = [make_model(assignment.assembly, seed=0) for _ in assignment.directories]
     if not is_overridden("test_dataloader", data if data is not None else members[0]):
         notice = "there is no test split: the data define no `test_dataloader()`."
         return TestResult(members=(), ensemble={}, n_samples=0, notices=(notice,), error="", traceback="")
@@ -46,7 +47,7 @@ def _read(assignment: TestAssignment) -> TestResult:
     check_trainer_args(trainer_args)
     with tempfile.TemporaryDirectory(prefix="zeroin-test-") as directory:
         trainer = make_trainer(trainer_args, directory=Path(directory), max_epochs=1, callbacks=())
-        seed_setup(assignment.seed)
+        seed_setup(assignment.assembly)
         trainer.test(committee, datamodule=data, verbose=False)
     return TestResult(
         members=tuple(committee.results),

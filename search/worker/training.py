@@ -7,9 +7,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
 from lightning_modules.callbacks.epoch_checkpoint import (
-    CHECKPOINT_NAME,
-    WEIGHTS_NAME,
     CheckpointError,
     EpochCheckpoint,
     load_checkpoint,
@@ -151,7 +150,7 @@ class _TrialRun:
 
     def _run_trainer(self, trainer: Trainer, assembled: Assembled) -> None:
         resumes = bool(self._reports)
-        seed_setup(self._assignment.seed)
+        seed_setup(self._assignment.assembly)
         trainer.fit(
             assembled.model,
             datamodule=assembled.data,

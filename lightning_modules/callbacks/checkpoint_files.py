@@ -1,0 +1,9 @@
+"""Names of the files that `EpochCheckpoint` and its companions write; importing them costs no torch import."""
+
+from __future__ import annotations
+
+CHECKPOINT_NAME = "last.ckpt"
+"""Everything that training needs to go on after its last finished epoch."""
+
+WEIGHTS_NAME = "weights.pt"
+"""The module's ``state_dict`` alone, at the end of training."""
