@@ -285,6 +285,50 @@ def test_of_a_stream_the_first_batches_are_taken_from_a_copy() -> None:
     assert stream.n_read == 80
 
 
+class InMemory(pl.LightningDataModule):
+    """Loaders that are plain iterables with a length."""
+
+    class Loader:
+        def __init__(self, dataset: TensorDataset, *, batch_size: int) -> None:
+            self.dataset = dataset
+            self.batch_size = batch_size
+
+        def __len__(self) -> int:
+            return -(-len(self.dataset) // self.batch_size)
+
+        def __iter__(self) -> Any:
+            tensors = self.dataset.tensors
+            yield from zip(*(tensor.split(self.batch_size) for tensor in tensors), strict=True)
+
+    def train_dataloader(self) -> Any:
+        return self.Loader(make_data(40, 0), batch_size=8)
+
+    def train_eval_dataloader(self) -> Any:
+        return self.Loader(make_data(40, 0), batch_size=6)
+
+    def val_dataloader(self) -> Any:
+        return self.Loader(make_data(20, 1), batch_size=10)
+
+
+@pytest.mark.parametrize(("n_samples", "n_measured"), [(None, 24.0), (1, 6.0), (1000, 40.0)])
+def test_of_a_loader_that_is_no_dataloader_whole_batches_are_taken(n_samples: int | None, n_measured: float) -> None:
+    for seed in range(3):
+        gap = GeneralizationGap(monitor="val_acc", maximize=True, seed=seed, n_samples=n_samples)
+        trainer = pl.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            callbacks=[gap],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(make(Plain), datamodule=InMemory())
+        assert gap.notices == ()
+        # The last batch of the 40 samples has 4, not 6.
+        assert gap.metrics["train_eval_count"] in {n_measured, n_measured - 2.0 * (n_measured < 40.0)}
+
+
 def test_several_train_loaders_have_no_gap_and_say_why() -> None:
     class Two(Plain):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:

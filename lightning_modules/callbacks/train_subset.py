@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
@@ -48,20 +48,27 @@ class TrainSubset:
 
     Args:
         loader: A DataLoader; of one with an `IterableDataset` the first batches are taken, from a copy of the data set.
-        n_samples: Samples at most, >= 1; fewer if there are fewer.
+            Or any other iterable over batches that has a length; whole batches of it are taken.
+        n_samples: Samples at most, >= 1; fewer if there are fewer, more where whole batches are taken.
         seed: Draws which samples.
         cache_bytes: Batches are kept on the CPU if all together are not larger.
 
     Raises:
-        TypeError: If `loader` is no single DataLoader, or holds an iterable data set that cannot be copied.
+        TypeError: If `loader` is neither, is a collection of several loaders, or holds an iterable data set that cannot
+            be copied.
     """
 
     def __init__(self, loader: Any, *, n_samples: int, seed: int, cache_bytes: int) -> None:
-        if not isinstance(loader, DataLoader):
-            raise TypeError(f"the train data come from a {type(loader).__name__}, not from a single DataLoader")
         self._cache_bytes = cache_bytes
         self._cache: list[Any] | None = None
-        self._loader, self._n_batches = _subset_loader(loader, n_samples, seed)
+        self._loader: Iterable[Any]
+        self._n_batches: int | None = None
+        if isinstance(loader, DataLoader):
+            self._loader, self._n_batches = _subset_loader(loader, n_samples, seed)
+        elif _is_loader(loader):
+            self._loader = _SomeBatches(loader, n_batches=-(-n_samples // _batch_size(loader)), seed=seed)
+        else:
+            raise TypeError(f"the train data come from a {type(loader).__name__}, not from a single DataLoader")
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches, on the CPU; a module may change them in place."""
@@ -79,6 +86,20 @@ class TrainSubset:
             yield batch
         if budget >= 0:
             self._cache = cache
+
+
+class _SomeBatches:
+    """Whole batches of a loader that is no DataLoader: how its batches come from samples is its own business."""
+
+    def __init__(self, loader: Any, *, n_batches: int, seed: int) -> None:
+        order = torch.randperm(len(loader), generator=torch.Generator().manual_seed(seed))
+        self._loader = loader
+        self._chosen = frozenset(order[:n_batches].tolist())
+
+    def __iter__(self) -> Iterator[Any]:
+        for index, batch in enumerate(self._loader):
+            if index in self._chosen:
+                yield batch
 
 
 def validation_size(trainer: Trainer) -> int:
@@ -119,6 +140,12 @@ def _subset_loader(loader: DataLoader[Any], n_samples: int, seed: int) -> tuple[
     # A batch_size of None without a batch sampler means that the data set's items are batches already.
     batch_size = None if loader.batch_sampler is None else _batch_size(loader)
     return DataLoader(Subset(loader.dataset, indices), batch_size=batch_size, shuffle=False, **shared), None
+
+
+def _is_loader(loader: Any) -> bool:
+    """Whether it is what Lightning takes for one loader, with a length, that can be iterated again and again."""
+    collections = (CombinedLoader, Mapping, list, tuple, Iterator)
+    return isinstance(loader, Iterable) and isinstance(loader, Sized) and not isinstance(loader, collections)
 
 
 def _batch_size(loader: Any) -> int:

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from search.comparable_rewards import comparable_observations
 from search.coordinator.assembly import assemble
 from search.coordinator.history import History
 from search.coordinator.run_list import RunList
@@ -29,27 +28,26 @@ _ELIMINATION_RISK = 0.1
 
 
 def contenders(history: History, context: StudyContext) -> tuple[FinishedTrial, ...]:
-    """Return the trials that trained to their end, best first, rewards made comparable across the stages' epochs.
+    """Return the fully trained trials of every stage, best first, by the rewards that they really reached.
+
+    What a short trial might have reached is no reason to prefer it to one that has.
 
     Raises:
         StudyFailedError: If there is none.
     """
-    definition = context.definition
-    observations = comparable_observations(history.finished, objective=definition.objective)
-    rewards = {observation.number: observation.reward for observation in observations}
-    eligible = [
-        trial
+    objective = context.definition.objective
+    rewards = {
+        number_of(trial.record): trial.score.reward
         for trial in history.finished
         if trial.record.state.is_fully_trained and trial.score is not None and math.isfinite(trial.score.reward)
-    ]
-    if not eligible:
+    }
+    if not rewards:
         raise StudyFailedError(
-            f"none of {len(history.finished)} trials trained to its end with a finite {definition.objective.monitor}."
+            f"none of {len(history.finished)} trials trained to its end with a finite {objective.monitor}."
         )
-    sign = definition.objective.direction.sign
-    return tuple(
-        sorted(eligible, key=lambda trial: (-sign * rewards[number_of(trial.record)], number_of(trial.record)))
-    )
+    ranked = sorted(rewards, key=lambda number: (-objective.direction.sign * rewards[number], number))
+    trials = {number_of(trial.record): trial for trial in history.finished}
+    return tuple(trials[number] for number in ranked)
 
 
 @dataclass(slots=True, kw_only=True)
