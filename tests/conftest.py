@@ -30,7 +30,7 @@ def mlflow_uri(mlflow_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{shutil.copy(mlflow_template, tmp_path / 'mlflow.db')}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def copied_mlflow_database(mlflow_template: Path) -> Callable[[Path], Path]:
     """Put an MLflow database at a path, with its parents."""
 

@@ -150,7 +150,9 @@ def test_the_winner_is_confirmed_with_other_seeds_and_refitted(state: StateDirec
     assert len({log.seed for log in logs if log}) == 2
 
 
-@pytest.mark.parametrize("n_polls", [3, 10, 23, 40, 57, 71, 90])
+@pytest.mark.parametrize(
+    "n_polls", [3, 23, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 40, 57, 71, 85, 90, 100))]
+)
 def test_a_killed_study_resumes_to_what_it_would_have_been(
     tmp_path: Path, copied_mlflow_database: Any, n_polls: int
 ) -> None:
@@ -323,6 +325,21 @@ def test_without_a_finish_the_best_trial_of_the_search_wins(state: StateDirector
     assert record.result.best_trial_number == best.record.number
     assert record.result.confirmations == ()
     assert record.result.n_test_readings == 0
+
+
+@pytest.mark.parametrize(
+    ("curve", "n_epochs"), [((0.5, 0.9, 0.8, 0.7), 2), ((0.5, 0.9, 0.9, 0.9), 4), ((0.5, 0.6, 0.7, 0.8), 4)]
+)
+def test_the_winner_is_refitted_for_as_long_as_was_best(
+    state: StateDirectory, curve: tuple[float, ...], n_epochs: int
+) -> None:
+    def metrics(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
+        return {**bell_curve(assignment, epoch), "val_acc": curve[epoch - 1]}
+
+    study = definition(pruner="none", early_stopping={"patience_epochs": 1, "min_delta": 0.0})
+    record = run(state, VirtualEngine(metrics=metrics), study)
+    assert record.result is not None
+    assert record.result.refit_epochs == n_epochs
 
 
 def test_parallel_workers_lose_and_repeat_nothing(state: StateDirectory) -> None:

@@ -16,7 +16,7 @@ from search.coordinator.trial_recorder import now_ms
 from search.elimination import survivors
 from search.errors import StudyFailedError
 from search.messages import TestAssignment, TestResult
-from search.reward import score
+from search.reward import best_epoch, score
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.study_definition import FinishSettings, SearchStage
@@ -124,7 +124,7 @@ class Finish:
     def _confirmation_run(self, record: TrialRecord, round_index: int) -> TrialRecord:
         # Contenders share the seeds, so that their rewards can be compared pair by pair.
         return self._new_run(
-            key=f"confirm-{number_of(record):04d}-seed{round_index}",
+            key=_confirmation_key(number_of(record), round_index),
             stage=CONFIRM,
             hyperparameters=record.hyperparameters,
             seed_index=round_index,
@@ -134,8 +134,8 @@ class Finish:
     def _refit(
         self, hyperparameters: Hyperparameters, winner: Confirmation, settings: FinishSettings
     ) -> tuple[TrialRecord, ...] | None:
-        """Train the winner on train + val, once per seed, for as many epochs as its slowest confirmation needed."""
-        n_epochs = max(1, *winner.best_epochs)
+        """Train the winner on train + val, once per seed, for as long as was best in its confirmations."""
+        n_epochs = self._refit_epochs(winner)
         self.context.observer.phase_started(REFIT, n_runs=settings.n_seeds, n_epochs=n_epochs)
         runs = [
             self._new_run(
@@ -153,6 +153,17 @@ class Finish:
         fit = tuple(record for record in ended if record.state is TrialState.COMPLETE)
         self.notices.extend(f"{record.key} {record.state}: {record.reason}" for record in ended if record not in fit)
         return fit
+
+    def _refit_epochs(self, winner: Confirmation) -> int:
+        """Return the epoch at which the confirmations' mean of the monitored metric was best, the latest of equals."""
+        objective = self.context.definition.objective
+        runs = [self.records[_confirmation_key(winner.trial_number, index)] for index in range(len(winner.rewards))]
+        curves = [run.curve(objective.monitor) for run in runs if run.state is TrialState.COMPLETE]
+        if not curves:
+            return max(1, *winner.best_epochs)
+        means = [statistics.fmean(values) for values in zip(*curves, strict=True)]
+        best = best_epoch(tuple(reversed(means)), objective.direction)
+        return len(means) + 1 - best if best else len(means)
 
     def _test(self, refits: Sequence[TrialRecord], settings: FinishSettings) -> TestResult | None:
         if not refits:
@@ -222,3 +233,7 @@ class Finish:
     @property
     def _last_stage(self) -> SearchStage:
         return self.context.definition.stages[-1]
+
+
+def _confirmation_key(trial_number: int, seed_index: int) -> str:
+    return f"confirm-{trial_number:04d}-seed{seed_index}"

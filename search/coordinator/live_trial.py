@@ -10,7 +10,7 @@ from search.early_stopping import flat_reason
 from search.epoch_log import EpochLog
 from search.messages import ModelAssembly, TrialAssignment
 from search.study_definition import StudyDefinition
-from search.trial import REFIT, Score, TrialRecord, TrialState
+from search.trial import CONFIRM, REFIT, Score, TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +22,13 @@ class Verdict:
 
 
 def own_verdict(record: TrialRecord, definition: StudyDefinition) -> Verdict | None:
-    """End a trial that has had its epochs or whose own curve is flat, whatever its peers do."""
+    """End a trial that has had its epochs or whose own curve is flat, whatever its peers do.
+
+    A confirmation has all its epochs: how long the winner should be refitted is read off its whole curve.
+    """
     if len(record.epochs) >= record.n_epochs:
         return Verdict(state=TrialState.COMPLETE, reason=f"{len(record.epochs)} of {record.n_epochs} epochs")
-    if definition.early_stopping is None or record.stage == REFIT:
+    if definition.early_stopping is None or record.stage in (CONFIRM, REFIT):
         return None
     objective = definition.objective
     flat = flat_reason(record.curve(objective.monitor), direction=objective.direction, rule=definition.early_stopping)

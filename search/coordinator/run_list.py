@@ -1,4 +1,4 @@
-"""Training runs outside the search: a fixed list, each trained to its end unless its own curve goes flat."""
+"""Training runs outside the search: a fixed list, each trained to its end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunList:
         return self._context.open_trial(self._todo.popleft(), merge_validation=self._merge_validation)
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
-        """End a run that has had its epochs or whose curve is flat."""
+        """End a run that has had its epochs."""
         return own_verdict(record, self._context.definition)
 
     def ended(self, record: TrialRecord, score: Score | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,15 +68,18 @@ class Session:
             StudyInterruptedError: If the user stopped it; all is saved.
         """
         bookkeeping = Bookkeeping()
+        paths = self.state.study(self.definition.study)
+        if paths.lease.exists():
+            # A second coordinator is refused at once; the lease proper comes after the inspection, as all that is made.
+            Lease(paths.lease, study=self.definition.study).release()
         with interruption() as interrupted, self._workforce(interrupted) as workforce:
             inspection = inspect_study(self.definition, workforce)
             for notice in inspection.notices:
                 self.observer.notice(notice)
-            paths = self.state.study(self.definition.study)
             self.state.make(paths.directory)
             lease = Lease(paths.lease, study=self.definition.study)
             try:
-                return self._run_leased(workforce, interrupted, bookkeeping)
+                return self._run_leased(workforce, interrupted, bookkeeping, told=inspection.notices)
             finally:
                 lease.release()
 
@@ -94,7 +97,9 @@ class Session:
             raise
         self.engine.close(timeout_seconds=_CLOSE_SECONDS)
 
-    def _run_leased(self, workforce: Workforce, interrupted: Interruption, bookkeeping: Bookkeeping) -> StudyRecord:
+    def _run_leased(
+        self, workforce: Workforce, interrupted: Interruption, bookkeeping: Bookkeeping, *, told: Sequence[str]
+    ) -> StudyRecord:
         store = StudyStore(self.uris.storage, create=True)
         resumed = self.definition.study in store.names()
         study = store.open(self.definition.study) if resumed else store.create(self.definition)
@@ -107,7 +112,7 @@ class Session:
         )
         patience_seconds = _DELIVERY_SECONDS
         try:
-            context = self._context(study, workforce, tracker, interrupted, bookkeeping)
+            context = self._context(study, workforce, tracker, interrupted, bookkeeping, told=told)
             self._run_tracked(context, resumed=resumed, n_workers=workforce.n_workers)
         except StudyFailedError as error:
             tracker.fail(str(error))
@@ -149,9 +154,13 @@ class Session:
         tracker: MlflowTracker,
         interrupted: Interruption,
         bookkeeping: Bookkeeping,
+        *,
+        told: Sequence[str],
     ) -> StudyContext:
         recorder = TrialRecorder(study=study, tracker=tracker, observer=self.observer, bookkeeping=bookkeeping)
-        pool = TrialPool(workforce=workforce, recorder=recorder, observer=self.observer, interruption=interrupted)
+        pool = TrialPool(
+            workforce=workforce, recorder=recorder, observer=self.observer, interruption=interrupted, told=told
+        )
         return StudyContext(
             study=study,
             state=self.state,

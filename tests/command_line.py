@@ -1,0 +1,103 @@
+"""The command line in processes of its own, as a user has it: a working directory, a state directory, no GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT_SECONDS = 240.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """Runs ``python -m search`` in `directory`.
+
+    Attributes:
+        directory: The working directory; the state directory is ``state`` in it.
+    """
+
+    directory: Path
+
+    @property
+    def home(self) -> Path:
+        """The state directory, which need not exist."""
+        return self.directory / "state"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Environment of every process."""
+        return {
+            **os.environ,
+            "ZEROIN_HOME": str(self.home),
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "120",
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            _command(arguments),
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Start a command; when the block ends, so does the process with all of its children."""
+        process = subprocess.Popen(
+            _command(arguments),
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()  # its workers end themselves
+            process.communicate()
+
+
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return all living descendants of a process."""
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Press Ctrl-C."""
+    process.send_signal(signal.SIGINT)
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
+    """Wait for what another process does.
+
+    Raises:
+        AssertionError: If it does not happen in that time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def _command(arguments: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-m", "search", *arguments]
