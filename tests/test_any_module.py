@@ -99,10 +99,11 @@ class StripesDataModule(pl.LightningDataModule):
         return DataLoader(self.test, batch_size=self.batch_size)
 """
 
-# What Lightning itself holds after each validation, written down by the user's own hook.
+# The user's own hooks write down what Lightning holds after each validation, and who asks for the test split.
 WITNESS = """
 from pathlib import Path
 
+from their_package.data import StripesDataModule
 from their_package.model import LitClassifier
 
 
@@ -110,13 +111,20 @@ class WitnessedClassifier(LitClassifier):
     def on_validation_end(self):
         with (Path(self.trainer.default_root_dir) / "seen.txt").open("a") as file:
             file.write(f"{self.trainer.callback_metrics['val_loss'].item()!r}\\n")
+
+
+class WitnessedDataModule(StripesDataModule):
+    def test_dataloader(self):
+        with Path("test_readings.txt").open("a") as file:
+            file.write("read\\n")
+        return super().test_dataloader()
 """
 
 STUDY = """
 study: theirs
 seed: 3
 model: {class_path: their_package.witness.WitnessedClassifier, init_args: {drop: 0.1}}
-data: {class_path: their_package.data.StripesDataModule}
+data: {class_path: their_package.witness.WitnessedDataModule}
 objective: {monitor: val_loss, direction: minimize}
 space:
   model.lr: {log: [1.0e-4, 1.0e-1]}
@@ -126,7 +134,7 @@ stages:
   - {name: coarse, n_trials: 6, max_epochs: 2, sampler: qmc}
   - {name: fine, n_trials: 2, max_epochs: 4, sampler: tpe}
 pruner: none
-finish: {top_k: 2, n_seeds: 1, ensemble: true}
+finish: {top_k: 2, n_seeds: 2, ensemble: true}
 """
 
 
@@ -147,6 +155,8 @@ def theirs(tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Cal
     copied_mlflow_database(zeroin.home / "mlflow.db")
     done = zeroin.run("run", "their.yaml", "--devices", "cpu:2", "--plain")
     assert done.returncode == 0, done.stdout + done.stderr
+    # Nobody says here which train data are free of augmentation; that is told once, not by every trial.
+    assert done.stdout.count("train_eval_dataloader") == 1
     return zeroin
 
 
@@ -183,7 +193,8 @@ def test_all_that_it_logs_is_tested_and_reaches_mlflow_with_its_gap(theirs: Comm
     assert record.result is not None
     assert record.result.n_test_samples == 60
     assert record.result.n_test_readings == 1
-    assert "test_loss" in record.result.test_members[0]
+    assert (theirs.directory / "test_readings.txt").read_text().split() == ["read"]
+    assert ["test_loss" in metrics for metrics in record.result.test_members] == [True, True]
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{theirs.home / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("theirs")
     assert experiment is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,10 +18,12 @@ from typing import Any
 
 import mlflow
 import pytest
+import torch
 import yaml
 from command_line import CommandLine, wait_for
 from mlflow.entities import Run
 
+from lightning_modules import ConvNet
 from search.errors import StudyNotFoundError
 from search.paths import StateDirectory
 from search.search_space import Choices
@@ -34,14 +35,12 @@ pytestmark = pytest.mark.slow
 
 N_TRIALS = (13, 4, 2)
 N_EPOCHS = (1, 2, 3)
-SHRUNK = tuple(
-    word
-    for index in range(3)
-    for word in (
-        *("--set", f"stages.{index}.n_trials={N_TRIALS[index]}"),
-        *("--set", f"stages.{index}.max_epochs={N_EPOCHS[index]}"),
-    )
-) + ("--set", "finish.top_k=2", "--set", "finish.n_seeds=2")
+OVERRIDES = (
+    *(f"stages.{index}.n_trials={n_trials}" for index, n_trials in enumerate(N_TRIALS)),
+    *(f"stages.{index}.max_epochs={n_epochs}" for index, n_epochs in enumerate(N_EPOCHS)),
+    *("finish.top_k=2", "finish.n_seeds=2"),
+)
+SHRUNK = tuple(word for override in OVERRIDES for word in ("--set", override))
 
 Answers = Mapping[str, subprocess.CompletedProcess[str]]
 
@@ -125,7 +124,7 @@ def test_the_log_tells_stages_ranges_trials_and_the_result(digits: Digits) -> No
     assert "read once in this study's life" in digits.output
     assert "zeroin best digits" in digits.output
     assert f"storage: journal://{digits.zeroin.home / 'optuna.journal'}" in digits.output
-    assert len(lines) == len({line for line in lines if "note:" in line}) + sum("note:" not in line for line in lines)
+    assert " note: " not in digits.output
 
 
 def test_all_trials_are_there_and_the_test_split_is_read_once(digits: Digits) -> None:
@@ -138,11 +137,9 @@ def test_all_trials_are_there_and_the_test_split_is_read_once(digits: Digits) ->
     assert result.n_test_samples == 539
     assert len(result.test_members) == 2
     assert set(result.test_ensemble) == set(result.test_members[0]) >= {"test_acc"}
-    assert sum(result.n_epochs.values()) == sum(
-        len((digits.zeroin.home / "trials" / "digits" / path.parent.name / "epochs.jsonl").read_text().split('"epoch"'))
-        - 1
-        for path in (digits.zeroin.home / "trials" / "digits").glob("*/epochs.jsonl")
-    )
+    logs = (digits.zeroin.home / "trials" / "digits").glob("*/epochs.jsonl")
+    n_logged = sum("epoch" in json.loads(line) for path in logs for line in path.read_text().splitlines())
+    assert sum(result.n_epochs.values()) == n_logged
 
 
 def test_hyperparameters_lie_in_their_stages_ranges(digits: Digits) -> None:
@@ -179,9 +176,9 @@ def test_looking_commands_answer_in_strict_json_and_csv(digits: Digits, answers:
     best = strict_json(answers["best"].stdout)
     assert digits.record.result is not None
     assert best["number"] == digits.record.result.best_trial_number
-    assert all(
-        (Path(directory) / "weights.ckpt").is_file() or any(Path(directory).iterdir()) for directory in best["weights"]
-    )
+    network = ConvNet(**best["usage"]["model"]["init_args"])
+    for directory in best["weights"]:
+        network.load_state_dict(torch.load(Path(directory) / "weights.pt", weights_only=True))
     assert str(digits.zeroin.home / "optuna.journal") in answers["trials"].stderr
     assert answers["ranges"].stdout.count("model.weight_decay") >= 3
 
@@ -319,11 +316,9 @@ def test_optuna_dashboard_serves_the_study(digits: Digits) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     journal = str(digits.zeroin.home / "optuna.journal")
-    code = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
-    command = shutil.which("optuna-dashboard", path=str(Path(sys.executable).parent))
-    assert command is not None, code
+    command = Path(sys.executable).with_name("optuna-dashboard")
     process = subprocess.Popen(
-        [command, journal, "--host", "127.0.0.1", "--port", str(port), "--server", "wsgiref"],
+        [str(command), journal, "--host", "127.0.0.1", "--port", str(port), "--server", "wsgiref"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -331,9 +326,9 @@ def test_optuna_dashboard_serves_the_study(digits: Digits) -> None:
 
     def answers() -> bool:
         assert process.poll() is None, "the dashboard ended"
-        with suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=10) as response:
-                body.append(response.read())
+        address = f"http://127.0.0.1:{port}/api/studies"
+        with suppress(OSError), urllib.request.urlopen(address, timeout=10) as response:
+            body.append(response.read())
         return bool(body)
 
     try:

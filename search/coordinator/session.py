@@ -139,7 +139,10 @@ class Session:
         record = read_record(context.study, self.state, self.uris, is_running=True)
         context.tracker.publish_study(record)
         self.observer.study_opened(record, resumed=resumed, n_workers=n_workers)
-        result = context.study.result() or _run_phases(context, history)
+        try:
+            result = context.study.result() or _run_phases(context, history)
+        except StudyInterruptedError:  # while a worker was asked; it cannot know how to go on
+            result = None
         if result is None:
             raise StudyInterruptedError(f"stopped; everything is saved. {self._how_to_resume()}")
         context.study.record_result(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,10 +34,24 @@ class _Run:
 
 
 class TrialPool:
-    """Runs trials from a source on the workforce until the source has no more."""
+    """Runs trials from a source on the workforce until the source has no more.
+
+    Args:
+        workforce: Where they run.
+        recorder: Writes down what happens to them.
+        observer: Who watches.
+        interruption: Whether the user wants to stop.
+        told: Notices that the user has read already; none is given twice.
+    """
 
     def __init__(
-        self, *, workforce: Workforce, recorder: TrialRecorder, observer: StudyObserver, interruption: Interruption
+        self,
+        *,
+        workforce: Workforce,
+        recorder: TrialRecorder,
+        observer: StudyObserver,
+        interruption: Interruption,
+        told: Iterable[str],
     ) -> None:
         self._workforce = workforce
         self._recorder = recorder
@@ -44,7 +59,7 @@ class TrialPool:
         self._interruption = interruption
         self._runs: dict[int, _Run] = {}
         self._waiting: deque[LiveTrial] = deque()
-        self._notices: set[str] = set()
+        self._notices = set(told)
 
     def run(self, source: TrialSource) -> bool:
         """Run every trial of `source`.

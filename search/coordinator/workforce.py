@@ -99,7 +99,7 @@ class Workforce:
 
     def _give_up_if_interrupted(self) -> None:
         if self._interruption.requested:
-            raise StudyInterruptedError("interrupted.")
+            raise StudyInterruptedError("stopped before any training; nothing has been changed.")
 
     def _start(self, slot: int) -> None:
         worker = self._engine.start_worker(slot=slot)

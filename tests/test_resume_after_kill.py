@@ -1,0 +1,48 @@
+"""Killed at random moments and resumed, a study ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from kill_and_resume import Kill, check, prepare, run_and_kill, run_to_end
+
+pytestmark = pytest.mark.slow
+
+N_KILLS = 4
+LATEST_SECONDS = 7.0
+"""After the first epoch; the study takes longer than that on any machine that this is run on."""
+
+
+# Four coordinators' starts and resumes, two at a time, next to whatever else the machine does.
+@pytest.mark.timeout(600)
+def test_a_killed_study_ends_as_an_undisturbed_one(
+    tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]
+) -> None:
+    kills = [
+        Kill(victim=("coordinator", "worker")[index % 2], after_seconds=random.uniform(0.0, LATEST_SECONDS))
+        for index in range(N_KILLS)
+    ]
+
+    def run(kill: Kill | None) -> str:
+        directory = tmp_path / ("undisturbed" if kill is None else f"killed-{kills.index(kill)}")
+        prepare(directory)
+        copied_mlflow_database(directory / "mlruns" / "mlflow.db")
+        moment = "" if kill is None else run_and_kill(directory, kill)
+        run_to_end(directory)
+        return moment
+
+    with ThreadPoolExecutor(2) as pool:
+        moments = list(pool.map(run, [None, *kills]))[1:]
+    expected = run_to_end(tmp_path / "undisturbed")
+    for index, (kill, moment) in enumerate(zip(kills, moments, strict=True)):
+        directory = tmp_path / f"killed-{index}"
+        try:
+            check(run_to_end(directory), expected, directory, n_coordinator_kills=1)
+        except AssertionError as error:
+            error.add_note(f"{kill} hit at {moment}")
+            raise
+    assert any(moment != "finished before the kill" for moment in moments)
