@@ -222,10 +222,9 @@ def their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
         del sys.modules[name]
 
 
-# Lightning advises loader workers and more logging, and uses a pytree class that torch deprecates.
+# Lightning advises loader workers and more logging.
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 @pytest.mark.filterwarnings("ignore:.*smaller than the logging interval.*")
-@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*")
 def test_validation_is_bit_identical_with_and_without_the_gap(their_package: Any, tmp_path: Path) -> None:
     model, data = their_package
 

@@ -21,8 +21,6 @@ from lightning_modules.optimizers import OPTIMIZERS
 from lightning_modules.tensor_loader import TensorLoader
 
 pytestmark = [
-    # Lightning 2.6 itself uses what torch 2.13 deprecates.
-    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning"),
     # Some tests leave the validation out on purpose.
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
 ]

@@ -29,7 +29,6 @@ from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*sampler has shuffling enabled.*"),  # on purpose: validation draws too
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),  # Lightning's use of torch
     # torch warns of a fork in a process with threads; the loader workers only read tensors.
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*The epoch parameter in `scheduler.step.*"),  # SequentialLR's own

@@ -19,10 +19,9 @@ from lightning_modules.callbacks.generalization_gap import GeneralizationGap, hi
 from lightning_modules.callbacks.preserved_module import preserved
 
 pytestmark = [
-    # Lightning advises loader workers and more logging, and uses a pytree class that torch deprecates.
+    # Lightning advises loader workers and more logging.
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*smaller than the logging interval.*"),
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),
 ]
 
 N_CLASSES = 3

@@ -15,9 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.worker.inspection import inspect_assembly
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),  # Lightning's use of torch
-]
+pytestmark = []
 
 
 class Net(pl.LightningModule):

@@ -20,9 +20,7 @@ from search.messages import Action, EpochReport, FromWorker, ModelAssembly, Test
 from search.worker.test_reading import read_test
 from search.worker.training import train
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*"),  # Lightning's use of torch
-]
+pytestmark = []
 
 
 def tensors(n: int, seed: int) -> TensorDataset:

@@ -33,7 +33,7 @@ from search.study_file.schema import ClassSection, NarrowSection, StageSection, 
 from search.study_file.yaml_source import read_document, to_yaml
 
 
-def load_study_file(path: Path, *, overrides: Sequence[str] = ()) -> StudyDefinition:
+def load_study_file(path: Path | str, *, overrides: Sequence[str] = ()) -> StudyDefinition:
     """Read and validate a study file.
 
     Args:
@@ -44,7 +44,7 @@ def load_study_file(path: Path, *, overrides: Sequence[str] = ()) -> StudyDefini
         StudyNotFoundError: If there is no such file.
         StudyDefinitionError: If it, or an override, breaks a rule; the message says where, what and how to mend it.
     """
-    return _definition(overridden(read_document(path), overrides))
+    return _definition(overridden(read_document(Path(path)), overrides))
 
 
 def definition_from_plain(

@@ -91,9 +91,11 @@ def import_class(path: str, *, base: type, key: str) -> type[Any]:
             " directory that zeroin is run in, or when they are installed.",
             key=key,
         ) from error
-    cls = getattr(module, name, None)
+    cls: Any = getattr(module, name, None)
     if cls is None:
-        fitting = [each for each, value in vars(module).items() if isinstance(value, type) and issubclass(value, base)]
+        # What a package only lists is imported on first use, and none of it is imported for a hint.
+        known = vars(module)
+        fitting = [each for each in dir(module) if each not in known or _is_subclass(known[each], base)]
         raise StudyDefinitionError(f"{module_path!r} has no class {name!r}.{did_you_mean(name, fitting)}", key=key)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise StudyDefinitionError(f"{path!r} must be a subclass of {base.__name__}, but is {_kind(cls)}.", key=key)
@@ -131,6 +133,10 @@ def check_arguments(cls: type[Any], arguments: Mapping[str, Any], *, prefix: str
                 + ("is searched under a condition only." if name in keys else "is neither given nor searched."),
                 key=keys.get(name, f"{prefix}.init_args"),
             )
+
+
+def _is_subclass(value: object, base: type) -> bool:
+    return isinstance(value, type) and issubclass(value, base)
 
 
 def _kind(value: object) -> str:

@@ -1,0 +1,195 @@
+"""The local engine with real worker processes: how they come, speak, die and end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from search.engines.devices import DeviceSlot
+from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
+from search.engines.local import LocalEngine
+from search.messages import Action, Decision, Inspect, InspectionResult, ModelAssembly, Shutdown, WorkerReady
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MakeEngine = Callable[..., LocalEngine]
+
+
+@pytest.fixture
+def make_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeEngine]:
+    """Make engines that are closed, and leave no process behind, when the test ends."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    engines: list[LocalEngine] = []
+
+    def make(*, n_slots: int = 1, **options: float) -> LocalEngine:
+        slots = [
+            DeviceSlot(label=f"CPU slot {index}", environment={"CUDA_VISIBLE_DEVICES": "", "SLOT": str(index)})
+            for index in range(n_slots)
+        ]
+        engines.append(LocalEngine(slots, **options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close(timeout_seconds=0.0)
+    assert workers_of_this_process() == []
+
+
+def workers_of_this_process() -> list[psutil.Process]:
+    """Return the living worker processes that this test started."""
+    return [each for each in psutil.Process().children(recursive=True) if is_alive(each)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def events_until(engine: LocalEngine, n_events: int, *, seconds: float = 120.0) -> Sequence[EngineEvent]:
+    """Poll until there were that many events."""
+    events: list[EngineEvent] = []
+    deadline = time.monotonic() + seconds
+    while len(events) < n_events:
+        events.extend(engine.poll(timeout_seconds=0.5))
+        assert time.monotonic() < deadline, events
+    return events
+
+
+def ready(engine: LocalEngine, worker: int) -> WorkerReady:
+    """Wait until a worker that is alone says that it is ready."""
+    (event,) = events_until(engine, 1)
+    assert isinstance(event, MessageReceived), event
+    assert event.worker == worker
+    assert isinstance(event.message, WorkerReady)
+    return event.message
+
+
+def lost(engine: LocalEngine, worker: int, *, seconds: float = 60.0) -> WorkerLost:
+    """Wait until a worker that is alone is lost."""
+    (event,) = events_until(engine, 1, seconds=seconds)
+    assert isinstance(event, WorkerLost), event
+    assert event.worker == worker
+    return event
+
+
+def test_workers_speak_for_themselves_and_end_when_asked(make_engine: MakeEngine) -> None:
+    engine = make_engine(n_slots=2)
+    assert engine.n_slots == 2
+    numbers = [engine.start_worker(slot=slot) for slot in range(2)]
+    messages = {event.worker: event.message for event in events_until(engine, 2) if isinstance(event, MessageReceived)}
+    assert set(messages) == set(numbers)
+    for number, message in messages.items():
+        assert isinstance(message, WorkerReady)
+        assert message.device == "CPU, 1 thread"
+        assert "torch" in message.versions
+        process = psutil.Process(message.pid)
+        assert process.ppid() == os.getpid()
+        assert process.environ()["SLOT"] == str(numbers.index(number))
+        assert os.getsid(message.pid) == message.pid  # a terminal's Ctrl-C does not reach it
+    engine.send(numbers[1], Inspect(assembly=unbuildable(), searched=()))
+    (event,) = events_until(engine, 1)
+    assert isinstance(event, MessageReceived)
+    assert event.worker == numbers[1]
+    assert isinstance(event.message, InspectionResult)
+    assert "no_such_package" in event.message.error
+    began = time.monotonic()
+    engine.close(timeout_seconds=30.0)
+    assert time.monotonic() - began < 25.0  # they went on their own
+    assert workers_of_this_process() == []
+
+
+def test_a_killed_worker_is_lost_with_its_signal_and_what_is_sent_to_it_dropped(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    worker = engine.start_worker(slot=0)
+    pid = ready(engine, worker).pid
+    os.kill(pid, signal.SIGKILL)
+    engine.send(worker, decision())  # nobody knows yet
+    event = lost(engine, worker)
+    assert event.reason == f"worker process {pid}: killed by SIGKILL"
+    engine.send(worker, decision())
+    engine.send(worker, Shutdown())
+    assert engine.poll(timeout_seconds=0.1) == []
+    again = engine.start_worker(slot=0)
+    assert again != worker
+    assert ready(engine, again).pid != pid
+
+
+def test_a_stopped_worker_is_lost_after_its_silence_and_killed(make_engine: MakeEngine) -> None:
+    engine = make_engine(heartbeat_timeout_seconds=3.0)
+    worker = engine.start_worker(slot=0)
+    pid = ready(engine, worker).pid
+    calm_until = time.monotonic() + 4.0
+    while time.monotonic() < calm_until:  # its heartbeat alone keeps it for longer than the timeout
+        assert engine.poll(timeout_seconds=0.5) == []
+    os.kill(pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    event = lost(engine, worker, seconds=30.0)
+    assert 1.5 < time.monotonic() - stopped < 10.0
+    assert event.reason == f"worker process {pid}: no heartbeat for 3 s"
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_worker_that_cannot_start_shows_what_it_printed(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A half-installed torch, before the real one on the import path.
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so: cannot open shared object file')\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    engine = make_engine()
+    event = lost(engine, engine.start_worker(slot=0))
+    assert event.reason.endswith("exited with status 1")
+    assert event.output.endswith("ImportError: libtorch.so: cannot open shared object file")
+
+
+def test_a_worker_that_never_speaks_is_given_up(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A file system that hangs while torch is read from it.
+    (tmp_path / "torch.py").write_text("print('hanging', flush=True)\nimport time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    engine = make_engine(start_timeout_seconds=3.0)
+    event = lost(engine, engine.start_worker(slot=0), seconds=30.0)
+    assert event.reason.endswith("no heartbeat for 3 s")
+    assert event.output == "hanging"
+
+
+def test_closing_kills_those_that_do_not_end(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    engine = make_engine(n_slots=2)
+    for slot in range(2):
+        engine.start_worker(slot=slot)
+    assert len(workers_of_this_process()) == 2
+    began = time.monotonic()
+    engine.close(timeout_seconds=1.0)
+    assert time.monotonic() - began < 5.0
+    assert workers_of_this_process() == []
+
+
+def decision() -> Decision:
+    return Decision(trial_key="trial-0000", epoch=1, action=Action.CONTINUE)
+
+
+def unbuildable() -> ModelAssembly:
+    return ModelAssembly(
+        model_class="no_such_package.Net",
+        model_args={},
+        data_class=None,
+        data_args={},
+        trainer_args={},
+        monitor="val_acc",
+        maximize=True,
+        data_seed=0,
+    )
