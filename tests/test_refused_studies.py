@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,7 +28,11 @@ MISTAKES = {
     "log: [1.0e-3, 1.0e-1]": ("log: [0.0, 1.0e-1]", 7, ["model.learning_rate", "0"]),
     "lightning_modules.ConvNet": ("lightning_modules.ConvNett", 3, ["ConvNett", "Did you mean"]),
     "model.learning_rate:": ("model.learning_rat:", 7, ["learning_rat", "learning_rate"]),
-    "monitor: val_acc": ("monitor: val_accuracy", 5, ["val_accuracy", "val_acc, val_loss"]),
+    "monitor: val_acc": (
+        "monitor: val_accuracy",
+        5,
+        ["val_accuracy", "it logs val_loss, val_acc there", "Did you mean 'val_acc'"],
+    ),
 }
 
 
@@ -50,7 +53,7 @@ def test_a_wrong_study_is_refused_with_its_place_and_creates_nothing(tmp_path: P
     for (zeroin, message), (_, line, expected) in zip(results, MISTAKES.values(), strict=True):
         assert f"wrong.yaml:{line}: " in message
         for text in expected:
-            assert re.search(re.escape(text), message), message
+            assert text in message
         assert "Traceback" not in message
         assert message.count("zeroin: error: ") == 1
         assert [path.name for path in zeroin.directory.iterdir() if path.name != "__pycache__"] == ["wrong.yaml"]

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from kill_and_resume import Kill, check, prepare, run_and_kill, run_to_end
 
+from search.study_record import StudyRecord
+
 pytestmark = pytest.mark.slow
 
 N_KILLS = 4
@@ -27,22 +29,19 @@ def test_a_killed_study_ends_as_an_undisturbed_one(
         for index in range(N_KILLS)
     ]
 
-    def run(kill: Kill | None) -> str:
+    def run(kill: Kill | None) -> tuple[str, StudyRecord]:
         directory = tmp_path / ("undisturbed" if kill is None else f"killed-{kills.index(kill)}")
         prepare(directory)
         copied_mlflow_database(directory / "mlruns" / "mlflow.db")
         moment = "" if kill is None else run_and_kill(directory, kill)
-        run_to_end(directory)
-        return moment
+        return moment, run_to_end(directory)
 
     with ThreadPoolExecutor(2) as pool:
-        moments = list(pool.map(run, [None, *kills]))[1:]
-    expected = run_to_end(tmp_path / "undisturbed")
-    for index, (kill, moment) in enumerate(zip(kills, moments, strict=True)):
-        directory = tmp_path / f"killed-{index}"
+        (_, expected), *killed = pool.map(run, [None, *kills])
+    for index, (kill, (moment, record)) in enumerate(zip(kills, killed, strict=True)):
         try:
-            check(run_to_end(directory), expected, directory, n_coordinator_kills=1)
+            check(record, expected, tmp_path / f"killed-{index}", n_coordinator_kills=1)
         except AssertionError as error:
             error.add_note(f"{kill} hit at {moment}")
             raise
-    assert any(moment != "finished before the kill" for moment in moments)
+    assert any(moment != "finished before the kill" for moment, _ in killed)

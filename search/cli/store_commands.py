@@ -17,7 +17,7 @@ from search.coordinator.stores import default_tracking, store_uris
 from search.errors import StateError, StudyConflictError
 from search.paths import StateDirectory
 from search.study_record import StudyState
-from search.tracking import ui_command
+from search.tracking import EXPERIMENTS_PATH, study_pages, ui_command
 from search.uris import masked
 
 
@@ -46,7 +46,8 @@ def ui(
     _require_free(host, port)
     click.echo(f"tracking    {masked(uri)}")
     click.echo(f"experiment  {experiment or 'one for each study, of its name'}")
-    click.echo(f"address     http://{host}:{port}  (in a few seconds; Ctrl-C ends it)")
+    click.echo("\n".join(_page_lines(f"http://{host}:{port}", uri, experiment)))
+    click.echo("The server answers in a few seconds; Ctrl-C ends it.")
     sys.stdout.flush()
     # The server takes this process's place, so that Ctrl-C, a terminal that closes and `kill` reach it directly.
     os.execve(command.arguments[0], list(command.arguments), dict(command.environment))
@@ -73,6 +74,15 @@ def delete(context: CommandContext, *, study: str, yes: bool, storage: str | Non
         name, directory=places.directory, storage=places.storage, tracking_uri=places.tracking_uri
     )
     click.echo("\n".join(f"deleted   {line}" for line in removed))
+
+
+def _page_lines(server: str, tracking_uri: str, study: str) -> list[str]:
+    """Return where to look, one a line; `study` is empty if none was named."""
+    pages = study_pages(tracking_uri, study) if study else None
+    if pages is None:
+        return [f"address     {server}{EXPERIMENTS_PATH}"]
+    lines = [f"trials      {server}{pages.trials}", f"charts      {server}{pages.charts}"]
+    return lines if pages.study is None else [*lines, f"study       {server}{pages.study}"]
 
 
 def _confirmed(question: str) -> bool:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from search.tracking.deletion import delete_study
 from search.tracking.environment import run_tags
+from search.tracking.pages import EXPERIMENTS_PATH, StudyPages, study_pages
 from search.tracking.server import ServerCommand, ui_command
 from search.tracking.tracker import MlflowTracker
 
-__all__ = ["MlflowTracker", "ServerCommand", "delete_study", "run_tags", "ui_command"]
+__all__ = [
+    "EXPERIMENTS_PATH",
+    "MlflowTracker",
+    "ServerCommand",
+    "StudyPages",
+    "delete_study",
+    "run_tags",
+    "study_pages",
+    "ui_command",
+]

@@ -12,6 +12,8 @@ from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyRes
 from search.tracking.environment import environment_tags
 from search.tracking.experiments import open_experiment
 from search.tracking.runs import ExperimentRuns, TrackedRun
+from search.tracking.saved_view import experiment_tags
+from search.tracking.study_note import NOTE_TAG, is_ours, ranges_note, result_note
 from search.tracking.study_rows import range_rows, ranges_json, result_json, result_rows, stage_best_rows, study_yaml
 from search.tracking.trial_rows import (
     RUNNING,
@@ -19,6 +21,7 @@ from search.tracking.trial_rows import (
     end_ms,
     epoch_rows,
     identity_tags,
+    log_scale_rows,
     parameters,
     state_tags,
     status,
@@ -111,7 +114,11 @@ class Delivery:
         self._finished: dict[str, dict[str, ScoredTrial]] = {stage.name: {} for stage in identity.definition.stages}
         self._stages_told: set[str] = set()
         experiment_id = open_experiment(
-            client, name=identity.definition.study, tracking_uri=tracking_uri, artifact_root=identity.artifact_root
+            client,
+            name=identity.definition.study,
+            tracking_uri=tracking_uri,
+            artifact_root=identity.artifact_root,
+            tags=experiment_tags(identity.definition, time_ms=identity.start_ms),
         )
         self._runs = ExperimentRuns(client, experiment_id=experiment_id)
         tags = {**environment_tags(identity.working_directory), **identity.tags, **state_tags("running", "")}
@@ -151,6 +158,7 @@ class Delivery:
                 metrics=[
                     *epoch_rows(record, after_epoch=run.n_epochs or 0),
                     *summary_rows(record, trial.score, monitor=self._identity.definition.objective.monitor),
+                    *log_scale_rows(record, self._identity.definition.space),
                 ],
                 parameters=parameters(record),
                 tags=tags,
@@ -163,7 +171,8 @@ class Delivery:
     def _opening(self, opening: StageOpening) -> None:
         """Log a stage's ranges, as metrics and with all stages so far in ``ranges.json``."""
         self._openings[opening.index] = opening
-        self._runs.log(self._runs.parent, metrics=range_rows(opening))
+        note = ranges_note(self._identity.definition, self._openings)
+        self._runs.log(self._runs.parent, metrics=range_rows(opening), tags=self._note_tags(note))
         self._runs.write_text(self._runs.parent, ranges_json(self._openings), name="ranges.json")
 
     def _outcome(self, record: StudyRecord, result: StudyResult) -> None:
@@ -173,7 +182,11 @@ class Delivery:
         self._runs.log(
             self._runs.parent,
             metrics=result_rows(record, result),
-            tags={BEST_TRIAL_TAG: "".join(best), **state_tags("complete", "")},
+            tags={
+                BEST_TRIAL_TAG: "".join(best),
+                **state_tags("complete", ""),
+                **self._note_tags(result_note(record, result)),
+            },
         )
         self._runs.terminate(self._runs.parent, status="FINISHED", end_ms=result.time_ms)
 
@@ -185,6 +198,10 @@ class Delivery:
                 self._runs.terminate(run, status="KILLED", end_ms=ending.time_ms)
         self._runs.log(self._runs.parent, tags=state_tags(ending.state, ending.reason))
         self._runs.terminate(self._runs.parent, status=ending.status, end_ms=ending.time_ms)
+
+    def _note_tags(self, note: str) -> dict[str, str]:
+        """Return the tag of the study's description; none if a user wrote another one."""
+        return {NOTE_TAG: note} if is_ours(self._runs.parent.tags.get(NOTE_TAG, "")) else {}
 
     def _tell_finished_stages(self) -> None:
         objective = self._identity.definition.objective

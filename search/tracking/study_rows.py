@@ -65,10 +65,10 @@ def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
         for row in summary_rows(trial.record, trial.score, monitor=monitor)
     ]
     totals = {"n_epochs": float(sum(result.n_epochs.values())), "seconds": result.seconds}
-    ensemble = {f"{_test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
+    ensemble = {f"{test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
     rows += _rows({**totals, **ensemble}, step, result.time_ms)
     for member, metrics in enumerate(result.test_members, start=1):
-        rows += _rows({_test_name(name): value for name, value in metrics.items()}, member, result.time_ms)
+        rows += _rows({test_name(name): value for name, value in metrics.items()}, member, result.time_ms)
     return rows
 
 
@@ -88,7 +88,8 @@ def study_yaml(definition: StudyDefinition) -> str:
     return definition_to_yaml(replace(definition, storage=storage, tracking_uri=tracking_uri))
 
 
-def _test_name(name: str) -> str:
+def test_name(name: str) -> str:
+    """Return the name of a reading of the test split as a metric."""
     return name if name.startswith("test") else f"test_{name}"
 
 

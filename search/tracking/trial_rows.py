@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from lightning_modules.callbacks.metric_names import gap_name
+from search.search_space import Dimension, IntLogRange, LogRange, OneMinusLogRange, SearchSpace
 from search.trial import Score, TrialRecord, TrialState
 
 TRIAL_TAG = "zeroin.trial"
@@ -94,6 +95,41 @@ def summary_rows(record: TrialRecord, score: Score | None, *, monitor: str) -> l
         for name, value in values.items()
         if math.isfinite(value)
     ]
+
+
+def log_scale_name(dimension: Dimension) -> str | None:
+    """Return the metric that holds the dimension's value on its log scale, or None if it has no such metric.
+
+    It is ``log10/<name>``, or ``log10/1-<name>`` where 1 - value is what is searched on a log scale. A dimension that
+    may be exactly 0 has none: the UI would leave the zeros out of a chart.
+    """
+    if dimension.zero_share > 0.0:
+        return None
+    match dimension.range:
+        case LogRange() | IntLogRange():
+            return metric_key(f"log10/{dimension.name}")
+        case OneMinusLogRange():
+            return metric_key(f"log10/1-{dimension.name}")
+        case _:
+            return None
+
+
+def log_scale_rows(record: TrialRecord, space: SearchSpace) -> list[MetricRow]:
+    """Return a finished trial's log-scaled hyperparameters as metrics.
+
+    The UI's parallel coordinates have linear axes only, on which all but the largest decade is one point.
+    """
+    rows: list[MetricRow] = []
+    for dimension in space if record.state.is_finished else ():
+        name, value = log_scale_name(dimension), record.hyperparameters.get(dimension.name)
+        if name is None or value is None:
+            continue
+        argument = 1.0 - float(value) if isinstance(dimension.range, OneMinusLogRange) else float(value)
+        if argument > 0.0:
+            rows.append(
+                MetricRow(key=name, value=math.log10(argument), step=len(record.epochs), time_ms=end_ms(record))
+            )
+    return rows
 
 
 def parameters(record: TrialRecord) -> dict[str, str]:
