@@ -2,8 +2,8 @@
 
     python benchmarks/bookkeeping_share.py [--set KEY=VALUE …]
 
-Imports and the first creation of the MLflow database are not counted. The MLflow thread works beside the workers, which never
-wait for it; its wall time is counted in full all the same.
+Imports and the first creation of the MLflow database are not counted. The MLflow thread works beside the workers,
+which never wait for it; its wall time is counted in full all the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def main() -> None:
     assert record.result is not None
     print(f"{platform.platform()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}: {' '.join(sys.argv)}")
     print(
-        f"wall time {record.seconds:.1f} s, {sum(record.result.n_epochs.values())} epochs {dict(record.result.n_epochs)}"
+        f"wall time {record.seconds:.1f} s, {sum(record.result.n_epochs.values())} epochs: "
+        f"{', '.join(f'{phase} {count}' for phase, count in record.result.n_epochs.items())}"
     )
     for category, seconds in sorted(record.bookkeeping_seconds.items()):
         print(f"{category:10s} {seconds:6.2f} s {seconds / record.seconds:7.2%}")

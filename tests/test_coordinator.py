@@ -5,7 +5,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,20 +86,35 @@ def fingerprint(record: StudyRecord) -> list[object]:
     ]
 
 
-def test_a_study_runs_all_its_stages_and_the_finish(state: StateDirectory) -> None:
-    engine = VirtualEngine(n_slots=2)
-    record = run(state, engine)
+@dataclass(frozen=True)
+class Undisturbed:
+    """A study that nothing happened to, run once for all the tests that only look at it."""
+
+    record: StudyRecord
+    engine: VirtualEngine
+    state: StateDirectory
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Any) -> Undisturbed:
+    state = _fresh(tmp_path_factory.mktemp("undisturbed"), copied_mlflow_database)
+    engine = VirtualEngine()
+    return Undisturbed(record=run(state, engine), engine=engine, state=state)
+
+
+def test_a_study_runs_all_its_stages_and_the_finish(undisturbed: Undisturbed) -> None:
+    record = undisturbed.record
     assert record.state is StudyState.FINISHED
     assert [trial.record.stage for trial in record.trials] == ["coarse"] * 16 + ["fine"] * 6
     assert all(trial.record.state.is_finished for trial in record.trials)
     assert record.result is not None
     assert record.result.test_ensemble == {"test_acc": 0.95}
     assert record.result.n_test_readings == 1
-    assert engine.closed
+    assert undisturbed.engine.closed
 
 
-def test_the_second_stage_searches_where_the_first_was_good(state: StateDirectory) -> None:
-    record = run(state, VirtualEngine())
+def test_the_second_stage_searches_where_the_first_was_good(undisturbed: Undisturbed) -> None:
+    record = undisturbed.record
     decisions = {decision.name: decision for decision in record.openings[1].narrowed.decisions}
     assert decisions["model.learning_rate"].change is RangeChange.NARROWED
     box = record.openings[1].narrowed.space["model.learning_rate"]
@@ -108,12 +123,11 @@ def test_the_second_stage_searches_where_the_first_was_good(state: StateDirector
     assert all(box.contains(trial.record.hyperparameters["model.learning_rate"]) for trial in record.trials[16:])
 
 
-def test_epochs_are_counted_by_phase(state: StateDirectory) -> None:
-    engine = VirtualEngine()
-    record = run(state, engine)
-    assert record.result is not None
-    assert sum(record.result.n_epochs.values()) == len(engine.trained)
-    assert set(record.result.n_epochs) == {"coarse", "fine", "confirm", "refit"}
+def test_epochs_are_counted_by_phase(undisturbed: Undisturbed) -> None:
+    result = undisturbed.record.result
+    assert result is not None
+    assert sum(result.n_epochs.values()) == len(undisturbed.engine.trained)
+    assert set(result.n_epochs) == {"coarse", "fine", "confirm", "refit"}
 
 
 def test_only_the_best_trials_keep_their_checkpoints(state: StateDirectory) -> None:
@@ -128,6 +142,7 @@ def test_only_the_best_trials_keep_their_checkpoints(state: StateDirectory) -> N
     assert kept == set(sorted(rewards, key=lambda key: -rewards[key])[:3])
 
 
+@pytest.mark.slow
 def test_checkpoints_that_a_crash_left_behind_are_removed(state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}
     with pytest.raises(KilledError):
@@ -138,13 +153,13 @@ def test_checkpoints_that_a_crash_left_behind_are_removed(state: StateDirectory)
     assert len(list(state.study("bell").directory.glob("*/last.ckpt"))) == 3
 
 
-def test_the_winner_is_confirmed_with_other_seeds_and_refitted(state: StateDirectory) -> None:
-    record = run(state, VirtualEngine())
+def test_the_winner_is_confirmed_with_other_seeds_and_refitted(undisturbed: Undisturbed) -> None:
+    record = undisturbed.record
     assert record.result is not None
     winner = record.result.confirmations[0]
     assert winner.trial_number == record.result.best_trial_number
     assert winner.mean >= max(each.mean for each in record.result.confirmations)
-    logs = [read_epoch_log(state.study("bell").trial(key).epoch_log) for key in record.result.refit_keys]
+    logs = [read_epoch_log(undisturbed.state.study("bell").trial(key).epoch_log) for key in record.result.refit_keys]
     hyperparameters = record.trials[winner.trial_number].record.hyperparameters
     assert [log.hyperparameters for log in logs if log] == [hyperparameters, hyperparameters]
     assert len({log.seed for log in logs if log}) == 2
@@ -154,16 +169,15 @@ def test_the_winner_is_confirmed_with_other_seeds_and_refitted(state: StateDirec
     "n_polls", [3, 23, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 40, 57, 71, 85, 90, 100))]
 )
 def test_a_killed_study_resumes_to_what_it_would_have_been(
-    tmp_path: Path, copied_mlflow_database: Any, n_polls: int
+    tmp_path: Path, copied_mlflow_database: Any, undisturbed: Undisturbed, n_polls: int
 ) -> None:
-    expected = run(_fresh(tmp_path / "whole", copied_mlflow_database), VirtualEngine())
     state = _fresh(tmp_path / "killed", copied_mlflow_database)
     checkpoints: dict[str, int] = {}
     with pytest.raises(KilledError):
         run(state, VirtualEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=n_polls)))
     engine = VirtualEngine(checkpoints=checkpoints)
     record = run(state, engine)
-    assert fingerprint(record) == fingerprint(expected)
+    assert fingerprint(record) == fingerprint(undisturbed.record)
 
 
 def _fresh(root: Path, copied_mlflow_database: Any) -> StateDirectory:
@@ -251,9 +265,8 @@ def test_a_flat_curve_is_stopped_early(state: StateDirectory) -> None:
     assert {len(trial.record.epochs) for trial in record.trials} == {3}
 
 
-def test_the_median_pruner_stops_trials_that_are_worse_than_their_peers(state: StateDirectory) -> None:
-    record = run(state, VirtualEngine())
-    pruned = [trial for trial in record.trials if trial.record.state is TrialState.PRUNED]
+def test_the_median_pruner_stops_trials_that_are_worse_than_their_peers(undisturbed: Undisturbed) -> None:
+    pruned = [trial for trial in undisturbed.record.trials if trial.record.state is TrialState.PRUNED]
     assert pruned
     assert all("median" in trial.record.reason for trial in pruned)
 

@@ -54,6 +54,7 @@ def write_shadows(directory: Path, *names: str) -> None:
     (directory / "studies" / "mine.yaml").write_text("study: mine\nseeed: 0\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["zeroin", "module"])
 def test_a_users_own_modules_shadow_nothing(entry: str, tmp_path: Path) -> None:
     # `python -m search` runs what Python finds first, the working directory's own `search.py`, unless told -P.
@@ -68,6 +69,7 @@ def test_a_users_own_modules_shadow_nothing(entry: str, tmp_path: Path) -> None:
     assert "digits" in done.stderr  # the built-in studies are ours, not those beside the user's own
 
 
+@pytest.mark.slow
 def test_a_users_own_studies_shadow_nothing_of_python_dash_m(tmp_path: Path) -> None:
     write_shadows(tmp_path, "lightning_modules")
     done = run("-m", "search", "run", "studies/mine.yaml", cwd=tmp_path)

@@ -548,6 +548,7 @@ def test_what_mlflow_refuses_is_dropped_and_reported_and_the_rest_arrives(
     assert runs_of(client)["trial-0001"].info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_delivery_is_quiet_and_publishing_does_not_wait(
     mlflow_uri: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -563,6 +564,7 @@ def test_delivery_is_quiet_and_publishing_does_not_wait(
     assert (out.out, out.err) == ("", "")
 
 
+@pytest.mark.slow
 def test_after_close_gave_up_nothing_is_written_and_a_second_tracker_takes_over(
     mlflow_uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
