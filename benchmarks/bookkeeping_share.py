@@ -2,8 +2,8 @@
 
     python benchmarks/bookkeeping_share.py [--set KEY=VALUE …]
 
-Imports and the first creation of the MLflow database are not counted. The MLflow thread works beside the workers,
-which never wait for it; its wall time is counted in full all the same.
+Imports and the first creation of the MLflow database are not counted. The coordinator's thread is counted by the clock;
+the MLflow thread, for which nobody waits, by the processor time that it takes from the workers.
 """
 
 from __future__ import annotations

@@ -148,6 +148,7 @@ class InspectionResult:
         metrics: Names that one validation run logged.
         notices: What the user should know (``the gap includes augmentation: …``).
         n_parameters: Trainable parameters of the model.
+        measures_gap: Whether the monitored metric's generalization gap could be measured; `notices` say why not.
         traceback: The user code's traceback if it raised, else empty.
     """
 
@@ -156,6 +157,7 @@ class InspectionResult:
     metrics: tuple[str, ...]
     notices: tuple[str, ...]
     n_parameters: int
+    measures_gap: bool
     traceback: str
 
 

@@ -36,6 +36,7 @@ _DELIVERED = "zeroin.is_delivered"
 _OPENING = "zeroin.opening."
 _SECONDS = "zeroin.seconds"
 _BOOKKEEPING = "zeroin.bookkeeping_seconds"
+_OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
 
 # A coordinator that is killed while it appends leaves the journal's lock behind; appending takes milliseconds.
@@ -194,7 +195,6 @@ class StoredStudy:
         """Create a running trial in one write and return its number, which is the count of trials before it."""
         space = self.definition.space
         attributes = {
-            "zeroin.state": TrialState.RUNNING.value,
             "zeroin.stage": record.stage,
             "zeroin.seed": record.seed,
             "zeroin.n_epochs": record.n_epochs,
@@ -222,11 +222,10 @@ class StoredStudy:
         trial_id = self._trial_id(record.number)
         if self._storage.get_trial(trial_id).state.is_finished():
             return
-        attributes: dict[str, Any] = {"zeroin.state": record.state.value, "zeroin.reason": record.reason}
+        outcome: dict[str, Any] = {"state": record.state.value, "reason": record.reason}
         if score is not None and score.best_epoch:
-            attributes |= {"zeroin.best_epoch": score.best_epoch, "zeroin.gap_at_best": score.gap_at_best}
-        for key, value in attributes.items():
-            self._storage.set_trial_user_attr(trial_id, key, value)
+            outcome |= {"best_epoch": score.best_epoch, "gap_at_best": score.gap_at_best}
+        self._storage.set_trial_user_attr(trial_id, _OUTCOME, outcome)  # one write: each is synced to the disk
         has_value = score is not None and record.state is not TrialState.DIVERGED
         values = [score.reward] if score is not None and has_value else None
         self._storage.set_trial_state_values(trial_id, _OPTUNA_STATES[record.state], values)
@@ -250,6 +249,7 @@ class StoredStudy:
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         attributes = trial.user_attrs
+        outcome = attributes.get(_OUTCOME, {})
         started = trial.datetime_start or datetime.now()
         return TrialRecord(
             key=trial_key(trial.number),
@@ -263,8 +263,10 @@ class StoredStudy:
                 EpochRecord(epoch=step, metrics={self.definition.objective.monitor: value}, time_ms=_ms(started))
                 for step, value in sorted(trial.intermediate_values.items())
             ),
-            state=TrialState(attributes["zeroin.state"]) if trial.state.is_finished() else TrialState.RUNNING,
-            reason=attributes.get("zeroin.reason", ""),
+            state=TrialState(outcome.get("state", TrialState.FAILED))
+            if trial.state.is_finished()
+            else TrialState.RUNNING,
+            reason=outcome.get("reason", ""),
             started_ms=_ms(started),
             finished_ms=_ms(trial.datetime_complete) if trial.datetime_complete else None,
         )

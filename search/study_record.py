@@ -155,7 +155,8 @@ class StudyRecord:
         directory: The study's directory under the state directory, where its checkpoints are.
         seconds: Wall time that coordinators have spent on the study.
         bookkeeping_seconds: The part of it that was not training, by category: ``asking``, ``reports``, ``storage`` and
-            ``tracking`` in the coordinator's thread, ``mlflow`` in the thread that delivers to MLflow.
+            ``tracking`` are wall time of the coordinator's thread, ``mlflow`` is processor time of the thread that
+            delivers to MLflow beside it.
     """
 
     definition: StudyDefinition

@@ -87,7 +87,13 @@ class RecordedStudies:
     def preview_study(self, definition: StudyDefinition, **options: Any) -> StudyPreview:
         self._note("preview", definition=definition, **options)
         inspection = InspectionResult(
-            error="", error_key="", metrics=("val_acc",), notices=("beware",), n_parameters=12345, traceback=""
+            error="",
+            error_key="",
+            metrics=("val_acc",),
+            notices=("beware",),
+            n_parameters=12345,
+            measures_gap=True,
+            traceback="",
         )
         return StudyPreview(
             inspection=inspection, n_workers=2, storage=STORAGE, tracking_uri=TRACKING, directory="/somewhere"
@@ -386,7 +392,7 @@ def test_ui_serves_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     try:
         assert server.stdout is not None
         told = [server.stdout.readline() for _ in range(3)]
-        assert uri in told[0] and f"http://127.0.0.1:{port}" in told[2]
+        assert uri in told[0] and f"http://127.0.0.1:{port}/" in told[2]
         assert _answers(f"http://127.0.0.1:{port}/health")
         server.send_signal(signal.SIGINT)
         server.wait(timeout=30)

@@ -281,6 +281,15 @@ def test_nothing_is_created_when_the_model_does_not_fit(tmp_path: Path) -> None:
     assert engine.closed
 
 
+def test_a_gap_that_cannot_be_measured_cannot_be_penalized(tmp_path: Path) -> None:
+    state = StateDirectory(root=tmp_path / "mlruns")
+    objective = {"monitor": "val_acc", "direction": "maximize", "gap_weight": 0.5}
+    with pytest.raises(StudyDefinitionError, match=r"cannot be measured, but is 0\.5") as caught:
+        run(state, VirtualEngine(measures_gap=False), definition(objective=objective))
+    assert caught.value.key == "objective.gap_weight"
+    assert not state.root.exists()
+
+
 def test_a_second_coordinator_is_refused(state: StateDirectory) -> None:
     class Intruder(SilentObserver):
         refused = ""

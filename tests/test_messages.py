@@ -51,7 +51,9 @@ MESSAGES: list[Message] = [
     Shutdown(),
     WorkerReady(pid=1, device="CPU", versions={"torch": "2.13.0"}),
     Heartbeat(),
-    InspectionResult(error="", error_key="", metrics=("val_acc",), notices=(), n_parameters=10, traceback=""),
+    InspectionResult(
+        error="", error_key="", metrics=("val_acc",), notices=(), n_parameters=10, measures_gap=True, traceback=""
+    ),
     EpochReport(trial_key="trial-0001", epoch=3, metrics={"val_acc": 0.5, "val_loss": math.inf}, diverged=False),
     TrialEnded(trial_key="t", n_epochs=2, stopped_by_module=False, error="", traceback="", notices=("a",)),
     TestResult(members=({"test_acc": 1.0},), ensemble={}, n_samples=3, notices=(), error="", traceback=""),

@@ -126,7 +126,7 @@ def test_each_end_has_its_optuna_state(
     study.add_trial(running(0))
     study.finish(ended(running(0), state), score)
     trial = optuna.load_study(study_name="stored", storage=uri).trials[0]
-    assert (trial.state, trial.value, trial.user_attrs["zeroin.state"]) == (expected, value, state.value)
+    assert (trial.state, trial.value, trial.user_attrs["zeroin.outcome"]["state"]) == (expected, value, state.value)
 
 
 def test_a_trial_ends_once(uri: str) -> None:

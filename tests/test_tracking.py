@@ -228,7 +228,9 @@ def test_a_trial_is_one_run_below_the_study_with_its_curves(
         rows = client.get_metric_history(run.info.run_id, name)
         got = [(row.step, row.value, row.timestamp) for row in sorted(rows, key=lambda row: row.step)]
         assert got == [(epoch.epoch, epoch.metrics[name], epoch.time_ms) for epoch in record.epochs]
-    assert set(run.data.metrics) == {*METRICS, "best_val_acc", "best_epoch", "gap_acc_at_best", "reward"}
+    summaries = {"best_val_acc", "best_epoch", "gap_acc_at_best", "reward"}
+    assert set(run.data.metrics) == {*METRICS, *summaries, "log10 model.learning_rate"}
+    assert run.data.metrics["log10 model.learning_rate"] == math.log10(2e-05)
     score = score_of(record)
     assert run.data.metrics["best_val_acc"] == score.best_value
     assert run.data.metrics["best_epoch"] == score.best_epoch
@@ -273,7 +275,7 @@ def test_what_is_not_finite_never_reaches_a_chart_as_a_huge_number(
     with tracking(mlflow_uri, tmp_path) as tracker:
         tracker.publish_trial(record, nothing)
     run = runs_of(client)["trial-0000"]
-    assert set(run.data.metrics) == {"val_acc", "train_loss"}
+    assert set(run.data.metrics) == {"val_acc", "train_loss", "log10 model.learning_rate"}
     history = client.get_metric_history(run.info.run_id, "val_acc")
     assert [math.isnan(row.value) for row in sorted(history, key=lambda row: row.step)] == [False, True]
     assert [row.value for row in client.get_metric_history(run.info.run_id, "train_loss")] == [1.0]

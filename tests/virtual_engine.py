@@ -77,6 +77,7 @@ class VirtualEngine:
         faults: Faults | None = None,
         metrics: Metrics = bell_curve,
         inspection_error: tuple[str, str] = ("", ""),
+        measures_gap: bool = True,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
         self.n_slots = n_slots
@@ -86,6 +87,7 @@ class VirtualEngine:
         self.closed = False
         self._metrics = metrics
         self._inspection_error = inspection_error
+        self._measures_gap = measures_gap
         self._on_epoch = on_epoch
         self._n_started = 0
         self._n_polls = 0
@@ -103,7 +105,13 @@ class VirtualEngine:
             self._say(
                 worker,
                 InspectionResult(
-                    error=error, error_key=key, metrics=("val_acc",), notices=(), n_parameters=1, traceback=""
+                    error=error,
+                    error_key=key,
+                    metrics=("val_acc",),
+                    notices=(),
+                    n_parameters=1,
+                    measures_gap=self._measures_gap,
+                    traceback="",
                 ),
             )
         elif isinstance(message, TrialAssignment):

@@ -22,4 +22,10 @@ def inspect_study(definition: StudyDefinition, workforce: Workforce) -> Inspecti
     if result.error:
         details = f"\n{result.traceback.rstrip()}" if result.traceback else ""
         raise StudyDefinitionError(f"{result.error}{details}", key=result.error_key)
+    if definition.objective.gap_weight > 0.0 and not result.measures_gap:
+        raise StudyDefinitionError(
+            f"must be 0 where the generalization gap of {definition.objective.monitor!r} cannot be measured, but is "
+            f"{definition.objective.gap_weight:g}: {' '.join(result.notices)}",
+            key="objective.gap_weight",
+        )
     return result

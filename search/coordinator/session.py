@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from search.coordinator.best_checkpoints import BestCheckpoints
-from search.coordinator.bookkeeping import Bookkeeping
+from search.coordinator.bookkeeping import Bookkeeping, quick_handover
 from search.coordinator.finish import Finish
 from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
@@ -72,7 +72,7 @@ class Session:
         if paths.lease.exists():
             # A second coordinator is refused at once; the lease proper comes after the inspection, as all that is made.
             Lease(paths.lease, study=self.definition.study).release()
-        with interruption() as interrupted, self._workforce(interrupted) as workforce:
+        with quick_handover(), interruption() as interrupted, self._workforce(interrupted) as workforce:
             inspection = inspect_study(self.definition, workforce)
             for notice in inspection.notices:
                 self.observer.notice(notice)
@@ -126,7 +126,7 @@ class Session:
             raise
         finally:
             undelivered = tracker.close(timeout_seconds=patience_seconds)
-            spent = {**bookkeeping.seconds, "mlflow": tracker.busy_seconds}
+            spent = {**bookkeeping.seconds, "mlflow": tracker.busy_cpu_seconds}
             study.add_seconds(bookkeeping.wall_seconds, bookkeeping=spent)
             if study.result() is not None and not undelivered:
                 study.record_delivery()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from search.tracking.database import sqlite_file
 from search.tracking.quiet import prepare_environment, silenced_thread
 from search.tracking.runs import STUDY_TAG
-from search.tracking.saved_view import VIEW_TAG, runs_path
+from search.tracking.saved_view import MACHINE_LEARNING, VIEW_TAG, run_path, runs_path
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
-EXPERIMENTS_PATH = "/#/experiments?workflowType=machine_learning"
+EXPERIMENTS_PATH = f"/#/experiments?{urlencode(MACHINE_LEARNING)}"
 """The list of experiments; the plain address opens a page about language models."""
 
 
@@ -59,5 +60,5 @@ def _pages(experiment: Experiment, *, parent_id: str | None) -> StudyPages:
     return StudyPages(
         trials=runs_path(experiment_id, has_view=has_view, as_charts=False),
         charts=runs_path(experiment_id, has_view=has_view, as_charts=True),
-        study=None if parent_id is None else f"/#/experiments/{experiment_id}/runs/{parent_id}",
+        study=None if parent_id is None else run_path(experiment_id, parent_id),
     )

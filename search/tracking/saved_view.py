@@ -6,7 +6,9 @@ table of runs, and charts whatever was logged first. A saved view names the colu
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -19,10 +21,15 @@ from search.tracking.trial_rows import STAGE_TAG, STATE_TAG, TRIAL_TAG, log_scal
 VIEW_ID = "zeroin-trials"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_ID}"
 KIND_TAG = "mlflow.experimentKind"
+MACHINE_LEARNING = {"workflowType": "machine_learning"}
+"""Query of an address that switches the UI to model training; it begins with language models otherwise."""
 
 _NAME = "Trials"
 _MAX_TAG_CHARACTERS = 5000  # the oldest servers that we talk to take no more
-_SPACE, _CURVES = "zeroin-space", "zeroin-curves"
+_SPACE, _CURVES, _CONDITIONAL = "zeroin-space", "zeroin-curves", "zeroin-conditional"
+_PIXELS_PER_CHARACTER = 8
+_PADDING_PIXELS = 36
+_MIN_COLUMN_PIXELS = 104
 
 
 def experiment_tags(definition: StudyDefinition, *, time_ms: int) -> dict[str, str]:
@@ -39,9 +46,9 @@ def experiment_tags(definition: StudyDefinition, *, time_ms: int) -> dict[str, s
     """
     tags = {KIND_TAG: "custom_model_development"}
     dimensions = tuple(definition.space)
-    while dimensions:  # a view of the first few hundred hyperparameters is better than none
+    while dimensions:  # a view of the first of very many hyperparameters is better than none
         envelope = {"name": _NAME, "createdAt": time_ms, "updatedAt": time_ms}
-        text = _compact({**envelope, "state": _compact(_view(definition, dimensions))})
+        text = _compact({**envelope, "state": _deflated(_compact(_view(definition, dimensions)))})
         if len(text) <= _MAX_TAG_CHARACTERS:
             return {**tags, VIEW_TAG: text}
         dimensions = dimensions[: len(dimensions) * 3 // 4]
@@ -58,7 +65,12 @@ def runs_path(experiment_id: str, *, has_view: bool, as_charts: bool) -> str:
     """
     view = {"viewStateShareKey": VIEW_ID} if has_view else {}
     mode = {"compareRunsMode": "CHART"} if as_charts else {}
-    return f"/#/experiments/{experiment_id}/runs?{urlencode({'workflowType': 'machine_learning', **view, **mode})}"
+    return f"/#/experiments/{experiment_id}/runs?{urlencode({**MACHINE_LEARNING, **view, **mode})}"
+
+
+def run_path(experiment_id: str, run_id: str) -> str:
+    """Return the page of one run, below the server's address."""
+    return f"/#/experiments/{experiment_id}/runs/{run_id}?{urlencode(MACHINE_LEARNING)}"
 
 
 def _view(definition: StudyDefinition, dimensions: tuple[Dimension, ...]) -> dict[str, Any]:
@@ -71,11 +83,6 @@ def _view(definition: StudyDefinition, dimensions: tuple[Dimension, ...]) -> dic
     columns = [f"tags.`{name}`" for name in (STAGE_TAG, STATE_TAG)]
     columns += [f"metrics.`{metric_key(name)}`" for name in summary]
     columns += [f"params.`{dimension.name}`" for dimension in dimensions]
-    always = tuple(dimension for dimension in dimensions if not dimension.conditions)
-    spaces = [always] if len(always) == len(dimensions) else [always, dimensions]
-    charts = [_parallel(f"zeroin-parallel-{n}", part, metric_key(best)) for n, part in enumerate(spaces) if part]
-    curves = (monitor, train_eval_name(monitor), gap_name(monitor), "learning_rate")
-    charts += [_curve(metric_key(name)) for name in curves]
     return {
         "searchFilter": f"tags.`{TRIAL_TAG}` LIKE 'trial-%'",
         "orderByKey": "metrics.`reward`",
@@ -85,24 +92,47 @@ def _view(definition: StudyDefinition, dimensions: tuple[Dimension, ...]) -> dic
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": {column: _column_pixels(column) for column in columns},
         "runsHiddenMode": "SHOW_ALL",
-        "compareRunCharts": charts,
-        "compareRunSections": [
-            _section(_SPACE, "Search space", columns=1, cardHeight=420),
-            _section(_CURVES, "Curves", columns=2, cardHeight=360),
-        ],
-        "isAccordionReordered": True,
+        **_charts(dimensions, monitor=monitor, best=metric_key(best)),
         "hideEmptyCharts": True,
     }
 
 
-def _parallel(chart_id: str, dimensions: tuple[Dimension, ...], best: str) -> dict[str, Any]:
-    """Return parallel coordinates, coloured by the last metric; the UI leaves out runs that lack one of the axes."""
+def _charts(dimensions: tuple[Dimension, ...], *, monitor: str, best: str) -> dict[str, Any]:
+    """Return the charts and their sections.
+
+    Parallel coordinates leave out runs that lack one of the axes, so the conditional hyperparameters come in a second
+    chart, of the trials in which all of them are active.
+    """
+    always = tuple(dimension for dimension in dimensions if not dimension.conditions)
+    curves = (monitor, train_eval_name(monitor), gap_name(monitor), "learning_rate")
+    charts = [_parallel(always, _SPACE, best), *(_curve(metric_key(name)) for name in curves)]
+    sections = [
+        _section(_SPACE, "Search space", columns=1, cardHeight=420),
+        _section(_CURVES, "Curves", columns=2, cardHeight=360),
+    ]
+    conditional = [dimension.name for dimension in dimensions if dimension.conditions]
+    if conditional:
+        charts.append(_parallel(dimensions, _CONDITIONAL, best))
+        name = f"Search space of the trials that have {', '.join(conditional)}"
+        sections.append(_section(_CONDITIONAL, name, columns=1, cardHeight=420))
+    return {"compareRunCharts": charts, "compareRunSections": sections, "isAccordionReordered": True}
+
+
+def _column_pixels(column: str) -> int:
+    name = column.partition("`")[2].rstrip("`")
+    return max(_MIN_COLUMN_PIXELS, _PIXELS_PER_CHARACTER * len(name) + _PADDING_PIXELS)
+
+
+def _parallel(dimensions: tuple[Dimension, ...], section: str, best: str) -> dict[str, Any]:
+    """Return parallel coordinates; the UI colours lines by the last metric."""
     log_names = {dimension.name: log_scale_name(dimension) for dimension in dimensions}
     return _chart(
-        chart_id,
+        f"{section}-parallel",
         "PARALLEL",
-        _SPACE,
+        section,
         selectedParams=[name for name, log_name in log_names.items() if log_name is None],
         selectedMetrics=[*(name for name in log_names.values() if name is not None), best],
         showAllRuns=False,
@@ -135,6 +165,11 @@ def _chart(chart_id: str, kind: str, section: str, **settings: Any) -> dict[str,
 def _section(section_id: str, name: str, **settings: Any) -> dict[str, Any]:
     flags = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
     return {"uuid": section_id, "name": name, **flags, **settings}
+
+
+def _deflated(text: str) -> str:
+    """Return the text in the UI's own compressed form."""
+    return f"deflate;{base64.b64encode(zlib.compress(text.encode())).decode()}"
 
 
 def _compact(plain: Mapping[str, Any]) -> str:

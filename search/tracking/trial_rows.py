@@ -100,16 +100,17 @@ def summary_rows(record: TrialRecord, score: Score | None, *, monitor: str) -> l
 def log_scale_name(dimension: Dimension) -> str | None:
     """Return the metric that holds the dimension's value on its log scale, or None if it has no such metric.
 
-    It is ``log10/<name>``, or ``log10/1-<name>`` where 1 - value is what is searched on a log scale. A dimension that
-    may be exactly 0 has none: the UI would leave the zeros out of a chart.
+    It is ``log10 <name>``, or ``log10 1 - <name>`` where 1 - value is what is searched on a log scale. A dimension that
+    may be exactly 0 has none: the UI would leave the zeros out of a chart. A slash instead of the space would make
+    them a section of their own, ahead of the curves.
     """
     if dimension.zero_share > 0.0:
         return None
     match dimension.range:
         case LogRange() | IntLogRange():
-            return metric_key(f"log10/{dimension.name}")
+            return metric_key(f"log10 {dimension.name}")
         case OneMinusLogRange():
-            return metric_key(f"log10/1-{dimension.name}")
+            return metric_key(f"log10 1 - {dimension.name}")
         case _:
             return None
 

@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
+from lightning_modules.callbacks.metric_names import gap_name
 from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.worker.assembly import Assembled, check_arguments, import_class, make_data, make_model, seed_setup
@@ -60,6 +61,7 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
         metrics=dry_run.metrics,
         notices=dry_run.notices,
         n_parameters=dry_run.n_parameters,
+        measures_gap=dry_run.measures_gap,
         traceback=trace,
     )
 
@@ -69,6 +71,7 @@ class _DryRun:
         self.metrics: tuple[str, ...] = ()
         self.notices: tuple[str, ...] = ()
         self.n_parameters = 0
+        self.measures_gap = False
         self._assembly = order.assembly
         self._searched = order.searched
 
@@ -122,6 +125,7 @@ class _DryRun:
             culprit = self._assembly.data_class if in_data else self._assembly.model_class
             raise _UserCodeError(key, f"one batch of training and validation with {culprit} raised") from error
         self.notices = gap.notices
+        self.measures_gap = gap_name(self._assembly.monitor) in gap.metrics
         if stop.found is None:
             key = "data.class_path" if assembled.data is not None else "model.class_path"
             raise StudyDefinitionError("the train dataloader yields no batch.", key=key)
