@@ -37,7 +37,7 @@ from search.study_definition import (
     StudyDefinition,
 )
 from search.study_record import NarrowedSpace, RangeChange, RangeDecision, StageOpening
-from search.tracking import MlflowTracker, study_pages
+from search.tracking import MlflowTracker, latest_study_pages, study_pages
 from search.tracking.saved_view import VIEW_TAG, experiment_tags
 from search.tracking.study_note import NOTE_TAG, ranges_note
 from search.tracking.trial_rows import log_scale_name, log_scale_rows
@@ -233,6 +233,7 @@ def test_the_pages_of_a_study_are_there_once_it_is_recorded(mlflow_uri: str, tmp
         assert page.startswith(f"/#/experiments/{experiment.experiment_id}/runs")
         assert "workflowType=machine_learning" in page
     assert parent.info.run_id in pages.study
+    assert latest_study_pages(mlflow_uri) == {"digits": pages}  # and not MLflow's own experiment
     assert "viewStateShareKey" in pages.trials and "compareRunsMode=CHART" in pages.charts
 
 
@@ -247,6 +248,7 @@ def test_no_view_is_asked_for_where_there_is_none(mlflow_uri: str) -> None:
 
 def test_looking_for_pages_creates_no_database(tmp_path: Path) -> None:
     assert study_pages(f"sqlite:///{tmp_path}/mlflow.db", "digits") is None
+    assert latest_study_pages(f"sqlite:///{tmp_path}/mlflow.db") == {}
     assert not list(tmp_path.iterdir())
 
 

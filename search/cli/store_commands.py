@@ -17,7 +17,7 @@ from search.coordinator.stores import default_tracking, store_uris
 from search.errors import StateError, StudyConflictError
 from search.paths import StateDirectory
 from search.study_record import StudyState
-from search.tracking import EXPERIMENTS_PATH, study_pages, ui_command
+from search.tracking import EXPERIMENTS_PATH, latest_study_pages, study_pages, ui_command
 from search.uris import masked
 
 
@@ -78,7 +78,11 @@ def delete(context: CommandContext, *, study: str, yes: bool, storage: str | Non
 
 def _page_lines(server: str, tracking_uri: str, study: str) -> list[str]:
     """Return where to look, one a line; `study` is empty if none was named."""
-    pages = study_pages(tracking_uri, study) if study else None
+    if not study:
+        latest = latest_study_pages(tracking_uri)
+        trials = [f"trials      {server}{pages.trials}  ({name})" for name, pages in latest.items()]
+        return [f"address     {server}{EXPERIMENTS_PATH}", *trials]
+    pages = study_pages(tracking_uri, study)
     if pages is None:
         return [f"address     {server}{EXPERIMENTS_PATH}"]
     lines = [f"trials      {server}{pages.trials}", f"charts      {server}{pages.charts}"]

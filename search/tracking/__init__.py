@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.tracking.deletion import delete_study
 from search.tracking.environment import run_tags
-from search.tracking.pages import EXPERIMENTS_PATH, StudyPages, study_pages
+from search.tracking.pages import EXPERIMENTS_PATH, StudyPages, latest_study_pages, study_pages
 from search.tracking.server import ServerCommand, ui_command
 from search.tracking.tracker import MlflowTracker
 
@@ -14,6 +14,7 @@ __all__ = [
     "ServerCommand",
     "StudyPages",
     "delete_study",
+    "latest_study_pages",
     "run_tags",
     "study_pages",
     "ui_command",

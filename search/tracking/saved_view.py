@@ -27,9 +27,9 @@ MACHINE_LEARNING = {"workflowType": "machine_learning"}
 _NAME = "Trials"
 _MAX_TAG_CHARACTERS = 5000  # the oldest servers that we talk to take no more
 _SPACE, _CURVES, _CONDITIONAL = "zeroin-space", "zeroin-curves", "zeroin-conditional"
-_PIXELS_PER_CHARACTER = 8
-_PADDING_PIXELS = 36
-_MIN_COLUMN_PIXELS = 104
+_PIXELS_PER_CHARACTER = 7
+_PADDING_PIXELS = 32
+_MIN_COLUMN_PIXELS = 96
 
 
 def experiment_tags(definition: StudyDefinition, *, time_ms: int) -> dict[str, str]:
