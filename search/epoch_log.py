@@ -42,9 +42,9 @@ class EpochLog:
         except OSError as error:
             raise StateError(f"the epoch log {path} cannot be written: {error.strerror or error}.") from error
 
-    def append_trial(self, record: TrialRecord) -> None:
-        """Write the trial's identity, once, as the first line."""
-        self._append({"trial": {name: getattr(record, name) for name in _IDENTITY}})
+    def append_trial(self, record: TrialRecord, *, study_uid: str) -> None:
+        """Write the trial's identity, once, as the first line, with that of its study."""
+        self._append({"trial": {name: getattr(record, name) for name in _IDENTITY}, "study_uid": study_uid})
 
     def append_epoch(self, epoch: EpochRecord) -> None:
         """Write one finished epoch."""
@@ -67,11 +67,16 @@ class EpochLog:
             raise StateError(f"the epoch log {self._path} cannot be written: {error.strerror or error}.") from error
 
 
-def read_epoch_log(path: Path) -> TrialRecord | None:
+def read_epoch_log(path: Path, *, study_uid: str | None = None) -> TrialRecord | None:
     """Rebuild the trial's record from its log; None if there is no log or it holds no whole line.
 
+    Args:
+        path: The log.
+        study_uid: The study that the trial must belong to, None for any.
+
     Raises:
-        StateError: If the file cannot be read, or a line other than a cut-off last one is not an entry.
+        StateError: If the file cannot be read, a line other than a cut-off last one is not an entry, or the trial
+            belongs to another study.
     """
     try:
         content = path.read_bytes()
@@ -85,6 +90,7 @@ def read_epoch_log(path: Path) -> TrialRecord | None:
         try:
             entry = json.loads(line)
             if "trial" in entry:
+                _require_study(path, entry, study_uid)
                 record = TrialRecord(**entry["trial"])
             elif "epoch" in entry:
                 epochs.append(EpochRecord(**entry))
@@ -93,6 +99,14 @@ def read_epoch_log(path: Path) -> TrialRecord | None:
         except (ValueError, TypeError, KeyError) as error:
             raise StateError(f"{path}:{number}: not an entry of an epoch log: {line[:120]!r}.") from error
     return None if record is None else replace(record, epochs=tuple(epochs))
+
+
+def _require_study(path: Path, entry: dict[str, Any], study_uid: str | None) -> None:
+    if study_uid is not None and entry.get("study_uid") != study_uid:
+        raise StateError(
+            f"{path.parent} holds a trial of another study of the same name. Move {path.parent.parent} elsewhere, or "
+            "run this study with the state directory that it began in (ZEROIN_HOME)."
+        )
 
 
 def _with_event(record: TrialRecord, entry: dict[str, Any]) -> TrialRecord:

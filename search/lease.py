@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 from search.errors import StateError, StudyConflictError
 
+_LOOK_SECONDS = 0.5
+
 
 class Lease:
     """An exclusive lock on a file, held until `release` or the death of the process, however it dies.
@@ -30,7 +32,7 @@ class Lease:
             self._file: BinaryIO = path.open("a+b")
         except OSError as error:
             raise StateError(f"the lease {path} cannot be written: {error.strerror or error}.") from error
-        if not _try_lock(self._file):
+        if not _locked_in_time(self._file):
             holder = _holder(self._file)
             self._file.close()
             raise StudyConflictError(
@@ -54,14 +56,24 @@ def is_held(path: Path) -> bool:
     """Whether some process holds the lease right now."""
     try:
         with path.open("rb") as file:
-            return not _try_lock(file)
+            return not _try_lock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 
 
-def _try_lock(file: Any) -> bool:
+def _locked_in_time(file: BinaryIO) -> bool:
+    """Take the lock; one that is only being looked at (`is_held`) is free again in a moment."""
+    deadline = time.monotonic() + _LOOK_SECONDS
+    while not _try_lock(file, fcntl.LOCK_EX):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_SECONDS / 20)
+    return True
+
+
+def _try_lock(file: BinaryIO, kind: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -149,6 +149,7 @@ class InspectionResult:
         notices: What the user should know (``the gap includes augmentation: …``).
         n_parameters: Trainable parameters of the model.
         measures_gap: Whether the monitored metric's generalization gap could be measured; `notices` say why not.
+        has_test_data: Whether the data module or the model defines ``test_dataloader``.
         traceback: The user code's traceback if it raised, else empty.
     """
 
@@ -158,6 +159,7 @@ class InspectionResult:
     notices: tuple[str, ...]
     n_parameters: int
     measures_gap: bool
+    has_test_data: bool
     traceback: str
 
 
@@ -168,7 +170,8 @@ class EpochReport:
     Attributes:
         epoch: Epochs finished, >= 1.
         metrics: Scalars by name; may hold NaN and infinities.
-        diverged: Whether the training loss or a validation metric became NaN or infinite.
+        diverged: Whether ``train_loss`` or the monitored metric is among `metrics` and NaN or infinite there. Another
+            metric may be (the precision of a class that no sample has) without a word about the training.
     """
 
     trial_key: str

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from search.messages import TestResult
 from search.study_file import space_from_plain, space_to_plain
 from search.study_record import Confirmation, NarrowedSpace, RangeChange, RangeDecision, StageOpening, StudyResult
 
@@ -56,3 +57,13 @@ def result_from_plain(plain: Mapping[str, Any]) -> StudyResult:
             "notices": tuple(plain["notices"]),
         }
     )
+
+
+def test_result_to_plain(result: TestResult) -> dict[str, Any]:
+    """Return the test's result as JSON-able data."""
+    return dataclasses.asdict(result)
+
+
+def test_result_from_plain(plain: Mapping[str, Any]) -> TestResult:
+    """Invert `test_result_to_plain`."""
+    return TestResult(**{**plain, "members": tuple(plain["members"]), "notices": tuple(plain["notices"])})

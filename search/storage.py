@@ -8,10 +8,11 @@ nothing. The value of a trial is its reward, its intermediate values are the mon
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -20,17 +21,30 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import OperationalError
 
 from search.errors import StateError, StudyNotFoundError, did_you_mean
-from search.record_codec import opening_from_plain, opening_to_plain, result_from_plain, result_to_plain
+from search.messages import TestResult
+from search.patience import Patient
+from search.record_codec import (
+    opening_from_plain,
+    opening_to_plain,
+    result_from_plain,
+    result_to_plain,
+    test_result_from_plain,
+    test_result_to_plain,
+)
 from search.search_space import Choices, Dimension, IntLogRange, LogRange, SearchSpace
 from search.study_definition import Direction, StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain
 from search.study_record import StageOpening, StudyResult
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
-from search.uris import masked
+from search.uris import local_path, masked
 
 _DEFINITION = "zeroin.definition"
+_UID = "zeroin.uid"
+_HOME = "zeroin.directory"
+_TEST = "zeroin.test"
 _RESULT = "zeroin.result"
 _DELIVERED = "zeroin.is_delivered"
 _OPENING = "zeroin.opening."
@@ -41,6 +55,10 @@ _TEST_READINGS = "zeroin.n_test_readings"
 
 # A coordinator that is killed while it appends leaves the journal's lock behind; appending takes milliseconds.
 _STALE_LOCK_SECONDS = 10
+
+# A database that is locked by somebody else, restarts or cannot be reached for a moment.
+_PASSING_ERRORS = (optuna.exceptions.StorageInternalError, OperationalError)
+_PATIENCE_SECONDS = 60.0
 
 _OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -57,21 +75,31 @@ class StudyStore:
     Args:
         uri: ``journal://`` and the path of a journal file, or a database URL for Optuna's ``RDBStorage``.
         create: Whether to create a local store that does not exist yet.
+        patience_seconds: How long a call to a store that is locked or away is repeated.
 
     Raises:
         StudyNotFoundError: If a local store does not exist and `create` is false.
         StateError: If the storage cannot be opened.
     """
 
-    def __init__(self, uri: str, *, create: bool) -> None:
+    def __init__(self, uri: str, *, create: bool, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self.uri = uri
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        path = _local_path(uri)
+        path = local_path(uri)
         if path is not None and not path.exists():
             if not create:
                 raise StudyNotFoundError(f"there is no study yet: {masked(uri)} does not exist.")
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._storage = _open(uri)
+        patient = Patient(
+            _open(uri),
+            passing=_PASSING_ERRORS,
+            patience_seconds=patience_seconds,
+            failure=lambda error: StateError(
+                f"the Optuna storage {masked(uri)} has not answered for {patience_seconds:.0f} s: "
+                f"{str(error.__cause__ or error).splitlines()[0]}."
+            ),
+        )
+        self._storage = cast(BaseStorage, patient)
 
     def names(self) -> tuple[str, ...]:
         """Names of the zeroin studies, sorted; studies that other programs made are left out."""
@@ -79,8 +107,12 @@ class StudyStore:
             sorted(study.study_name for study in self._storage.get_all_studies() if _DEFINITION in study.user_attrs)
         )
 
-    def create(self, definition: StudyDefinition) -> StoredStudy:
-        """Record a new study.
+    def create(self, definition: StudyDefinition, *, directory: Path) -> StoredStudy:
+        """Record a new study; one that a crash left half recorded is recorded whole.
+
+        Args:
+            definition: The study.
+            directory: Where its checkpoints and logs are.
 
         Raises:
             StateError: If the storage has a study of that name that zeroin did not make.
@@ -91,10 +123,15 @@ class StudyStore:
         try:
             study_id = self._storage.create_new_study([direction], definition.study)
         except optuna.exceptions.DuplicatedStudyError as error:
-            raise StateError(
-                f"{masked(self.uri)} has an Optuna study {definition.study!r} that zeroin did not make. "
-                "Give yours another name (`study:` in the file)."
-            ) from error
+            study_id = self._storage.get_study_id_from_name(definition.study)
+            attributes = self._storage.get_study_user_attrs(study_id)
+            if set(attributes) - {_UID, _HOME} or self._storage.get_n_trials(study_id):
+                raise StateError(
+                    f"{masked(self.uri)} has an Optuna study {definition.study!r} that zeroin did not make. "
+                    "Give yours another name (`study:` in the file)."
+                ) from error
+        self._storage.set_study_user_attr(study_id, _UID, uuid.uuid4().hex)
+        self._storage.set_study_user_attr(study_id, _HOME, os.fspath(directory))
         self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(definition))
         return StoredStudy(self._storage, study_id)
 
@@ -129,11 +166,27 @@ class StoredStudy:
         self._study_id = study_id
         attributes = storage.get_study_user_attrs(study_id)
         self.definition: StudyDefinition = definition_from_plain(attributes[_DEFINITION])
+        self.uid: str = attributes[_UID]
+        self.directory = Path(attributes[_HOME])
 
     @property
     def name(self) -> str:
         """The study's name."""
         return self.definition.study
+
+    def record_directory(self, directory: Path) -> None:
+        """Store that the study's checkpoints and logs have moved."""
+        self._storage.set_study_user_attr(self._study_id, _HOME, os.fspath(directory))
+        self.directory = directory
+
+    def test_result(self) -> TestResult | None:
+        """What the test split said, or None if it has not been read."""
+        plain = self._attributes().get(_TEST)
+        return None if plain is None else test_result_from_plain(plain)
+
+    def record_test_result(self, result: TestResult) -> None:
+        """Store what the test split said, so that it is never read for it again."""
+        self._storage.set_study_user_attr(self._study_id, _TEST, test_result_to_plain(result))
 
     def openings(self) -> tuple[StageOpening, ...]:
         """Stages opened so far, in order."""
@@ -249,6 +302,11 @@ class StoredStudy:
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         attributes = trial.user_attrs
+        if "zeroin.stage" not in attributes:
+            raise StateError(
+                f"trial {trial.number} of the Optuna study {self.name!r} was not made by zeroin (enqueued in a "
+                "dashboard?). A study that others add trials to cannot be continued; start another with --new."
+            )
         outcome = attributes.get(_OUTCOME, {})
         started = trial.datetime_start or datetime.now()
         return TrialRecord(
@@ -280,17 +338,19 @@ def trial_key(number: int) -> str:
 def distribution(dimension: Dimension) -> BaseDistribution:
     """Return the Optuna distribution over the dimension's hard limits, under which every trial is recorded.
 
-    A dimension with an extra zero is linear from 0, since Optuna's log scale has none.
+    A dimension with an extra zero is linear and reaches to 0, since Optuna's log scale has none.
     """
     limits = dimension.limits
     if isinstance(limits, Choices):
         return CategoricalDistribution(limits.values)
     has_zero = dimension.zero_share > 0.0
     if dimension.is_integer:
-        log = isinstance(limits, IntLogRange) and not has_zero
-        return IntDistribution(0 if has_zero else int(limits.low), int(limits.high), log=log)
-    log = isinstance(limits, LogRange) and not has_zero
-    return FloatDistribution(min(0.0, limits.low) if has_zero else limits.low, limits.high, log=log)
+        first, last = int(limits.low), int(limits.high)
+        if has_zero:
+            return IntDistribution(min(0, first), max(0, last))
+        return IntDistribution(first, last, log=isinstance(limits, IntLogRange))
+    low, high = (min(0.0, limits.low), max(0.0, limits.high)) if has_zero else (limits.low, limits.high)
+    return FloatDistribution(low, high, log=isinstance(limits, LogRange) and not has_zero)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -310,13 +370,6 @@ def _open(uri: str) -> BaseStorage:
         raise StateError(
             f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {error}"
         ) from error
-
-
-def _local_path(uri: str) -> Path | None:
-    for prefix in ("journal://", "sqlite:///"):
-        if uri.startswith(prefix):
-            return Path(uri.removeprefix(prefix))
-    return None
 
 
 def _drop_partial_line(path: str, lock: JournalFileSymlinkLock) -> None:

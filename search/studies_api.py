@@ -14,22 +14,23 @@ Example::
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from search.coordinator.interruption import interruption
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
 from search.coordinator.session import Session
-from search.coordinator.stores import StoreUris, storage_uri, store_uris
+from search.coordinator.stores import StoreUris, default_storage, storage_uri, store_uris, with_stores
 from search.coordinator.workforce import Workforce
 from search.engines.devices import device_slots
 from search.engines.local import LocalEngine
-from search.errors import StudyConflictError, StudyNotFoundError
-from search.lease import Lease
+from search.errors import SearchError, StudyConflictError, StudyNotFoundError
+from search.lease import Lease, is_held
 from search.messages import InspectionResult
 from search.observer import SilentObserver, StudyObserver
-from search.paths import StateDirectory
+from search.paths import StateDirectory, StudyPaths
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_file import differences
@@ -42,10 +43,12 @@ class StudySummary:
     """One study in a list.
 
     Attributes:
+        state: Where it is; of a study that cannot be read, whether a coordinator works on it.
         n_finished: Finished search trials.
         n_trials: Search trials in all its stages.
         best_reward: Best finite reward so far, None without any.
         updated_ms: When a trial last began or ended, Unix time in milliseconds, None without any.
+        error: Why the study cannot be read, its figures then being zero and None; empty normally.
     """
 
     name: str
@@ -54,6 +57,26 @@ class StudySummary:
     n_trials: int
     best_reward: float | None
     updated_ms: int | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundStudy:
+    """A recorded study without its trials.
+
+    Attributes:
+        definition: As it was when the study began.
+        is_running: Whether a coordinator works on it.
+        storage: Where its trials are recorded, passwords masked.
+        tracking_uri: Where its runs are logged, passwords masked.
+        directory: Where its checkpoints are.
+    """
+
+    definition: StudyDefinition
+    is_running: bool
+    storage: str
+    tracking_uri: str
+    directory: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +89,9 @@ class StudyPreview:
         storage: Where trials would be recorded, passwords masked.
         tracking_uri: Where runs would be logged, passwords masked.
         directory: Where checkpoints would go.
+        name: Name that the study would have.
+        state: Where the study of that name is that would be continued or told, None if one would begin.
+        conflicts: What its definition has different, one line each; it would then be refused.
     """
 
     inspection: InspectionResult
@@ -73,6 +99,9 @@ class StudyPreview:
     storage: str
     tracking_uri: str
     directory: str
+    name: str
+    state: StudyState | None
+    conflicts: tuple[str, ...]
 
 
 def run_study(
@@ -103,18 +132,19 @@ def run_study(
         StudyInterruptedError: If the user stopped it.
     """
     state = directory or StateDirectory.default()
-    definition = replace(
-        definition, storage=storage or definition.storage, tracking_uri=tracking_uri or definition.tracking_uri
-    )
+    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
+    with _opened(storage_uri(definition.storage, state)) as store:
+        names = () if store is None else store.names()
+        if new:
+            definition = replace(definition, study=_free_name(definition.study, names))
+        elif store is not None and definition.study in names:
+            study = store.open(definition.study)
+            _require_same(study.definition, definition)
+            definition = _tracked_as_before(definition, study.definition)
+            record = read_record(study, state, store_uris(state, definition))
+            if record.state is StudyState.FINISHED:
+                return record
     uris = store_uris(state, definition)
-    existing = _existing(uris.storage, state)
-    if new:
-        definition = replace(definition, study=_free_name(definition.study, existing))
-    elif definition.study in existing:
-        record = existing[definition.study]
-        _require_same(record.definition, definition)
-        if record.state is StudyState.FINISHED:
-            return record
     return _session(definition, uris, state, observer, devices).run()
 
 
@@ -139,7 +169,7 @@ def resume_study(
     record = read_study(name, directory=state, storage=storage, tracking_uri=tracking_uri)
     if record.state is StudyState.FINISHED:
         return record
-    uris = store_uris(state, record.definition, storage=storage, tracking_uri=tracking_uri)
+    uris = store_uris(state, record.definition, storage=storage_uri(storage, state), tracking_uri=tracking_uri)
     return _session(record.definition, uris, state, observer, devices).run()
 
 
@@ -148,16 +178,30 @@ def preview_study(
     *,
     directory: StateDirectory | None = None,
     devices: str = "auto",
+    new: bool = False,
     storage: str | None = None,
     tracking_uri: str | None = None,
 ) -> StudyPreview:
-    """Inspect a study, creating nothing.
+    """Inspect a study and say what `run_study` would do with these arguments, creating nothing.
 
     Raises:
         StudyDefinitionError: If model, data and study do not fit each other.
+        StateError: If a study of that name cannot be read.
     """
     state = directory or StateDirectory.default()
-    uris = store_uris(state, definition, storage=storage, tracking_uri=tracking_uri)
+    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
+    existing: StudyState | None = None
+    conflicts: tuple[str, ...] = ()
+    with _opened(storage_uri(definition.storage, state)) as store:
+        names = () if store is None else store.names()
+        if new:
+            definition = replace(definition, study=_free_name(definition.study, names))
+        elif store is not None and definition.study in names:
+            study = store.open(definition.study)
+            conflicts = tuple(_conflicts(study.definition, definition))
+            definition = _tracked_as_before(definition, study.definition)
+            existing = read_record(study, state, store_uris(state, definition)).state
+    uris = store_uris(state, definition)
     slots = device_slots(devices, trials_per_device=definition.resources.trials_per_device)
     engine = LocalEngine(slots[:1])
     try:
@@ -171,6 +215,38 @@ def preview_study(
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(state.study(definition.study).directory),
+        name=definition.study,
+        state=existing,
+        conflicts=conflicts,
+    )
+
+
+def find_study(
+    name: str,
+    *,
+    directory: StateDirectory | None = None,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+) -> FoundStudy:
+    """Read what a study is and where, but not its trials, whose logs may be damaged.
+
+    Raises:
+        StudyNotFoundError: If there is no such study; the message lists those there are.
+    """
+    state = directory or StateDirectory.default()
+    store = StudyStore(storage_uri(storage, state), create=False)
+    try:
+        study = store.open(name)
+    finally:
+        store.close()
+    uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
+    paths = _home(study, store.uri, state)
+    return FoundStudy(
+        definition=study.definition,
+        is_running=is_held(paths.lease),
+        storage=masked(uris.storage),
+        tracking_uri=masked(uris.tracking),
+        directory=str(paths.directory),
     )
 
 
@@ -197,10 +273,10 @@ def read_study(
 
 
 def list_studies(*, directory: StateDirectory | None = None, storage: str | None = None) -> Sequence[StudySummary]:
-    """Summarize every study in a storage; none if the storage does not exist."""
+    """Summarize every study in a storage, those that cannot be read too; none if the storage does not exist."""
     state = directory or StateDirectory.default()
-    records = _existing(storage_uri(storage, state), state)
-    return [_summary(record) for record in records.values()]
+    with _opened(storage_uri(storage, state)) as store:
+        return [] if store is None else [_summary_of(name, store, state) for name in store.names()]
 
 
 def delete_study(
@@ -212,6 +288,8 @@ def delete_study(
 ) -> Sequence[str]:
     """Remove a study from MLflow, its files, and Optuna, in this order: a half-deleted one can be deleted again.
 
+    Its trials are not read, so that a study with damaged logs can be deleted too.
+
     Returns:
         One line for each thing that was removed.
 
@@ -222,22 +300,24 @@ def delete_study(
     from search.tracking import delete_study as delete_tracked_study  # MLflow is slow to import; only this needs it
 
     state = directory or StateDirectory.default()
-    record = read_study(name, directory=state, storage=storage, tracking_uri=tracking_uri)
-    uris = store_uris(state, record.definition, storage=storage, tracking_uri=tracking_uri)
-    paths = state.study(name)
-    lease = Lease(state.make(paths.directory) / paths.lease.name, study=name)
+    store = StudyStore(storage_uri(storage, state), create=False)
     try:
-        delete_tracked_study(uris.tracking, name)
-        shutil.rmtree(paths.directory)
-        store = StudyStore(uris.storage, create=False)
-        store.delete(name)
-        store.close()
+        study = store.open(name)
+        uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
+        paths = _home(study, store.uri, state)
+        lease = Lease(state.make(paths.directory) / paths.lease.name, study=name)
+        try:
+            was_tracked = delete_tracked_study(uris.tracking, name, study_uid=study.uid)
+            shutil.rmtree(paths.directory)
+            store.delete(name)
+        finally:
+            lease.release()
     finally:
-        lease.release()
+        store.close()
     return [
-        f"MLflow experiment {name!r} in {masked(uris.tracking)}",
+        *([f"MLflow experiment {name!r} in {masked(uris.tracking)}"] if was_tracked else []),
         f"checkpoints and logs in {paths.directory}",
-        f"Optuna study {name!r} with {len(record.trials)} trials in {masked(uris.storage)}",
+        f"Optuna study {name!r} in {masked(uris.storage)}",
     ]
 
 
@@ -258,23 +338,34 @@ def _session(
     )
 
 
-def _existing(storage: str, state: StateDirectory) -> dict[str, StudyRecord]:
+@contextmanager
+def _opened(storage: str) -> Iterator[StudyStore | None]:
+    """Open a storage to read from; None if it does not exist."""
     try:
         store = StudyStore(storage, create=False)
     except StudyNotFoundError:
-        return {}
+        store = None
     try:
-        return {name: _record(store.open(name), store.uri, state) for name in store.names()}
+        yield store
     finally:
-        store.close()
+        if store is not None:
+            store.close()
 
 
-def _record(study: StoredStudy, storage: str, state: StateDirectory) -> StudyRecord:
-    return read_record(study, state, store_uris(state, study.definition, storage=storage))
+def _home(study: StoredStudy, storage: str, state: StateDirectory) -> StudyPaths:
+    """Return the files of a study, which may be in another state directory, or have moved with this one's storage."""
+    is_moved = not study.directory.exists() and storage == default_storage(state)
+    return state.study(study.name) if is_moved else StudyPaths(directory=study.directory)
+
+
+def _conflicts(recorded: StudyDefinition, given: StudyDefinition) -> list[str]:
+    """Return what differs, one line each; where a study is kept is no part of what it is."""
+    first, second = (replace(each, storage=None, tracking_uri=None) for each in (recorded, given))
+    return differences(first, second)
 
 
 def _require_same(recorded: StudyDefinition, given: StudyDefinition) -> None:
-    changes = differences(recorded, given)
+    changes = _conflicts(recorded, given)
     if changes:
         lines = "\n".join(f"  {change}" for change in changes)
         raise StudyConflictError(
@@ -283,13 +374,38 @@ def _require_same(recorded: StudyDefinition, given: StudyDefinition) -> None:
         )
 
 
-def _free_name(name: str, taken: dict[str, StudyRecord]) -> str:
+def _tracked_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
+    return replace(given, tracking_uri=given.tracking_uri or recorded.tracking_uri)
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
     if name not in taken:
         return name
     number = 2
     while f"{name}-{number}" in taken:
         number += 1
     return f"{name}-{number}"
+
+
+def _summary_of(name: str, store: StudyStore, state: StateDirectory) -> StudySummary:
+    try:
+        study = store.open(name)
+        return _summary(read_record(study, state, store_uris(state, study.definition, storage=store.uri)))
+    except Exception as error:  # what a damaged record, or one of another version, raises can be anything
+        reason = str(error) if isinstance(error, SearchError) else f"{type(error).__name__}: {error}"
+    try:
+        is_running = is_held(state.study(name).lease)
+    except SearchError:  # not even a name that could have files
+        is_running = False
+    return StudySummary(
+        name=name,
+        state=StudyState.RUNNING if is_running else StudyState.UNFINISHED,
+        n_finished=0,
+        n_trials=0,
+        best_reward=None,
+        updated_ms=None,
+        error=reason,
+    )
 
 
 def _summary(record: StudyRecord) -> StudySummary:

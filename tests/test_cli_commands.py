@@ -28,7 +28,7 @@ from search.errors import (
 from search.messages import InspectionResult
 from search.observer import StudyObserver
 from search.paths import StateDirectory
-from search.studies_api import StudyPreview, StudySummary
+from search.studies_api import FoundStudy, StudyPreview, StudySummary
 from search.study_definition import StudyDefinition
 from search.study_file import built_in_studies, load_study_file
 from search.study_record import ScoredTrial, StudyRecord, StudyState
@@ -77,6 +77,9 @@ class RecordedStudies:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     failure: BaseException | None = None
     tells: bool = True
+    state: StudyState | None = None
+    conflicts: tuple[str, ...] = ()
+    unreadable: str = ""
 
     def run_study(self, definition: StudyDefinition, *, observer: StudyObserver, **options: Any) -> StudyRecord:
         return self._ran("run", definition, observer, options)
@@ -93,10 +96,28 @@ class RecordedStudies:
             notices=("beware",),
             n_parameters=12345,
             measures_gap=True,
+            has_test_data=True,
             traceback="",
         )
         return StudyPreview(
-            inspection=inspection, n_workers=2, storage=STORAGE, tracking_uri=TRACKING, directory="/somewhere"
+            inspection=inspection,
+            n_workers=2,
+            storage=STORAGE,
+            tracking_uri=TRACKING,
+            directory="/somewhere",
+            name=f"{definition.study}-2" if options["new"] else definition.study,
+            state=self.state,
+            conflicts=self.conflicts,
+        )
+
+    def find_study(self, name: str, **options: Any) -> FoundStudy:
+        record = self.read_study(name, **options)
+        return FoundStudy(
+            definition=record.definition,
+            is_running=record.state is StudyState.RUNNING,
+            storage=record.storage,
+            tracking_uri=record.tracking_uri,
+            directory=record.directory,
         )
 
     def read_study(self, name: str, **options: Any) -> StudyRecord:
@@ -106,11 +127,28 @@ class RecordedStudies:
         return self.records[name]
 
     def list_studies(self, *, directory: StateDirectory, storage: str | None = None) -> Sequence[StudySummary]:
+        broken = StudySummary(
+            name="broken",
+            state=StudyState.UNFINISHED,
+            n_finished=0,
+            n_trials=0,
+            best_reward=None,
+            updated_ms=None,
+            error=self.unreadable,
+        )
         return [
-            StudySummary(
-                name=name, state=record.state, n_finished=3, n_trials=84, best_reward=0.9, updated_ms=1_700_000_000_000
-            )
-            for name, record in self.records.items()
+            *(
+                StudySummary(
+                    name=name,
+                    state=record.state,
+                    n_finished=3,
+                    n_trials=84,
+                    best_reward=0.9,
+                    updated_ms=1_700_000_000_000,
+                )
+                for name, record in self.records.items()
+            ),
+            *([broken] if self.unreadable else []),
         ]
 
     def delete_study(self, name: str, **options: Any) -> Sequence[str]:
@@ -189,6 +227,12 @@ def test_set_applies_to_a_recorded_study_too(digits: RecordedStudies) -> None:
     assert (options["definition"].seed, options["new"]) == (3, True)
 
 
+def test_the_narrowing_of_a_recorded_study_can_be_changed(digits: RecordedStudies) -> None:
+    assert call(digits, "run", "digits", "--new", "--set", "narrow=none") == 0
+    stages = digits.options_of("run")["definition"].stages
+    assert [stage.narrow.rule for stage in stages] == ["none"] * len(stages)
+
+
 def test_a_finished_study_is_told_and_not_run(digits: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> None:
     digits.tells = False
     assert call(digits, "run", "digits") == 0
@@ -212,6 +256,46 @@ def test_dry_run_shows_plan_and_inspection(studies: RecordedStudies, capsys: pyt
     out = capsys.readouterr().out
     for words in ("Plan of study digits", "model.momentum", "12,345", "beware", STORAGE):
         assert words in out
+
+
+@pytest.mark.parametrize(
+    ("state", "conflicts", "words"),
+    [
+        (None, (), "A run would begin study digits"),
+        (StudyState.UNFINISHED, (), "Study digits is unfinished: a run would go on with it"),
+        (StudyState.FINISHED, (), "Study digits is finished: a run would print its result"),
+        (StudyState.RUNNING, (), "Study digits is running"),
+        (StudyState.FINISHED, ("seed: 0 -> 1",), "seed: 0 -> 1"),
+        (StudyState.UNFINISHED, ("seed: 0 -> 1",), "a run would be refused"),
+    ],
+)
+def test_dry_run_says_what_a_run_would_do(
+    studies: RecordedStudies,
+    capsys: pytest.CaptureFixture[str],
+    state: StudyState | None,
+    conflicts: tuple[str, ...],
+    words: str,
+) -> None:
+    studies.state, studies.conflicts = state, conflicts
+    assert call(studies, "run", "digits", "--dry-run") == 0
+    assert words in capsys.readouterr().out
+
+
+def test_dry_run_of_a_new_study_shows_the_name_that_it_would_have(
+    studies: RecordedStudies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(studies, "run", "digits", "--dry-run", "--new") == 0
+    assert studies.options_of("preview")["new"]
+    assert "A run would begin study digits-2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_what_takes_time_is_said_before_it_begins(
+    digits: RecordedStudies, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    digits.failure = StudyFailedError("every trial failed")  # raised where the study would open
+    assert call(digits, command, "digits") == 1
+    assert "checking the model and the data" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flag", [[], ["--dry-run"]])
@@ -303,9 +387,21 @@ def test_list(digits: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.splitlines()[1].startswith("digits,unfinished,3,84,0.9,")
 
 
+def test_list_tells_of_a_study_that_cannot_be_read(digits: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> None:
+    digits.unreadable = "epochs.jsonl:3: not an entry of an epoch log"
+    assert call(digits, "list") == 0
+    out = capsys.readouterr().out
+    assert ["broken", "unreadable"] in [line.split()[:2] for line in out.splitlines()]
+    assert digits.unreadable in out
+    assert ["digits", "unfinished", "3/84"] in [line.split()[:3] for line in out.splitlines()]
+    assert call(digits, "list", "--format", "json") == 0
+    assert [row["error"] for row in json.loads(capsys.readouterr().out)] == ["", digits.unreadable]
+
+
 def test_list_of_nothing_says_how_to_begin(studies: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(studies, "list") == 0
-    assert "zeroin run digits" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "zeroin run digits" in out and "zeroin init NAME" in out  # neither is broken over two lines
 
 
 def test_trials_are_chosen_and_ordered(digits: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,8 +435,12 @@ def test_init_writes_a_study_that_loads_and_never_overwrites(
     assert load_study_file(tmp_path / "studies" / "other.yaml").study == "other"
 
 
-def test_init_refuses_a_name_that_no_study_may_have(studies: RecordedStudies, tmp_path: Path) -> None:
-    assert call(studies, "init", "a b/c d") == 2
+@pytest.mark.parametrize("name", ["a b/c d", "_x", "foo.", "x.yaml.yaml", "-x.yaml", "a: b", "a" * 101, "sub/.yaml"])
+def test_init_refuses_a_name_that_no_study_may_have(
+    studies: RecordedStudies, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    assert call(studies, "init", "--", name) == 2
+    assert "must be a name of 1 to 100 letters" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -333,6 +333,70 @@ def test_a_second_ctrl_c_stops_at_once(state: StateDirectory) -> None:
     assert read_study("bell", directory=state).state is StudyState.UNFINISHED
 
 
+def test_without_a_test_split_the_test_is_skipped(state: StateDirectory) -> None:
+    record = run(state, VirtualEngine(has_test_data=False))
+    assert record.result is not None
+    assert record.result.n_test_readings == 0
+    assert any("no test split" in notice for notice in record.result.notices)
+
+
+def test_contenders_that_all_diverge_with_other_seeds_fail_the_study(state: StateDirectory) -> None:
+    def fragile(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
+        confirming = assignment.trial_key.startswith("confirm")
+        return {**bell_curve(assignment, epoch), **({"train_loss": math.inf} if confirming else {})}
+
+    with pytest.raises(StudyFailedError, match="no contender could be confirmed"):
+        run(state, VirtualEngine(metrics=fragile))
+
+
+def test_the_test_split_is_not_read_again_after_a_kill(state: StateDirectory) -> None:
+    class Killer(SilentObserver):
+        def study_finished(self, record: object, result: object) -> None:
+            raise KilledError
+
+    checkpoints: dict[str, int] = {}
+    with pytest.raises(KilledError):
+        run(state, VirtualEngine(checkpoints=checkpoints), observer=Killer())
+    record = run(state, VirtualEngine(checkpoints=checkpoints))
+    assert record.result is not None
+    assert record.result.n_test_readings == 1
+    assert record.state is StudyState.FINISHED
+
+
+def test_ctrl_c_while_the_test_split_is_read_does_not_lose_it(state: StateDirectory) -> None:
+    class Impatient(SilentObserver):
+        def phase_started(self, name: str, *, n_runs: int, n_epochs: int) -> None:
+            if name == "test":
+                os.kill(os.getpid(), signal.SIGINT)
+
+    record = run(state, VirtualEngine(), observer=Impatient())
+    assert record.result is not None
+    assert (record.result.n_test_readings, record.result.test_ensemble) == (1, {"test_acc": 0.95})
+
+
+def test_every_run_of_the_finish_reaches_mlflow_after_a_kill(
+    state: StateDirectory, tmp_path: Path, copied_mlflow_database: Any
+) -> None:
+    import mlflow
+
+    class Killer(SilentObserver):
+        def phase_started(self, name: str, *, n_runs: int, n_epochs: int) -> None:
+            if name == "refit":
+                raise KilledError
+
+    checkpoints: dict[str, int] = {}
+    with pytest.raises(KilledError):
+        run(state, VirtualEngine(checkpoints=checkpoints), observer=Killer())
+    empty = f"sqlite:///{copied_mlflow_database(tmp_path / 'empty' / 'mlflow.db')}"  # as if nothing had been delivered
+    run(state, VirtualEngine(checkpoints=checkpoints), definition(tracking_uri=empty))
+    client = mlflow.MlflowClient(tracking_uri=empty)
+    (experiment,) = [each for each in client.search_experiments() if each.name == "bell"]
+    runs = client.search_runs([experiment.experiment_id])
+    assert {each.data.tags.get("zeroin.trial") for each in runs} >= {f"refit-seed{index}" for index in range(2)}
+    assert sum(each.data.tags.get("zeroin.stage") == "confirm" for each in runs) == 4
+    assert "RUNNING" not in {each.info.status for each in runs}
+
+
 def test_without_a_finish_the_best_trial_of_the_search_wins(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(), definition(finish="none"))
     assert record.result is not None

@@ -25,7 +25,7 @@ def epoch(number: int, **metrics: float) -> EpochRecord:
 
 def written(path: Path, n_epochs: int) -> EpochLog:
     log = EpochLog(path)
-    log.append_trial(RECORD)
+    log.append_trial(RECORD, study_uid="u")
     for number in range(1, n_epochs + 1):
         log.append_epoch(epoch(number, val_acc=number / 10))
     return log
@@ -53,6 +53,13 @@ def test_retries_and_the_end_are_read_back(tmp_path: Path) -> None:
     assert record is not None
     assert (record.state, record.reason) == (TrialState.PRUNED, "worse than the median")
     assert (record.n_retries, record.finished_ms) == (1, 2_000)
+
+
+def test_a_trial_of_another_study_is_refused(tmp_path: Path) -> None:
+    written(tmp_path / "log", 1)
+    assert read_epoch_log(tmp_path / "log", study_uid="u") is not None
+    with pytest.raises(StateError, match="another study of the same name"):
+        read_epoch_log(tmp_path / "log", study_uid="v")
 
 
 def test_nan_and_infinities_are_kept(tmp_path: Path) -> None:

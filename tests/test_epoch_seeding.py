@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from lightning_modules.callbacks.epoch_checkpoint import (
     CheckpointError,
     EpochCheckpoint,
     load_checkpoint,
+    save_weights,
     write_atomically,
 )
 from lightning_modules.callbacks.epoch_seeding import EpochSeeding, seed_all
@@ -173,6 +176,7 @@ def fit(
     *,
     stop_after: int = N_EPOCHS,
     resume: bool = False,
+    callbacks: Sequence[pl.Callback] = (),
     **trainer_args: Any,
 ) -> list[dict[str, float]]:
     """One process's life: until `stop_after` epochs of `N_EPOCHS` are done."""
@@ -191,6 +195,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=[
+            *callbacks,
             EpochSeeding(11),
             GeneralizationGap(monitor="val_acc", maximize=True, seed=0),
             EpochCheckpoint(directory, after_save=after_save),
@@ -384,15 +389,41 @@ def test_damaged_checkpoint_is_told_apart_from_a_missing_one(tmp_path: Path) -> 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_atomically(path, lambda temporary: temporary.write_bytes(b"old"))
+    write_atomically(path, lambda temporary: temporary.write_bytes(b"old"), sync=True)
 
     def fail(temporary: Path) -> None:
         temporary.write_bytes(b"ne")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
+        write_atomically(path, fail, sync=True)
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(("epoch_seconds", "n_synced"), [(0.0, 0), (0.3, 1), (1.0, 4)])
+def test_checkpoint_is_synced_at_most_once_a_second(
+    epoch_seconds: float, n_synced: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    clock = [100.0]
+    fsync = os.fsync
+
+    def count(descriptor: int) -> None:
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", count)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    class Clock(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            clock[0] += epoch_seconds
+
+    fit(tmp_path, make("adamw", "none"), Data(shuffled), callbacks=[Clock()])
+    assert load_checkpoint(tmp_path / "last.ckpt")["epoch"] == N_EPOCHS
+    assert len(synced) == n_synced
+    save_weights(tmp_path / "weights.pt", {})
+    assert len(synced) == n_synced + 1
 
 
 def test_seed_all_is_a_function_of_all_its_arguments() -> None:

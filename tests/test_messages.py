@@ -52,7 +52,14 @@ MESSAGES: list[Message] = [
     WorkerReady(pid=1, device="CPU", versions={"torch": "2.13.0"}),
     Heartbeat(),
     InspectionResult(
-        error="", error_key="", metrics=("val_acc",), notices=(), n_parameters=10, measures_gap=True, traceback=""
+        error="",
+        error_key="",
+        metrics=("val_acc",),
+        notices=(),
+        n_parameters=10,
+        measures_gap=True,
+        has_test_data=False,
+        traceback="",
     ),
     EpochReport(trial_key="trial-0001", epoch=3, metrics={"val_acc": 0.5, "val_loss": math.inf}, diverged=False),
     TrialEnded(trial_key="t", n_epochs=2, stopped_by_module=False, error="", traceback="", notices=("a",)),

@@ -1,5 +1,8 @@
 import math
+import sqlite3
+import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +11,10 @@ import pytest
 
 from search.errors import StateError, StudyNotFoundError
 from search.narrowing import declared
-from search.search_space import Choices, LogRange
+from search.search_space import Choices, LogRange, SearchSpace
 from search.storage import StoredStudy, StudyStore, distributions
 from search.study_definition import StudyDefinition
-from search.study_file import definition_from_plain
+from search.study_file import definition_from_plain, space_from_plain
 from search.study_record import StageOpening
 from search.trial import Score, TrialRecord, TrialState
 
@@ -67,6 +70,8 @@ def ended(record: TrialRecord, state: TrialState) -> TrialRecord:
     return replace(record, state=state, reason="why", finished_ms=1_790_000_001_000)
 
 
+HOME = Path("/somewhere/trials/stored")
+
 SCORE = Score(reward=0.9, best_value=0.9, best_epoch=2, gap_at_best=0.05)
 
 
@@ -75,13 +80,13 @@ def reopened(uri: str) -> StoredStudy:
 
 
 def test_a_study_is_read_back_as_it_was_defined(uri: str) -> None:
-    StudyStore(uri, create=True).create(DEFINITION)
+    StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     assert StudyStore(uri, create=False).names() == ("stored",)
     assert reopened(uri).definition == DEFINITION
 
 
 def test_a_trial_is_read_back_by_us_and_by_optuna(uri: str) -> None:
-    study = StudyStore(uri, create=True).create(DEFINITION)
+    study = StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     assert study.add_trial(running(0)) == 0
     study.report(0, epoch=1, value=0.4)
     study.report(0, epoch=2, value=0.9)
@@ -122,7 +127,7 @@ def test_each_end_has_its_optuna_state(
     tmp_path: Path, state: TrialState, score: Score | None, expected: optuna.trial.TrialState, value: float | None
 ) -> None:
     uri = uri_of("sqlite", tmp_path)
-    study = StudyStore(uri, create=True).create(DEFINITION)
+    study = StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     study.add_trial(running(0))
     study.finish(ended(running(0), state), score)
     trial = optuna.load_study(study_name="stored", storage=uri).trials[0]
@@ -130,7 +135,7 @@ def test_each_end_has_its_optuna_state(
 
 
 def test_a_trial_ends_once(uri: str) -> None:
-    study = StudyStore(uri, create=True).create(DEFINITION)
+    study = StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     study.add_trial(running(0))
     study.finish(ended(running(0), TrialState.COMPLETE), SCORE)
     study.finish(ended(running(0), TrialState.FAILED), None)
@@ -138,7 +143,7 @@ def test_a_trial_ends_once(uri: str) -> None:
 
 
 def test_openings_and_accounts_are_read_back(uri: str) -> None:
-    study = StudyStore(uri, create=True).create(DEFINITION)
+    study = StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     opening = StageOpening(index=0, name="only", narrowed=declared(DEFINITION.space), first_trial_number=0, time_ms=12)
     study.record_opening(opening)
     study.count_test_reading()
@@ -154,7 +159,7 @@ def test_openings_and_accounts_are_read_back(uri: str) -> None:
 
 def test_a_journal_cut_short_by_a_crash_goes_on(tmp_path: Path) -> None:
     uri = uri_of("journal", tmp_path)
-    study = StudyStore(uri, create=True).create(DEFINITION)
+    study = StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     study.add_trial(running(0))
     path = tmp_path / "optuna.journal"
     whole = path.read_bytes()
@@ -168,7 +173,7 @@ def test_a_journal_cut_short_by_a_crash_goes_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_lock_of_a_killed_writer_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     uri = uri_of("journal", tmp_path)
-    StudyStore(uri, create=True).create(DEFINITION)
+    StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     optuna.storages.journal.JournalFileSymlinkLock(str(tmp_path / "optuna.journal")).acquire()
     began = time.monotonic()
     assert reopened(uri).definition == DEFINITION
@@ -177,7 +182,7 @@ def test_the_lock_of_a_killed_writer_is_not_waited_for_for_ever(tmp_path: Path) 
 
 def test_a_deleted_study_is_gone(uri: str) -> None:
     store = StudyStore(uri, create=True)
-    store.create(DEFINITION)
+    store.create(DEFINITION, directory=HOME)
     store.delete("stored")
     assert StudyStore(uri, create=False).names() == ()
 
@@ -189,16 +194,63 @@ def test_looking_creates_nothing(uri: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_there_are(uri: str) -> None:
-    StudyStore(uri, create=True).create(DEFINITION)
+    StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     with pytest.raises(StudyNotFoundError, match=r"it has stored\. Did you mean 'stored'\?"):
         StudyStore(uri, create=False).open("storde")
 
 
+def test_a_study_that_a_crash_left_half_recorded_is_recorded_whole(tmp_path: Path) -> None:
+    uri = uri_of("sqlite", tmp_path)
+    optuna.create_study(storage=uri, study_name="stored", direction="maximize")
+    study = StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
+    assert (study.definition, study.directory) == (DEFINITION, HOME)
+
+
+def test_a_database_that_is_locked_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    uri = uri_of("sqlite", tmp_path)
+    study = StudyStore(f"{uri}?timeout=0.1", create=True, patience_seconds=30.0).create(DEFINITION, directory=HOME)
+    locking = sqlite3.connect(tmp_path / "optuna.db", check_same_thread=False, isolation_level=None)
+    locking.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(1.0, locking.rollback)
+    release.start()
+    study.record_directory(HOME / "moved")
+    release.join()
+    locking.close()
+    assert reopened(uri).directory == HOME / "moved"
+
+
+def test_a_database_that_stays_locked_is_an_error_in_words(tmp_path: Path) -> None:
+    uri = uri_of("sqlite", tmp_path)
+    study = StudyStore(f"{uri}?timeout=0.1", create=True, patience_seconds=0.5).create(DEFINITION, directory=HOME)
+    with closing(sqlite3.connect(tmp_path / "optuna.db", isolation_level=None)) as locking:
+        locking.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StateError, match="has not answered for"):
+            study.record_directory(HOME / "moved")
+
+
+def test_trials_of_strangers_are_refused_in_words(tmp_path: Path) -> None:
+    uri = uri_of("sqlite", tmp_path)
+    StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
+    optuna.load_study(study_name="stored", storage=uri).ask()
+    with pytest.raises(StateError, match="was not made by zeroin"):
+        reopened(uri).trials()
+
+
+@pytest.mark.parametrize("plain", [{"int": [-5, 5]}, {"int": [-5, -2]}, {"linear": [-5.0, -1.0]}, {"int_log": [2, 8]}])
+def test_an_extra_zero_lies_within_what_is_recorded(plain: dict[str, object]) -> None:
+    dimension = space_from_plain({"model.x": {**plain, "or_zero": 0.2}})["model.x"]
+    recorded = distributions(SearchSpace(dimensions=(dimension,)))["model.x"]
+    for unit in (0.0, 0.1, 0.5, 1.0):  # Optuna refuses to make a trial with a value outside its distribution
+        optuna.create_trial(
+            value=0.0, params={"model.x": dimension.from_unit(unit)}, distributions={"model.x": recorded}
+        )
+
+
 def test_an_optuna_study_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     uri = uri_of("sqlite", tmp_path)
-    optuna.create_study(storage=uri, study_name="stored")
+    optuna.create_study(storage=uri, study_name="stored").add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(StateError, match="that zeroin did not make"):
-        StudyStore(uri, create=True).create(DEFINITION)
+        StudyStore(uri, create=True).create(DEFINITION, directory=HOME)
     assert StudyStore(uri, create=False).names() == ()
 
 

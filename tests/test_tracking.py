@@ -35,7 +35,7 @@ from search.study_record import (
     StudyResult,
     StudyState,
 )
-from search.tracking import MlflowTracker
+from search.tracking import MlflowTracker, delete_study
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 METRICS = ("train_loss", "train_acc", "val_loss", "val_acc", "gap_acc", "learning_rate")
 START_MS = 1_700_000_000_000
+UID = "0a1b2c3d4e5f"
 
 
 def space(high: float = 1.0) -> SearchSpace:
@@ -161,20 +162,23 @@ RESULT = StudyResult(
 
 
 @contextmanager
-def tracking(uri: str, directory: Path, *, study: StudyDefinition | None = None) -> Iterator[MlflowTracker]:
+def tracking(
+    uri: str, directory: Path, *, study: StudyDefinition | None = None, uid: str = UID, n_notices: int = 0
+) -> Iterator[MlflowTracker]:
     """A tracker whose block ends with everything delivered."""
     notices: list[str] = []
     tracker = MlflowTracker(
         tracking_uri=uri,
         artifact_root=directory / "artifacts",
         definition=study or definition(),
+        study_uid=uid,
         tags={"zeroin.hardware.device": "cpu"},
         notify=notices.append,
         flush_seconds=0.01,
     )
     yield tracker
     assert tracker.close(timeout_seconds=60.0) == ()
-    assert notices == []
+    assert len(notices) == n_notices
 
 
 @pytest.fixture
@@ -492,6 +496,7 @@ def test_a_store_that_cannot_be_reached_stops_nobody_and_is_reported(tmp_path: P
         tracking_uri=f"sqlite:///{blocked}/mlflow.db",
         artifact_root=tmp_path / "artifacts",
         definition=definition(),
+        study_uid=UID,
         tags={},
         notify=notices.append,
         flush_seconds=0.01,
@@ -517,6 +522,7 @@ def test_a_store_that_comes_back_gets_everything(
         tracking_uri=uri,
         artifact_root=tmp_path / "artifacts",
         definition=definition(),
+        study_uid=UID,
         tags={},
         notify=notices.append,
         flush_seconds=0.01,
@@ -539,15 +545,163 @@ def test_what_mlflow_refuses_is_dropped_and_reported_and_the_rest_arrives(
         tracking_uri=mlflow_uri,
         artifact_root=tmp_path / "artifacts",
         definition=definition(),
+        study_uid=UID,
         tags={},
         notify=notices.append,
         flush_seconds=0.01,
     )
     tracker.publish_trial(trial(0, hyperparameters={"model.π?": 1}), None)
     tracker.publish_trial(trial(1), score_of(trial(1)))
-    assert tracker.close(timeout_seconds=60.0) == ("trial-0000",)
+    tracker.publish_trial(trial(2, hyperparameters={"model.π?": 1}), None)
+    assert tracker.close(timeout_seconds=60.0) == ()  # a later attempt would deliver no more than this one
+    assert not tracker.is_failing
     assert "trial-0000" in notices[0]
+    assert "trial-0000, trial-0002" in notices[1]
+    assert len(notices) == 2
     assert runs_of(client)["trial-0001"].info.status == "FINISHED"
+
+
+def test_closing_while_mlflow_fails_waits_for_one_more_attempt_only(tmp_path: Path) -> None:
+    notices: list[str] = []
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    tracker = MlflowTracker(
+        tracking_uri=f"sqlite:///{blocked}/mlflow.db",
+        artifact_root=tmp_path / "artifacts",
+        definition=definition(),
+        study_uid=UID,
+        tags={},
+        notify=notices.append,
+    )
+    tracker.publish_trial(trial(), None)
+    deadline = time.monotonic() + 60.0
+    while not tracker.is_failing and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert tracker.is_failing
+    began = time.monotonic()
+    assert tracker.close(timeout_seconds=120.0) == ("trial-0000",)
+    assert time.monotonic() - began < 6.0
+    assert tracker.is_failing
+    assert not any("again;" in notice for notice in notices)
+
+
+def test_giving_up_is_not_announced_as_a_recovery(
+    mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search.tracking import tracker as module
+
+    calls: list[str] = []
+
+    def first_fails_then_is_slow(uri: str, artifacts: str) -> None:
+        calls.append(uri)
+        if len(calls) == 1:
+            raise OSError("unreachable")
+        time.sleep(1.0)
+
+    monkeypatch.setattr(module, "ensure_database", first_fails_then_is_slow)
+    notices: list[str] = []
+    tracker = MlflowTracker(
+        tracking_uri=mlflow_uri,
+        artifact_root=tmp_path / "artifacts",
+        definition=definition(),
+        study_uid=UID,
+        tags={},
+        notify=notices.append,
+    )
+    tracker.publish_trial(trial(), None)
+    deadline = time.monotonic() + 60.0
+    while len(calls) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert tracker.close(timeout_seconds=0.3) == ("trial-0000",)
+    time.sleep(1.5)  # the slow attempt succeeds, too late
+    assert tracker.is_failing
+    assert tracker.close(timeout_seconds=0.0) == ("trial-0000",)
+    assert not any("again;" in notice for notice in notices)
+
+
+def test_a_thread_that_ended_is_forgotten(mlflow_uri: str, tmp_path: Path) -> None:
+    import gc
+    import threading
+
+    def n_threads() -> int:
+        gc.collect()
+        return sum(isinstance(each, threading.Thread) and each.name == "zeroin-mlflow" for each in gc.get_objects())
+
+    before = n_threads()
+    for uid in ("one", "two"):
+        with tracking(mlflow_uri, tmp_path, study=definition(uid), uid=uid) as tracker:
+            tracker.publish_trial(trial(), None)
+        del tracker
+    assert n_threads() <= before
+
+
+def test_studies_of_one_name_never_mix(mlflow_uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    mine, theirs = "aaaaaaaa-1", "bbbbbbbb-2"
+    for _ in range(2):  # the second time both are resumed
+        with tracking(mlflow_uri, tmp_path, uid=mine) as tracker:
+            tracker.publish_trial(trial(0), score_of(trial(0)))
+        with tracking(mlflow_uri, tmp_path, uid=theirs, n_notices=1) as tracker:
+            tracker.publish_trial(trial(0, hyperparameters={"model.learning_rate": 0.5}), None)
+            tracker.publish_trial(trial(1), score_of(trial(1)))
+    runs, others = runs_of(client), runs_of(client, "digits-bbbbbbbb")
+    assert set(runs) == {"digits", "trial-0000"}
+    assert set(others) == {"digits", "trial-0000", "trial-0001"}
+    assert {run.data.tags["zeroin.study_uid"] for run in runs.values()} == {mine}
+    assert {run.data.tags["zeroin.study_uid"] for run in others.values()} == {theirs}
+    assert others["trial-0000"].data.tags["mlflow.parentRunId"] == others["digits"].info.run_id
+    assert runs["trial-0000"].data.params["model.learning_rate"] == "1e-05"
+    assert others["trial-0000"].data.params["model.learning_rate"] == "0.5"
+
+
+def test_a_study_keeps_its_experiment_when_the_plain_name_becomes_free(
+    mlflow_uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    stranger = client.create_experiment("digits")
+    run = client.create_run(stranger, tags={"zeroin.study": "digits"})  # tells no identifier at all
+    with tracking(mlflow_uri, tmp_path, n_notices=1) as tracker:
+        tracker.publish_trial(trial(), None)
+    client.delete_experiment(stranger)
+    with tracking(mlflow_uri, tmp_path, n_notices=1) as tracker:
+        tracker.publish_trial(trial(), score_of(trial()))
+    assert set(runs_of(client, f"digits-{UID[:8]}")) == {"digits", "trial-0000"}
+    found = client.get_experiment_by_name("digits")
+    assert found is not None
+    assert (found.experiment_id, found.lifecycle_stage) == (stranger, "deleted")
+    assert client.get_run(run.info.run_id).data.tags["zeroin.study"] == "digits"
+
+
+def test_runs_of_others_in_the_experiment_are_left_alone(mlflow_uri: str, client: MlflowClient, tmp_path: Path) -> None:
+    experiment = client.create_experiment("digits")  # made beforehand, empty: it is for this study
+    with tracking(mlflow_uri, tmp_path) as tracker:
+        tracker.publish_trial(trial(n_epochs=1, state=TrialState.RUNNING), None)
+    tags = {"zeroin.trial": "trial-0001", "zeroin.study_uid": "another"}
+    other = client.create_run(experiment, tags=tags).info.run_id
+    with tracking(mlflow_uri, tmp_path) as tracker:
+        tracker.publish_trial(trial(1), score_of(trial(1)))
+        tracker.interrupt()
+    assert client.get_run(other).info.status == "RUNNING"
+    assert client.get_run(other).data.metrics == {}
+    assert len(client.search_runs([experiment])) == 4
+
+
+def test_a_study_that_is_deleted_leaves_another_of_its_name(
+    mlflow_uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    mine, theirs = "aaaaaaaa-1", "bbbbbbbb-2"
+    for uid in (mine, theirs):
+        with tracking(mlflow_uri, tmp_path, uid=uid, n_notices=int(uid == theirs)) as tracker:
+            tracker.publish_trial(trial(), score_of(trial()))
+    assert not delete_study(mlflow_uri, "digits", study_uid="cccccccc-3")
+    assert delete_study(mlflow_uri, "digits", study_uid=theirs)
+    assert not delete_study(mlflow_uri, "digits", study_uid=theirs)
+    assert client.get_experiment_by_name("digits-bbbbbbbb") is None
+    assert set(runs_of(client)) == {"digits", "trial-0000"}
+
+
+@pytest.mark.parametrize("uid", ["", "a'b", "a b", "ü"])
+def test_an_identifier_that_cannot_stand_in_a_query_is_refused(uid: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="study_uid must consist of"), tracking("sqlite://", tmp_path, uid=uid):
+        pass
 
 
 @pytest.mark.slow
@@ -575,6 +729,7 @@ def test_after_close_gave_up_nothing_is_written_and_a_second_tracker_takes_over(
         tracking_uri=mlflow_uri,
         artifact_root=tmp_path / "artifacts",
         definition=definition(),
+        study_uid=UID,
         tags={},
         notify=notices.append,
         flush_seconds=0.01,

@@ -84,7 +84,7 @@ def opening(index):
 def live():
     tracker = MlflowTracker(
         tracking_uri=f"sqlite:///{directory}/mlflow.db", artifact_root=directory / "artifacts",
-        definition=definition, tags={}, notify=lambda text: None, flush_seconds=0.02,
+        definition=definition, study_uid="0a1b2c3d", tags={}, notify=lambda text: None, flush_seconds=0.02,
     )
     done = int(log.read_text()) if log.exists() else 0
     for number in range(10):

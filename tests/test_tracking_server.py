@@ -27,6 +27,8 @@ from search.study_definition import (
 from search.tracking import MlflowTracker, delete_study, ui_command
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
+UID = "0a1b2c3d4e5f"
+
 
 def test_the_command_line_hides_the_uri_and_the_server_has_one_worker(tmp_path: Path) -> None:
     uri = "postgresql://me:secret@db/mlflow"
@@ -85,6 +87,7 @@ def record_study(uri: str, directory: Path, *, name: str) -> tuple[str, ...]:
         tracking_uri=uri,
         artifact_root=directory / "artifacts",
         definition=definition(name),
+        study_uid=UID,
         tags={},
         notify=lambda text: None,
         flush_seconds=0.01,
@@ -147,9 +150,9 @@ def test_the_ui_serves_runs_and_artifacts_and_is_a_store_itself(mlflow_uri: str,
         assert remote is not None
         names = sorted(str(run.info.run_name) for run in client.search_runs([remote.experiment_id]))
         assert names == ["remote", "trial-0000"]
-        assert delete_study(address, "remote")
+        assert delete_study(address, "remote", study_uid=UID)
         assert client.get_experiment_by_name("remote") is None
-        assert not delete_study(address, "remote")
+        assert not delete_study(address, "remote", study_uid=UID)
 
 
 @pytest.mark.slow
@@ -169,23 +172,23 @@ def test_a_deleted_study_is_gone_for_good_and_nothing_else_is(mlflow_uri: str, t
     (deleted_before, *_) = client.search_runs([first.experiment_id])
     client.delete_run(deleted_before.info.run_id)
 
-    assert delete_study(mlflow_uri, "digits")
+    assert delete_study(mlflow_uri, "digits", study_uid=UID)
     names = {experiment.name for experiment in client.search_experiments(view_type=ViewType.ALL)}
     assert names == {"Default", "others"}
     assert not (tmp_path / "artifacts" / "digits").exists()
     client.restore_run(bystander)
-    assert not delete_study(mlflow_uri, "digits")
+    assert not delete_study(mlflow_uri, "digits", study_uid=UID)
 
     assert record_study(mlflow_uri, tmp_path, name="digits") == ()
     again = client.get_experiment_by_name("digits")
     assert again is not None
     client.delete_experiment(again.experiment_id)  # by the user, in the UI
-    assert delete_study(mlflow_uri, "digits")
+    assert delete_study(mlflow_uri, "digits", study_uid=UID)
     assert client.get_experiment_by_name("digits") is None
 
 
 def test_deleting_from_a_store_that_was_never_made_makes_none(tmp_path: Path) -> None:
-    assert not delete_study(f"sqlite:///{tmp_path / 'mlflow.db'}", "digits")
+    assert not delete_study(f"sqlite:///{tmp_path / 'mlflow.db'}", "digits", study_uid=UID)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,4 +196,4 @@ def test_a_store_that_is_no_database_is_an_error_that_names_it(tmp_path: Path) -
     path = tmp_path / "mlflow.db"
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(StateError, match=r"'digits' could not be deleted from MLflow at .*mlflow\.db"):
-        delete_study(f"sqlite:///{path}", "digits")
+        delete_study(f"sqlite:///{path}", "digits", study_uid=UID)

@@ -203,6 +203,7 @@ def record_opening(uri: str, directory: Path) -> None:
         tracking_uri=uri,
         artifact_root=directory / "artifacts",
         definition=definition(),
+        study_uid="0a1b2c3d",
         tags={},
         notify=lambda _: None,
         flush_seconds=0.01,

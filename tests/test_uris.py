@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.uris import masked, masked_text
+from search.uris import absolute_uri, driver_hint, local_path, masked, masked_text
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,72 @@ def test_no_password_survives(password: str) -> None:
 def test_a_message_that_quotes_the_uri_is_masked() -> None:
     uri = "postgresql://me:secret@db/x"
     assert masked_text(f"cannot reach {uri}: refused", uri) == "cannot reach postgresql://me:***@db/x: refused"
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("journal://x.journal", "x.journal"),
+        ("journal:///a/what?.journal", "/a/what?.journal"),
+        ("sqlite:///o.db", "o.db"),
+        ("sqlite:////a/o.db", "/a/o.db"),
+        ("sqlite:///o.db?timeout=30", "o.db"),
+        ("sqlite+pysqlite:////a/o.db?timeout=30&uri=true", "/a/o.db"),
+        ("sqlite:///a#b%20c.db", "a#b%20c.db"),
+        ("sqlite:///:memory:", None),
+        ("sqlite://", None),
+        ("sqlite:///", None),
+        ("sqlite:///file:o.db?mode=ro&uri=true", None),
+        ("postgresql://me@host/optuna", None),
+        ("http://host:5000", None),
+    ],
+)
+def test_the_file_that_a_storage_names(uri: str, path: str | None) -> None:
+    assert local_path(uri) == (None if path is None else Path(path))
+
+
+@pytest.mark.parametrize(
+    ("uri", "absolute"),
+    [
+        ("sqlite:///rel.db", "sqlite:///{here}/rel.db"),
+        ("sqlite+pysqlite:///rel.db?timeout=3", "sqlite+pysqlite:///{here}/rel.db?timeout=3"),
+        ("journal://x.journal", "journal://{here}/x.journal"),
+        ("runs", "{here}/runs"),
+        ("./runs/of/mine", "{here}/runs/of/mine"),
+        ("/a/runs", "/a/runs"),
+        ("file:runs", "file://{here}/runs"),
+    ],
+)
+def test_a_relative_path_becomes_absolute(uri: str, absolute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/usr")
+    assert absolute_uri(uri) == absolute.format(here="/usr")
+    assert absolute_uri(absolute_uri(uri)) == absolute_uri(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("http://host:5000", "postgresql://me:secret@host/optuna", "mysql+pymysql://host/o", "sqlite:///:memory:"),
+        *("sqlite://", "databricks", "databricks://profile", "file:///a/runs", "sqlite:///file:o.db?uri=true"),
+    ],
+)
+def test_what_is_no_local_path_stays_as_it_is(uri: str) -> None:
+    assert absolute_uri(uri) == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "package"),
+    [
+        ("postgresql://me@host/optuna", "pip install psycopg2-binary"),
+        ("postgresql+psycopg://host/optuna", "pip install 'psycopg[binary]'"),
+        ("mysql://host/optuna", "pip install pymysql"),
+        ("mysql+pymysql://host/optuna", "pip install pymysql"),
+    ],
+)
+def test_the_driver_that_a_database_needs_is_named(uri: str, package: str) -> None:
+    assert package in driver_hint(uri)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///o.db", "journal://x.journal", "oracle://host/o", "x.journal"])
+def test_no_driver_is_named_where_none_is_known(uri: str) -> None:
+    assert driver_hint(uri) == ""

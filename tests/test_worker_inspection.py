@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.worker.inspection import inspect_assembly
+from search.worker.scratch_directory import scratch_directory
 
 pytestmark = []
 
@@ -123,7 +127,7 @@ def inspect(
 
 def test_sound_study_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = inspect(trainer_args={"limit_val_batches": 0, "gradient_clip_val": 1.0})
+    result = inspect(trainer_args={"limit_val_batches": 0.5, "gradient_clip_val": 1.0})
     assert (result.error, result.error_key, result.traceback) == ("", "", "")
     assert set(result.metrics) == {"val_loss", "val_acc"}
     assert result.n_parameters == 8
@@ -165,7 +169,18 @@ def test_classes_with_keyword_arguments_and_nested_names_are_taken(tmp_path: Pat
         ({"data_args": {"size": 1}}, "data.init_args.size", ["no argument 'size'"]),
         ({"trainer_args": {"precison": 16}}, "trainer.precison", ["Did you mean 'precision'?"]),
         ({"trainer_args": {"max_epochs": 16}}, "trainer.max_epochs", ["zeroin sets this argument itself"]),
-        ({"trainer_args": {"precision": "13-mixed"}}, "trainer.precision", ["13-mixed"]),
+        ({"trainer_args": {"precision": "13-mixed"}}, "trainer.precision", ["`precision: '13-mixed'`"]),
+        ({"trainer_args": {"limit_val_batches": 0}}, "trainer.limit_val_batches", ["got 0,", ">= 1", "validate on"]),
+        ({"trainer_args": {"limit_train_batches": 0.0}}, "trainer.limit_train_batches", ["got 0.0,", "train on"]),
+        ({"trainer_args": {"limit_train_batches": "abc"}}, "trainer.limit_train_batches", ["'abc'", ">= 1"]),
+        ({"trainer_args": {"limit_val_batches": -1}}, "trainer.limit_val_batches", ["`limit_val_batches: -1`", ">= 1"]),
+        ({"trainer_args": {"limit_val_batches": 1.5, "precision": 32}}, "trainer.limit_val_batches", ["1.5"]),
+        ({"trainer_args": {"val_check_interval": -1}}, "trainer.val_check_interval", ["-1"]),
+        ({"trainer_args": {"profiler": "stopwatch"}}, "trainer.profiler", ["'stopwatch'"]),
+        ({"trainer_args": {"fast_dev_run": True}}, "trainer.fast_dev_run", ["zeroin sets this argument itself"]),
+        ({"trainer_args": {"limit_train_batches": 0.1}}, "trainer.limit_train_batches", ["of 4 batches", "0.25"]),
+        ({"trainer_args": {"limit_val_batches": 0.2}}, "trainer.limit_val_batches", ["of 4 batches"]),
+        ({"trainer_args": {"overfit_batches": 0.1}}, "trainer.overfit_batches", ["of 4 batches"]),
         ({"model": "RaisesInInit"}, "model.init_args", ["ValueError: no such width"]),
         ({"data": "DataRaisesInInit"}, "data.init_args", ["OSError: no disk"]),
         ({"data": "DataRaises"}, "data.class_path", ["FileNotFoundError: images.zip"]),
@@ -222,3 +237,80 @@ def test_module_may_bring_its_own_loaders() -> None:
 
     globals()["Own"] = Own
     assert inspect("Own", None, searched=()).error == ""
+
+
+@pytest.mark.parametrize(
+    "trainer_args",
+    [
+        {"limit_train_batches": 0.25, "limit_val_batches": 1},
+        {"limit_val_batches": None},
+        {"overfit_batches": 2, "limit_val_batches": 0},
+        {"overfit_batches": 0},
+    ],
+)
+def test_lengths_with_which_a_trial_trains_and_validates_are_taken(trainer_args: dict[str, Any]) -> None:
+    assert inspect(trainer_args=trainer_args).error == ""
+
+
+class DataWithTest(Data):
+    def test_dataloader(self) -> Any:
+        return self.train_dataloader()
+
+
+class TestedNet(TakesAnything):
+    __test__ = False
+
+    def test_dataloader(self) -> Any:
+        return Data().train_dataloader()
+
+
+class NetWithValidationData(TakesAnything):
+    def val_dataloader(self) -> Any:
+        return Data().train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "expected"),
+    [
+        ("TakesAnything", "Data", False),
+        ("TakesAnything", "DataWithTest", True),
+        ("TestedNet", "Data", True),
+        ("TestedNet", "DataWithTest", True),
+    ],
+)
+def test_test_data_are_found_in_either_owner(model: str, data: str, expected: bool) -> None:
+    result = inspect(model, data, searched=())
+    assert (result.error, result.has_test_data) == ("", expected)
+
+
+def test_loaders_may_be_split_between_data_module_and_model() -> None:
+    result = inspect("NetWithValidationData", "DataWithoutValidation", searched=())
+    assert (result.error, set(result.metrics)) == ("", {"val_loss", "val_acc"})
+
+
+def scratch_directories() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob("zeroin-*"))
+
+
+def test_what_a_killed_dry_run_left_is_removed_by_the_next_but_not_what_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, signal\n"
+        "from search.worker.scratch_directory import scratch_directory\n"
+        "with scratch_directory() as directory:\n"
+        "    (directory / 'some' / 'where').mkdir(parents=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, "-P", "-c", code], env=environment, check=False)
+    (abandoned,) = scratch_directories()
+    with scratch_directory() as in_use:
+        assert not abandoned.exists()
+        with scratch_directory() as other:
+            assert in_use.is_dir()
+            assert set(scratch_directories()) == {in_use, other}
+        assert inspect("Writes").error == ""
+        assert scratch_directories() == [in_use]
+    assert list(tmp_path.iterdir()) == []

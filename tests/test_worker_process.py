@@ -310,6 +310,16 @@ def test_inspection_goes_over_the_line(start: Any, tmp_path: Path) -> None:
     assert result.error_key == "space.model.nothing"
 
 
+def test_a_segfault_in_a_dry_run_is_told_on_the_workers_own_output(start: Any, tmp_path: Path) -> None:
+    worker = start()
+    worker.send(Inspect(assembly=assignment(tmp_path / "t", error="segfault").assembly, searched=()))
+    assert worker.receive() is None
+    assert worker.process.wait(5) == -signal.SIGSEGV
+    told = (tmp_path / "worker-output").read_text()
+    assert "Segmentation fault" in told
+    assert "training_step" in told
+
+
 def test_garbage_on_the_line_ends_the_worker(start: Any) -> None:
     worker = start()
     worker.line.sendall(b"hello\n")

@@ -12,11 +12,14 @@ from typing import Any, ClassVar
 import pytest
 import pytorch_lightning as pl
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from search.messages import Action, EpochReport, FromWorker, ModelAssembly, TestAssignment, TrialAssignment
+from search.worker.epoch_metrics import has_diverged
 from search.worker.test_reading import read_test
 from search.worker.training import train
 
@@ -104,6 +107,11 @@ class Data(pl.LightningDataModule):
 
     def val_dataloader(self) -> Any:
         return DataLoader(tensors(32, 1), 32)
+
+
+class TrainDataAlone(pl.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return Data().train_dataloader()
 
 
 class TestedData(Data):
@@ -282,6 +290,80 @@ def test_diverged_trial_reports_and_goes_on_until_told_to_stop(tmp_path: Path) -
     assert (ended.n_epochs, ended.error) == (2, "")
 
 
+class LogsNaN(Net):
+    """Logs a metric that is NaN, as the precision of a class is that no sample has.
+
+    Args:
+        name: What it is called.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log(self.name, math.nan)
+
+
+@pytest.mark.parametrize(("monitor", "diverged"), [("val_acc", False), ("val_precision_class7", True)])
+def test_only_the_monitored_metric_can_make_a_trial_diverge(monitor: str, diverged: bool, tmp_path: Path) -> None:
+    made = assembly(LogsNaN, model_args={"name": "val_precision_class7"}, monitor=monitor)
+    coordinator = Coordinator()
+    assert train(assignment(tmp_path, assembly=made, n_epochs=2), coordinator).error == ""
+    assert [report.diverged for report in coordinator.reports] == [diverged, diverged]
+    assert math.isnan(coordinator.reports[0].metrics["val_precision_class7"])
+
+
+class LogsItsOwnLoss(Net):
+    """Logs a ``train_loss`` of 0.25 whatever the loss is.
+
+    Args:
+        broken_batch: Index of the batch whose loss is infinite.
+    """
+
+    def __init__(self, broken_batch: int | None) -> None:
+        super().__init__()
+        self.broken_batch = broken_batch
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.log("train_loss", 0.25, on_step=False, on_epoch=True)
+        return loss / 0.0 if batch_idx == self.broken_batch else loss
+
+
+@pytest.mark.parametrize("broken_batch", [None, 0, 3])
+def test_train_loss_that_a_module_logs_is_kept_unless_a_step_was_not_finite(
+    broken_batch: int | None, tmp_path: Path
+) -> None:
+    made = assembly(LogsItsOwnLoss, model_args={"broken_batch": broken_batch})
+    coordinator = Coordinator()
+    assert train(assignment(tmp_path, assembly=made, n_epochs=1), coordinator).error == ""
+    (report,) = coordinator.reports
+    if broken_batch is None:
+        assert (report.metrics["train_loss"], report.diverged) == (0.25, False)
+    else:
+        assert (math.isfinite(report.metrics["train_loss"]), report.diverged) == (False, True)
+
+
+@given(metrics=st.dictionaries(st.sampled_from(["train_loss", "val_acc", "val_loss", "gap_acc"]), st.floats()))
+def test_divergence_is_a_function_of_train_loss_and_monitor_alone(metrics: dict[str, float]) -> None:
+    watched = [metrics[name] for name in ("train_loss", "val_acc") if name in metrics]
+    assert has_diverged(metrics, monitor="val_acc") == any(math.isnan(each) or math.isinf(each) for each in watched)
+
+
+class LossOfHalfPrecision(Net):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return (10_000.0 + 0.0 * super().training_step(batch, batch_idx)).half()
+
+
+def test_sum_of_losses_of_half_precision_does_not_overflow(tmp_path: Path) -> None:
+    coordinator = Coordinator()
+    assert train(assignment(tmp_path, LossOfHalfPrecision, n_epochs=1), coordinator).error == ""
+    assert coordinator.reports[0].metrics["train_loss"] == 10_000.0
+    assert not coordinator.reports[0].diverged
+
+
 def test_users_early_stopping_is_told_apart_from_the_coordinators(tmp_path: Path) -> None:
     ended = train(assignment(tmp_path, Stops, n_epochs=4), Coordinator())
     assert (ended.n_epochs, ended.stopped_by_module, ended.error) == (2, True, "")
@@ -399,6 +481,18 @@ def test_test_split_is_read_once_for_all_members_and_their_ensemble(tmp_path: Pa
     mean = torch.stack(probabilities).mean(0)
     assert result.ensemble["test_acc"] == pytest.approx((mean.argmax(1) == y).float().mean().item())
     assert result.ensemble["test_loss"] == pytest.approx(nn.functional.nll_loss(mean.log(), y).item(), rel=1e-5)
+
+
+def test_test_and_validation_data_may_be_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaders = {"test_dataloader": tensors(50, 2), "val_dataloader": tensors(32, 1)}
+    for name, data in loaders.items():
+        monkeypatch.setattr(WithTestStep, name, lambda self, data=data: DataLoader(data, 20))
+    changes = {"data_class": f"{__name__}.TrainDataAlone"}
+    order = members(tmp_path, WithTestStep, 2, **changes)
+    checkpoint = load_checkpoint(Path(order.directories[0]) / "last.ckpt")
+    assert checkpoint["global_step"] == 3 * (64 + 32) // 16
+    result = read_test(order)
+    assert (result.error, result.n_samples, result.notices, len(result.members)) == ("", 50, (), 2)
 
 
 def test_validation_step_stands_in_for_a_missing_test_step(tmp_path: Path) -> None:

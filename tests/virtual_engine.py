@@ -78,6 +78,7 @@ class VirtualEngine:
         metrics: Metrics = bell_curve,
         inspection_error: tuple[str, str] = ("", ""),
         measures_gap: bool = True,
+        has_test_data: bool = True,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
         self.n_slots = n_slots
@@ -88,6 +89,7 @@ class VirtualEngine:
         self._metrics = metrics
         self._inspection_error = inspection_error
         self._measures_gap = measures_gap
+        self._has_test_data = has_test_data
         self._on_epoch = on_epoch
         self._n_started = 0
         self._n_polls = 0
@@ -111,6 +113,7 @@ class VirtualEngine:
                     notices=(),
                     n_parameters=1,
                     measures_gap=self._measures_gap,
+                    has_test_data=self._has_test_data,
                     traceback="",
                 ),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
+
+_SYNC_SECONDS = 1.0
+"""A sync makes every other write on the disk wait, which an epoch of a tenth of a second must not do each time."""
 
 _METRIC_STATES_KEY = "metric_states"
 _HYPERPARAMETERS_KEYS = (
@@ -38,6 +42,10 @@ class EpochCheckpoint(Callback):
     a new epoch counts as begun. So the checkpoint is written between the two, when the fit loop's ``on_advance_end``
     returns. States of metrics that are not empty then are saved too.
 
+    Whenever the process is killed, the file is there whole. It is forced to the disk at most once a second, for the
+    first time a second after this object was made; a power cut may leave one that was not forced yet damaged or empty,
+    for which `load_checkpoint` raises `CheckpointError`.
+
     Continue with ``Trainer.fit(…, ckpt_path=directory / "last.ckpt", weights_only=True)``.
 
     Args:
@@ -57,6 +65,7 @@ class EpochCheckpoint(Callback):
         self._before_save = before_save
         self._after_save = after_save
         self._is_saving = False
+        self._synced_at = time.monotonic()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loop = trainer.fit_loop
@@ -88,11 +97,18 @@ class EpochCheckpoint(Callback):
             self._before_save(trainer)
         self._is_saving = True
         try:
-            write_atomically(self._path, lambda path: trainer.save_checkpoint(path, weights_only=False))
+            self._save(trainer)
         finally:
             self._is_saving = False
         if self._after_save is not None:
             self._after_save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        now = time.monotonic()
+        sync = now - self._synced_at >= _SYNC_SECONDS
+        write_atomically(self._path, lambda path: trainer.save_checkpoint(path, weights_only=False), sync=sync)
+        if sync:
+            self._synced_at = now
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -115,26 +131,32 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, weights: dict[str, Any]) -> None:
-    """Write a state dict atomically."""
-    write_atomically(path, lambda temporary: torch.save(weights, temporary))
+    """Write a state dict atomically, and force it to the disk."""
+    write_atomically(path, lambda temporary: torch.save(weights, temporary), sync=True)
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], *, sync: bool) -> None:
     """Have `write` write a temporary file, then put it in the place of `path` so that it is there whole or not at all.
 
     Args:
         path: The file; its directory exists.
         write: Gets the temporary file's path.
+        sync: Whether to wait until it is on the disk; if not, it is whole unless the power is cut soon after.
     """
     temporary = path.with_name(f"{path.name}.tmp")
     write(temporary)
-    descriptor = os.open(temporary, os.O_RDONLY)
+    if sync:
+        _sync(temporary)
+    # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
+    temporary.replace(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
-    temporary.replace(path)
 
 
 def _metrics(module: nn.Module) -> dict[str, Metric]:

@@ -39,6 +39,34 @@ class StudySummary(Protocol):
     def updated_ms(self) -> int | None:
         """Unix time in milliseconds of the last trial's beginning or end, None without any."""
 
+    @property
+    def error(self) -> str:
+        """Why the study cannot be read, empty normally."""
+
+
+class FoundStudy(Protocol):
+    """A recorded study without its trials."""
+
+    @property
+    def definition(self) -> StudyDefinition:
+        """As it was when the study began."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a coordinator works on it."""
+
+    @property
+    def storage(self) -> str:
+        """Where its trials are recorded, passwords masked."""
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where its runs are logged, passwords masked."""
+
+    @property
+    def directory(self) -> str:
+        """Where its checkpoints are."""
+
 
 class StudyPreview(Protocol):
     """What `zeroin run --dry-run` found out without creating anything."""
@@ -62,6 +90,18 @@ class StudyPreview(Protocol):
     @property
     def directory(self) -> str:
         """Where checkpoints would go."""
+
+    @property
+    def name(self) -> str:
+        """Name that the study would have."""
+
+    @property
+    def state(self) -> StudyState | None:
+        """Where the study of that name is, None if one would begin."""
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """What its definition has different, one line each; it would then be refused."""
 
 
 class StudiesApi(Protocol):
@@ -98,10 +138,16 @@ class StudiesApi(Protocol):
         *,
         directory: StateDirectory,
         devices: str,
+        new: bool = ...,
         storage: str | None = ...,
         tracking_uri: str | None = ...,
     ) -> StudyPreview:
-        """Inspect a study without creating anything."""
+        """Inspect a study and say what running it would do, without creating anything."""
+
+    def find_study(
+        self, name: str, *, directory: StateDirectory, storage: str | None = ..., tracking_uri: str | None = ...
+    ) -> FoundStudy:
+        """Read what a study is and where, but not its trials; raises `StudyNotFoundError`."""
 
     def read_study(
         self, name: str, *, directory: StateDirectory, storage: str | None = ..., tracking_uri: str | None = ...

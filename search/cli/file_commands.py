@@ -6,11 +6,11 @@ import shlex
 from pathlib import Path
 
 import click
+import yaml
 
 from search.cli.formats import strict_json
 from search.errors import StateError
-from search.paths import StateDirectory
-from search.study_file import starter_study, study_json_schema
+from search.study_file import definition_from_plain, starter_study, study_json_schema
 
 
 @click.command()
@@ -22,7 +22,8 @@ def init(*, name: str, force: bool) -> None:
     NAME may be a path (studies/mine.yaml); the study is called as the file, without directory and suffix.
     """
     file = Path(name) if Path(name).suffix in (".yaml", ".yml") else Path(f"{name}.yaml")
-    StateDirectory.default().study(file.stem)  # refuses a name that no study may have
+    # The rules of study files are asked, on a file that surely can be read: a name may also break the YAML around it.
+    definition_from_plain({**yaml.safe_load(starter_study("starter")), "study": file.stem})
     text = starter_study(file.stem)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def list_(
         _emit_table(studies_table(summaries), where=where, output=output)
         return
     plain = [_summary_row(each) for each in summaries]
-    columns = ("name", "state", "n_finished", "n_trials", "best_reward", "updated_ms")
+    columns = ("name", "state", "n_finished", "n_trials", "best_reward", "updated_ms", "error")
     _emit_bytes(encode(plain, format_, columns=columns), format_=format_, where=where, output=output)
 
 
@@ -158,6 +158,7 @@ def _summary_row(summary: StudySummary) -> dict[str, Any]:
         "n_trials": summary.n_trials,
         "best_reward": summary.best_reward,
         "updated_ms": summary.updated_ms,
+        "error": summary.error,
     }
 
 

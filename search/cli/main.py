@@ -59,7 +59,8 @@ def print_version(context: click.Context, _parameter: click.Parameter, wanted: b
     cls=LazyGroup,
     lazy_commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="STUDY is a study file, else the name of a study that exists, else a built-in one: `zeroin run digits`.",
+    # The mark keeps click from wrapping it inside the command.
+    epilog="\b\nSTUDY is a study file, else a recorded study's name, else a built-in one's:\n  zeroin run digits",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(

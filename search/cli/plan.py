@@ -12,6 +12,7 @@ from search.cli.console import heading, indented, pairs, plain_table, stores, un
 from search.range_text import range_text
 from search.search_space import Dimension
 from search.study_definition import FinishSettings, StudyDefinition
+from search.study_record import StudyState
 
 
 def plan_report(definition: StudyDefinition) -> RenderableType:
@@ -38,7 +39,7 @@ def plan_report(definition: StudyDefinition) -> RenderableType:
 
 
 def preview_report(preview: StudyPreview) -> RenderableType:
-    """Return what the inspection found and where things would go."""
+    """Return what a run would do, what the inspection found and where things would go."""
     inspection = preview.inspection
     found: list[tuple[str, str | Text]] = [
         ("parameters", f"{inspection.n_parameters:,} trainable"),
@@ -47,12 +48,28 @@ def preview_report(preview: StudyPreview) -> RenderableType:
     ]
     found.extend(("note", notice) for notice in inspection.notices)
     return Group(
+        *_outcome(preview),
         heading("Inspection: one batch of training and validation went through"),
         indented(pairs(found)),
         heading("Where things would go (nothing has been created)"),
         stores(preview.storage, preview.tracking_uri, indent=2),
         unbroken(f"  trials    {preview.directory}", style="dim"),
     )
+
+
+def _outcome(preview: StudyPreview) -> list[RenderableType]:
+    """Return what a run would do, given the studies that there are."""
+    name, another = preview.name, Text("--new would start another under a numbered name.")
+    if preview.conflicts:
+        title = heading(f"Study {name} exists and began with another definition: a run would be refused")
+        return [title, *(indented(Text(line)) for line in preview.conflicts), indented(another)]
+    if preview.state is StudyState.FINISHED:
+        return [heading(f"Study {name} is finished: a run would print its result"), indented(another)]
+    if preview.state is StudyState.RUNNING:
+        return [heading(f"Study {name} is running: another run of it would be refused"), indented(another)]
+    if preview.state is StudyState.UNFINISHED:
+        return [heading(f"Study {name} is unfinished: a run would go on with it"), indented(another)]
+    return [heading(f"A run would begin study {name}")]
 
 
 def _stages_table(definition: StudyDefinition) -> Table:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import indented, make_console, stores
-from search.cli.progress_plain import opening_line, phase_line, trial_name
+from search.cli.progress_plain import CHECKING, opening_line, phase_line, trial_name
 from search.cli.progress_state import StudyProgress
 from search.cli.progress_view import progress_lines
 from search.cli.tables import opening_summary
@@ -56,6 +56,10 @@ class LiveProgress:
         self._closing.set()
         self._changed.set()
         self._thread.join()
+
+    def checking(self) -> None:
+        """Say what takes the seconds before the study opens."""
+        self._print(Text(CHECKING, style="dim"))
 
     def notice(self, text: str) -> None:
         self._print(Text.assemble(("note  ", "yellow"), text))

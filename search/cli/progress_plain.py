@@ -12,6 +12,8 @@ from search.cli.progress_state import StudyProgress
 from search.study_record import RangeChange, StageOpening, StudyRecord, StudyResult
 from search.trial import Score, TrialRecord
 
+CHECKING = "checking the model and the data …"
+
 
 class PlainProgress:
     """A `StudyObserver` that writes lines; use it as a context manager.
@@ -31,6 +33,10 @@ class PlainProgress:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def checking(self) -> None:
+        """Say what takes the seconds before the study opens."""
+        self._line(CHECKING)
 
     def notice(self, text: str) -> None:
         self._line(f"note: {text}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
+from rich.text import Text
 
 from search.cli.command_context import CommandContext
-from search.cli.console import make_console, show, stores
+from search.cli.console import make_console, show, stores, unbroken
 from search.cli.options import devices_option, plain_option, store_options, study_argument
 from search.cli.plan import plan_report, preview_report
 from search.cli.progress_live import LiveProgress
-from search.cli.progress_plain import PlainProgress
+from search.cli.progress_plain import CHECKING, PlainProgress
 from search.cli.result_story import result_story
 from search.cli.study_reference import Stores, StudyToRun, errors_in, recorded_name, study_to_run
 from search.paths import StateDirectory
@@ -51,9 +54,10 @@ def run(
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
     chosen = study_to_run(study, api=context.studies, stores=places, overrides=overrides)
     if dry_run:
-        _dry_run(context, chosen, places=places, devices=devices)
+        _dry_run(context, chosen, places=places, devices=devices, new=new)
         return
     with errors_in(chosen.file), _display(plain=plain) as progress:
+        progress.checking()
         record = context.studies.run_study(
             chosen.definition,
             directory=places.directory,
@@ -83,6 +87,7 @@ def resume(
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
     name, places = recorded_name(study, stores=places)
     with _display(plain=plain) as progress:
+        progress.checking()
         record = context.studies.resume_study(
             name,
             directory=places.directory,
@@ -101,14 +106,15 @@ def _display(*, plain: bool) -> LiveProgress | PlainProgress:
     return LiveProgress(console=console)
 
 
-def _dry_run(context: CommandContext, chosen: StudyToRun, *, places: Stores, devices: str) -> None:
+def _dry_run(context: CommandContext, chosen: StudyToRun, *, places: Stores, devices: str, new: bool) -> None:
     console = make_console()
-    show(console, plan_report(chosen.definition))
+    show(console, plan_report(chosen.definition), Text(f"\n{CHECKING}", style="dim"))
     with errors_in(chosen.file):
         preview = context.studies.preview_study(
             chosen.definition,
             directory=places.directory,
             devices=devices,
+            new=new,
             storage=places.storage,
             tracking_uri=places.tracking_uri,
         )
@@ -118,7 +124,7 @@ def _dry_run(context: CommandContext, chosen: StudyToRun, *, places: Stores, dev
 def _tell(record: StudyRecord, *, was_run: bool, again: str) -> None:
     console = make_console()
     if not was_run:
-        name = record.definition.study
-        console.print(f"Study {name} is finished; this is its result. `zeroin run {again} --new` starts another.")
+        show(console, Text(f"Study {record.definition.study} is finished; this is its result."))
+        show(console, unbroken(f"`zeroin run {shlex.quote(again)} --new` starts another."))
         show(console, stores(record.storage, record.tracking_uri))
     show(console, result_story(record, width=console.width))

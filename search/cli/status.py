@@ -25,10 +25,10 @@ _SHOWN_STATES = (
 def status_report(record: StudyRecord) -> RenderableType:
     """Return a study's state for people."""
     name = record.definition.study
-    title = Text.assemble((f"Study {name}", "bold"), f"  {record.state.value}")
+    parts: list[RenderableType] = [Text.assemble((f"Study {name}", "bold"), f"  {record.state.value}")]
     if record.state is StudyState.UNFINISHED:
-        title.append(f": `zeroin resume {name}` continues it")
-    parts: list[RenderableType] = [title, stores(record.storage, record.tracking_uri, indent=2)]
+        parts.append(unbroken(f"  `zeroin resume {name}` continues it"))
+    parts.extend([stores(record.storage, record.tracking_uri, indent=2)])
     parts.extend([unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record)])
     best = winner(record)
     if best is not None and best.score is not None:
@@ -36,7 +36,8 @@ def status_report(record: StudyRecord) -> RenderableType:
         line = (
             f"\nBest: #{best.record.number}, {monitor} {figures.metric(score.best_value)} at epoch {score.best_epoch}"
         )
-        parts.append(Text(f"{line}, gap {figures.gap(score.gap_at_best)}; `zeroin best {name}` has all of it"))
+        parts.append(Text(f"{line}, gap {figures.gap(score.gap_at_best)}"))
+        parts.append(unbroken(f"`zeroin best {name}` has all of it"))
     return Group(*parts)
 
 

@@ -8,15 +8,13 @@ import sys
 
 import click
 
-from search.cli import figures
 from search.cli.command_context import CommandContext
 from search.cli.console import store_lines
 from search.cli.options import store_options, study_argument
-from search.cli.study_reference import Stores, read_recorded
+from search.cli.study_reference import Stores, find_recorded, read_recorded
 from search.coordinator.stores import default_tracking, store_uris
 from search.errors import StateError, StudyConflictError
 from search.paths import StateDirectory
-from search.study_record import StudyState
 from search.tracking import EXPERIMENTS_PATH, latest_study_pages, study_pages, ui_command
 from search.uris import masked
 
@@ -61,12 +59,12 @@ def ui(
 def delete(context: CommandContext, *, study: str, yes: bool, storage: str | None, tracking_uri: str | None) -> None:
     """Remove a study everywhere: its trials, its MLflow runs and its checkpoints."""
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
-    record = read_recorded(study, api=context.studies, stores=places)
-    name = record.definition.study
-    click.echo("\n".join(store_lines(record.storage, record.tracking_uri)))
-    if record.state is StudyState.RUNNING:
+    found, places = find_recorded(study, api=context.studies, stores=places)
+    name = found.definition.study
+    click.echo("\n".join(store_lines(found.storage, found.tracking_uri)))
+    if found.is_running:
         raise StudyConflictError(f"study {name!r} is running right now; stop it first (Ctrl-C where it runs).")
-    what = f"{figures.count(len(record.trials), 'trial')}, its MLflow runs and everything in {record.directory}"
+    what = f"its trials, its MLflow runs and everything in {found.directory}"
     if not yes and not _confirmed(f"Delete study {name}: {what}?"):
         click.echo("Nothing was deleted.")
         return

@@ -8,18 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.cli.api import StudiesApi
+from search.cli.api import FoundStudy, StudiesApi
 from search.coordinator.stores import storage_uri
 from search.errors import StudyDefinitionError, StudyNotFoundError, did_you_mean
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
-from search.study_file import (
-    built_in_studies,
-    definition_from_plain,
-    definition_to_plain,
-    error_in_file,
-    load_study_file,
-)
+from search.study_file import built_in_studies, error_in_file, load_study_file, with_overrides
 from search.study_record import StudyRecord
 from search.uris import masked
 
@@ -76,10 +70,9 @@ def study_to_run(study: str, *, api: StudiesApi, stores: Stores, overrides: Sequ
     if names_a_file(study):
         file = _existing_file(study)
         return StudyToRun(definition=load_study_file(file, overrides=overrides), file=file)
-    recorded = _recorded(study, api=api, stores=stores)
-    if recorded is not None:
-        plain = definition_to_plain(recorded.definition)
-        return StudyToRun(definition=definition_from_plain(plain, overrides=overrides), file=None)
+    found = _found(study, api=api, stores=stores)
+    if found is not None:
+        return StudyToRun(definition=with_overrides(found.definition, overrides), file=None)
     built_in = built_in_studies()
     if study in built_in:
         file = built_in[study]
@@ -107,13 +100,21 @@ def read_recorded(study: str, *, api: StudiesApi, stores: Stores) -> StudyRecord
     name, chosen = recorded_name(study, stores=stores)
     recorded = _recorded(name, api=api, stores=chosen)
     if recorded is None:
-        if name != study or name in built_in_studies():
-            raise StudyNotFoundError(
-                f"study {name!r} has not been run yet: it is not in {storage_address(chosen)}. "
-                f"`zeroin run {study}` starts it."
-            )
-        raise _not_found(name, api=api, stores=chosen)
+        raise _not_run(study, name, api=api, stores=chosen)
     return recorded
+
+
+def find_recorded(study: str, *, api: StudiesApi, stores: Stores) -> tuple[FoundStudy, Stores]:
+    """Return what STUDY means as `read_recorded` does, but without its trials, and the stores that it is in.
+
+    Raises:
+        StudyNotFoundError: If no such study has been run.
+    """
+    name, chosen = recorded_name(study, stores=stores)
+    found = _found(name, api=api, stores=chosen)
+    if found is None:
+        raise _not_run(study, name, api=api, stores=chosen)
+    return found, chosen
 
 
 def recorded_name(study: str, *, stores: Stores) -> tuple[str, Stores]:
@@ -153,6 +154,23 @@ def _recorded(name: str, *, api: StudiesApi, stores: Stores) -> StudyRecord | No
         )
     except StudyNotFoundError:
         return None
+
+
+def _found(name: str, *, api: StudiesApi, stores: Stores) -> FoundStudy | None:
+    try:
+        return api.find_study(
+            name, directory=stores.directory, storage=stores.storage, tracking_uri=stores.tracking_uri
+        )
+    except StudyNotFoundError:
+        return None
+
+
+def _not_run(study: str, name: str, *, api: StudiesApi, stores: Stores) -> StudyNotFoundError:
+    if name == study and name not in built_in_studies():
+        return _not_found(name, api=api, stores=stores)
+    return StudyNotFoundError(
+        f"study {name!r} has not been run yet: it is not in {storage_address(stores)}. `zeroin run {study}` starts it."
+    )
 
 
 def _not_found(name: str, *, api: StudiesApi, stores: Stores) -> StudyNotFoundError:

@@ -30,15 +30,23 @@ _MIN_STAGE_COLUMN = 16
 def studies_table(summaries: Sequence[StudySummary]) -> RenderableType:
     """Return one line per study."""
     if not summaries:
-        return Text("No study here yet. `zeroin run digits` starts the built-in one; `zeroin init NAME` your own.")
+        return Text(
+            "No study here yet.\n"
+            "  zeroin run digits   starts the built-in one\n"
+            "  zeroin init NAME    writes a study file of your own to start from"
+        )
     table = plain_table(
         [("study", "left"), ("state", "left"), ("trials", "right"), ("best reward", "right"), ("updated", "left")]
     )
     for each in summaries:
+        if each.error:
+            table.add_row(each.name, Text("unreadable", style="red"), *([figures.MISSING] * 3))
+            continue
         best = figures.MISSING if each.best_reward is None else figures.metric(each.best_reward)
         updated = figures.MISSING if each.updated_ms is None else figures.local_time(each.updated_ms)
         table.add_row(each.name, each.state.value, f"{each.n_finished}/{each.n_trials}", best, updated)
-    return table
+    unreadable = [(each.name, " ".join(each.error.split())) for each in summaries if each.error]
+    return Group(table, heading("Unreadable studies"), indented(pairs(unreadable))) if unreadable else table
 
 
 def ranges_story(record: StudyRecord, *, width: int) -> RenderableType:

@@ -76,6 +76,10 @@ class Finish:
         if confirmations is None:
             return None
         winner = confirmations[0]
+        if not math.isfinite(winner.mean):
+            raise StudyFailedError(
+                "no contender could be confirmed: with other seeds, every one of them diverged or failed."
+            )
         hyperparameters = next(
             trial.record.hyperparameters for trial in best if trial.record.number == winner.trial_number
         )
@@ -150,7 +154,7 @@ class Finish:
         if not self._run(runs, merge_validation=True):
             return None
         ended = [self.records[run.key] for run in runs]
-        fit = tuple(record for record in ended if record.state is TrialState.COMPLETE)
+        fit = tuple(record for record in ended if record.state.is_fully_trained)
         self.notices.extend(f"{record.key} {record.state}: {record.reason}" for record in ended if record not in fit)
         return fit
 
@@ -169,6 +173,17 @@ class Finish:
         if not refits:
             self.notices.append("no refit trained to its end, so the test split was not read.")
             return None
+        if not self.context.has_test_data:
+            self.notices.append("there is no test split: neither the data nor the model define `test_dataloader()`.")
+            return None
+        result = self.context.study.test_result() or self._read_test(refits, settings)
+        self.notices.extend(result.notices)
+        if result.error:
+            self.notices.append(f"the test split could not be read: {result.error}")
+            return None
+        return result
+
+    def _read_test(self, refits: Sequence[TrialRecord], settings: FinishSettings) -> TestResult:
         self.context.observer.phase_started("test", n_runs=1, n_epochs=0)
         self.context.study.count_test_reading()
         result = self.context.pool.ask(
@@ -179,11 +194,9 @@ class Finish:
                 ensemble=settings.ensemble,
             ),
             TestResult,
+            doing="the test split was read",
         )
-        self.notices.extend(result.notices)
-        if result.error:
-            self.notices.append(f"the test split could not be read: {result.error}")
-            return None
+        self.context.study.record_test_result(result)
         return result
 
     def _result(
@@ -233,6 +246,14 @@ class Finish:
     @property
     def _last_stage(self) -> SearchStage:
         return self.context.definition.stages[-1]
+
+
+def publish_finish(context: StudyContext) -> None:
+    """Tell MLflow of the runs of the finish that have ended; a crash may have come before it was told."""
+    for path in sorted(context.paths.directory.glob("*/epochs.jsonl")):
+        record = context.logged(path.parent.name)
+        if record is not None and record.number is None and record.state.is_finished:
+            context.recorder.published(record)
 
 
 def _confirmation_key(trial_number: int, seed_index: int) -> str:

@@ -18,7 +18,7 @@ def inspect_study(definition: StudyDefinition, workforce: Workforce) -> Inspecti
     """
     middle = definition.space.from_units(dict.fromkeys(definition.space.names, 0.5))
     request = Inspect(assembly=assemble(definition, middle), searched=definition.space.names)
-    result = workforce.ask(request, InspectionResult)
+    result = workforce.ask(request, InspectionResult, doing="the model was tried out", interruptible=True)
     if result.error:
         details = f"\n{result.traceback.rstrip()}" if result.traceback else ""
         raise StudyDefinitionError(f"{result.error}{details}", key=result.error_key)

@@ -31,7 +31,7 @@ def read_record(
     running = is_held(paths.lease) if is_running is None else is_running
     trials = []
     for stored in study.trials():
-        record = read_epoch_log(paths.trial(stored.key).epoch_log) or stored
+        record = read_epoch_log(paths.trial(stored.key).epoch_log, study_uid=study.uid) or stored
         if not running and not record.state.is_finished:
             record = replace(record, state=TrialState.INTERRUPTED)
         trials.append(_scored(record, study))

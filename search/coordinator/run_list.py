@@ -24,9 +24,6 @@ class RunList:
         self._merge_validation = merge_validation
         self.records: dict[str, TrialRecord] = {run.key: context.logged(run.key) or run for run in runs}
         self._todo = deque(record for record in self.records.values() if not record.state.is_finished)
-        for record in self.records.values():
-            if record.state.is_finished:
-                context.recorder.repaired(record, known_epochs=len(record.epochs), finished_in_storage=True)
 
     def next_trial(self) -> LiveTrial | None:
         """Return the next run that has not ended."""

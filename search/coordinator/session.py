@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
-from search.coordinator.finish import Finish
+from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
 from search.coordinator.preflight import inspect_study
@@ -16,12 +16,14 @@ from search.coordinator.reading import read_record
 from search.coordinator.search_stage import StageTrials, open_stage
 from search.coordinator.stores import StoreUris
 from search.coordinator.study_context import StudyContext
+from search.coordinator.study_home import open_or_create
 from search.coordinator.trial_pool import TrialPool
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
 from search.engines.engine import Engine
-from search.errors import StudyFailedError, StudyInterruptedError
+from search.errors import SearchError, StateError, StudyFailedError, StudyInterruptedError
 from search.lease import Lease
+from search.messages import InspectionResult
 from search.observer import StudyObserver
 from search.paths import StateDirectory
 from search.pruning import TrialPruner
@@ -67,19 +69,18 @@ class Session:
             StudyFailedError: If the study cannot go on.
             StudyInterruptedError: If the user stopped it; all is saved.
         """
-        bookkeeping = Bookkeeping()
-        paths = self.state.study(self.definition.study)
-        if paths.lease.exists():
-            # A second coordinator is refused at once; the lease proper comes after the inspection, as all that is made.
-            Lease(paths.lease, study=self.definition.study).release()
         with quick_handover(), interruption() as interrupted, self._workforce(interrupted) as workforce:
+            paths = self.state.study(self.definition.study)
+            if paths.lease.exists():
+                # A second coordinator is refused at once; the lease proper comes later, as all that is created.
+                Lease(paths.lease, study=self.definition.study).release()
             inspection = inspect_study(self.definition, workforce)
             for notice in inspection.notices:
                 self.observer.notice(notice)
             self.state.make(paths.directory)
             lease = Lease(paths.lease, study=self.definition.study)
             try:
-                return self._run_leased(workforce, interrupted, bookkeeping, told=inspection.notices)
+                return self._run_leased(workforce, interrupted, inspection)
             finally:
                 lease.release()
 
@@ -92,57 +93,47 @@ class Session:
             raise StudyInterruptedError(
                 f"stopped at once; what had been trained up to the last checkpoints is saved. {self._how_to_resume()}"
             ) from None
+        except StateError as error:
+            self.engine.close(timeout_seconds=0.0)
+            raise StateError(f"{error} Once that is mended: zeroin resume {self.definition.study}") from error
         except BaseException:
             self.engine.close(timeout_seconds=0.0)
             raise
-        self.engine.close(timeout_seconds=_CLOSE_SECONDS)
+        with suppress(KeyboardInterrupt):  # all is done; whoever is impatient loses nothing
+            self.engine.close(timeout_seconds=_CLOSE_SECONDS)
 
-    def _run_leased(
-        self, workforce: Workforce, interrupted: Interruption, bookkeeping: Bookkeeping, *, told: Sequence[str]
-    ) -> StudyRecord:
+    def _run_leased(self, workforce: Workforce, interrupted: Interruption, inspection: InspectionResult) -> StudyRecord:
         store = StudyStore(self.uris.storage, create=True)
-        resumed = self.definition.study in store.names()
-        study = store.open(self.definition.study) if resumed else store.create(self.definition)
+        paths = self.state.study(self.definition.study)
+        study, resumed = open_or_create(store, self.definition, paths=paths, observer=self.observer)
         tracker = MlflowTracker(
             tracking_uri=self.uris.tracking,
             artifact_root=self.state.artifacts,
             definition=study.definition,
+            study_uid=study.uid,
             tags=run_tags(versions=workforce.versions, device=workforce.device),
             notify=self.observer.notice,
         )
-        patience_seconds = _DELIVERY_SECONDS
+        context = self._context(study, workforce, tracker, interrupted, inspection)
         try:
-            context = self._context(study, workforce, tracker, interrupted, bookkeeping, told=told)
             self._run_tracked(context, resumed=resumed, n_workers=workforce.n_workers)
-        except StudyFailedError as error:
-            tracker.fail(str(error))
+        except BaseException as error:
+            patience_seconds = _tell(tracker, error)
+            with suppress(Exception):  # the error that ends the study is the one to be heard of
+                _settle(context, patience_seconds=patience_seconds)
             raise
-        except StudyInterruptedError as error:
-            tracker.interrupt(str(error))
-            raise
-        except BaseException:
-            tracker.interrupt()
-            patience_seconds = _HURRIED_DELIVERY_SECONDS
-            raise
-        finally:
-            undelivered = tracker.close(timeout_seconds=patience_seconds)
-            spent = {**bookkeeping.seconds, "mlflow": tracker.busy_cpu_seconds}
-            study.add_seconds(bookkeeping.wall_seconds, bookkeeping=spent)
-            if study.result() is not None and not undelivered:
-                study.record_delivery()
-            record = read_record(study, self.state, self.uris, is_running=False)
-            store.close()
+        _settle(context, patience_seconds=_DELIVERY_SECONDS)
+        record = read_record(study, self.state, self.uris, is_running=False)
+        store.close()
         return record
 
     def _run_tracked(self, context: StudyContext, *, resumed: bool, n_workers: int) -> None:
         history = History(context)
         record = read_record(context.study, self.state, self.uris, is_running=True)
         context.tracker.publish_study(record)
+        publish_finish(context)
         self.observer.study_opened(record, resumed=resumed, n_workers=n_workers)
-        try:
-            result = context.study.result() or _run_phases(context, history)
-        except StudyInterruptedError:  # while a worker was asked; it cannot know how to go on
-            result = None
+        result = context.study.result() or _run_phases(context, history)
         if result is None:
             raise StudyInterruptedError(f"stopped; everything is saved. {self._how_to_resume()}")
         context.study.record_result(result)
@@ -156,13 +147,16 @@ class Session:
         workforce: Workforce,
         tracker: MlflowTracker,
         interrupted: Interruption,
-        bookkeeping: Bookkeeping,
-        *,
-        told: Sequence[str],
+        inspection: InspectionResult,
     ) -> StudyContext:
+        bookkeeping = Bookkeeping()
         recorder = TrialRecorder(study=study, tracker=tracker, observer=self.observer, bookkeeping=bookkeeping)
         pool = TrialPool(
-            workforce=workforce, recorder=recorder, observer=self.observer, interruption=interrupted, told=told
+            workforce=workforce,
+            recorder=recorder,
+            observer=self.observer,
+            interruption=interrupted,
+            told=inspection.notices,
         )
         return StudyContext(
             study=study,
@@ -172,10 +166,29 @@ class Session:
             tracker=tracker,
             observer=self.observer,
             bookkeeping=bookkeeping,
+            has_test_data=inspection.has_test_data,
         )
 
     def _how_to_resume(self) -> str:
         return f"Go on with: zeroin resume {self.definition.study}"
+
+
+def _tell(tracker: MlflowTracker, error: BaseException) -> float:
+    """Tell MLflow how the study stops; returns how many seconds the rest of the delivery may take."""
+    if isinstance(error, StudyFailedError):
+        tracker.fail(str(error))
+    else:
+        tracker.interrupt(str(error) if isinstance(error, SearchError) else "")
+    return _DELIVERY_SECONDS if isinstance(error, SearchError) else _HURRIED_DELIVERY_SECONDS
+
+
+def _settle(context: StudyContext, *, patience_seconds: float) -> None:
+    """Deliver what MLflow lacks and store what the session cost."""
+    undelivered = context.tracker.close(timeout_seconds=patience_seconds)
+    spent = {**context.bookkeeping.seconds, "mlflow": context.tracker.busy_cpu_seconds}
+    context.study.add_seconds(context.bookkeeping.wall_seconds, bookkeeping=spent)
+    if context.study.result() is not None and not undelivered:
+        context.study.record_delivery()
 
 
 def _run_phases(context: StudyContext, history: History) -> StudyResult | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
+from search.uris import absolute_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +45,39 @@ def store_uris(
         state: The state directory.
         definition: The study, whose own URIs come second.
         storage: The command line's, which comes first; a path ending in ``.journal`` or ``.log`` is a journal file.
-        tracking_uri: Likewise.
+        tracking_uri: Likewise; a plain path is a directory of MLflow's.
+
+    Returns:
+        Both URIs, local paths absolute: a relative one is meant from the working directory of this moment.
     """
     return StoreUris(
         storage=storage_uri(storage or definition.storage, state),
-        tracking=tracking_uri or definition.tracking_uri or default_tracking(state),
+        tracking=absolute_uri(tracking_uri or definition.tracking_uri or default_tracking(state)),
+    )
+
+
+def with_stores(
+    definition: StudyDefinition, *, storage: str | None = None, tracking_uri: str | None = None
+) -> StudyDefinition:
+    """Return the definition with the command line's stores before its own, absolute as in `store_uris`.
+
+    A store that neither names stays unnamed: the default one moves with the state directory.
+    """
+    storage = storage or definition.storage
+    tracking_uri = tracking_uri or definition.tracking_uri
+    return replace(
+        definition,
+        storage=None if storage is None else _given_storage(storage),
+        tracking_uri=None if tracking_uri is None else absolute_uri(tracking_uri),
     )
 
 
 def storage_uri(given: str | None, state: StateDirectory) -> str:
-    """Return the Optuna storage URI for what the user gave, None for the default."""
-    if given is None:
-        return default_storage(state)
-    if "://" not in given and given.endswith((".journal", ".log")):
-        return f"journal://{given}"
-    return given
+    """Return the Optuna storage URI for what the user gave, None for the default; a local path becomes absolute."""
+    return default_storage(state) if given is None else _given_storage(given)
+
+
+def _given_storage(given: str) -> str:
+    if "://" in given:
+        return absolute_uri(given)
+    return absolute_uri(f"journal://{given}") if given.endswith((".journal", ".log")) else given

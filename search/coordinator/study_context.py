@@ -22,7 +22,11 @@ from search.trial import FinishedTrial, TrialRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyContext:
-    """The stores, the pool and the ears of one running study."""
+    """The stores, the pool and the ears of one running study.
+
+    Attributes:
+        has_test_data: Whether the data or the model define a test split.
+    """
 
     study: StoredStudy
     state: StateDirectory
@@ -31,6 +35,7 @@ class StudyContext:
     tracker: MlflowTracker
     observer: StudyObserver
     bookkeeping: Bookkeeping
+    has_test_data: bool
 
     @property
     def definition(self) -> StudyDefinition:
@@ -44,16 +49,16 @@ class StudyContext:
 
     def logged(self, key: str) -> TrialRecord | None:
         """Return what the epoch log of the trial `key` says, None if there is none."""
-        return read_epoch_log(self.paths.trial(key).epoch_log)
+        return read_epoch_log(self.paths.trial(key).epoch_log, study_uid=self.study.uid)
 
     def open_trial(self, record: TrialRecord, *, merge_validation: bool = False) -> LiveTrial:
         """Make the trial's directory and open its log, writing its identity if it is new."""
         paths = self.paths.trial(record.key)
         self.state.make(paths.directory)
-        is_new = read_epoch_log(paths.epoch_log) is None
+        is_new = self.logged(record.key) is None
         log = EpochLog(paths.epoch_log)
         if is_new:
-            log.append_trial(record)
+            log.append_trial(record, study_uid=self.study.uid)
         return LiveTrial(
             record=record,
             assembly=assemble(self.definition, record.hyperparameters),

@@ -82,14 +82,14 @@ class TrialPool:
                     self._handle(event, source)
         return not self._interruption.requested
 
-    def ask(self, message: ToWorker, reply: type[Reply]) -> Reply:
+    def ask(self, message: ToWorker, reply: type[Reply], *, doing: str) -> Reply:
         """Send a request to an idle worker and wait for its answer; nothing else may be running.
 
         Raises:
             StudyFailedError: If the worker is lost before it answers.
         """
         assert not self._runs
-        return self._workforce.ask(message, reply)
+        return self._workforce.ask(message, reply, doing=doing, interruptible=False)
 
     def _start_one(self, source: TrialSource) -> bool:
         trial = self._waiting.popleft() if self._waiting else source.next_trial()
@@ -104,7 +104,7 @@ class TrialPool:
 
     def _start(self, trial: LiveTrial, source: TrialSource) -> None:
         """Give the trial to an idle worker, unless what is known of it says already that it has ended."""
-        verdict = self._verdict(trial, source, diverged=False) if trial.record.epochs else None
+        verdict = self._verdict(trial, source) if trial.record.epochs else None
         if verdict is not None:
             self._end(trial, verdict, source)
             source.departed(trial.record)
@@ -134,7 +134,7 @@ class TrialPool:
         is_new = report.epoch == len(trial.record.epochs) + 1
         if is_new:
             self._recorder.epoch_logged(trial, epoch=report.epoch, metrics=report.metrics)
-            run.verdict = self._verdict(trial, source, diverged=report.diverged)
+            run.verdict = self._verdict(trial, source)
         self._workforce.send(worker, Decision(trial_key=report.trial_key, epoch=report.epoch, action=self._action(run)))
         if is_new:
             self._recorder.epoch_published(trial)
@@ -151,13 +151,13 @@ class TrialPool:
         run.paused = self._interruption.requested
         return Action.PAUSE if run.paused else Action.CONTINUE
 
-    def _verdict(self, trial: LiveTrial, source: TrialSource, *, diverged: bool) -> Verdict | None:
+    def _verdict(self, trial: LiveTrial, source: TrialSource) -> Verdict | None:
         last = trial.record.epochs[-1]
         watched = (trial.assembly.monitor, "train_loss")
         broken = [name for name in watched if not math.isfinite(last.metrics.get(name, 0.0))]
-        if diverged or broken:
-            what = f"{broken[0]} is {last.metrics[broken[0]]}" if broken else "the loss is no longer finite"
-            return Verdict(state=TrialState.DIVERGED, reason=f"{what} after epoch {last.epoch}")
+        if broken:
+            reason = f"{broken[0]} is {last.metrics[broken[0]]} after epoch {last.epoch}"
+            return Verdict(state=TrialState.DIVERGED, reason=reason)
         return source.verdict(trial.record)
 
     def _on_ended(self, run: _Run, ended: TrialEnded, source: TrialSource) -> None:

@@ -79,6 +79,10 @@ class TrialRecorder:
         trial.record = replace(trial.record, n_retries=trial.record.n_retries + 1)
         self._observer.notice(f"{trial.record.key}: {reason}; continuing from its last checkpoint.")
 
+    def published(self, record: TrialRecord) -> None:
+        """Tell MLflow of a trial once more; what it knows already it keeps as it is."""
+        self._publish(record)
+
     def repaired(self, record: TrialRecord, *, known_epochs: int, finished_in_storage: bool) -> None:
         """Bring Optuna and MLflow up to what the epoch log says."""
         if record.number is not None:

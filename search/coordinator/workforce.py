@@ -68,14 +68,21 @@ class Workforce:
                 events.append(event)
             elif isinstance(event.message, WorkerReady):
                 self._starting.discard(event.worker)
+                self._n_failed_starts = 0
                 self._idle.append(event.worker)
                 self.versions, self.device = event.message.versions, event.message.device
             else:
                 events.append(event)
         return events
 
-    def ask(self, message: ToWorker, reply: type[Reply]) -> Reply:
+    def ask(self, message: ToWorker, reply: type[Reply], *, doing: str, interruptible: bool) -> Reply:
         """Send a request to an idle worker, waiting for one to be ready, and wait for its answer.
+
+        Args:
+            message: The request.
+            reply: Type of its answer.
+            doing: What the request is for, for the message (``the model was tried out``).
+            interruptible: Whether the first Ctrl-C gives up; else the answer is waited for and the second one stops.
 
         Raises:
             StudyFailedError: If the worker is lost before it answers.
@@ -89,13 +96,12 @@ class Workforce:
         while True:
             for event in self.poll(timeout_seconds=_POLL_SECONDS):
                 if event.worker == worker and isinstance(event, WorkerLost):
-                    raise StudyFailedError(
-                        f"{event.reason}, while it answered {type(message).__name__}.\n{event.output}"
-                    )
+                    raise StudyFailedError(f"{event.reason}, while {doing}.\n{event.output}".rstrip())
                 if event.worker == worker and isinstance(event, MessageReceived) and isinstance(event.message, reply):
                     self.release(worker)
                     return event.message
-            self._give_up_if_interrupted()
+            if interruptible:
+                self._give_up_if_interrupted()
 
     def _give_up_if_interrupted(self) -> None:
         if self._interruption.requested:

@@ -60,7 +60,12 @@ def visible_gpus() -> list[str]:
         return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:
         return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SearchError(
+            f"nvidia-smi does not answer ({error}). Set CUDA_VISIBLE_DEVICES to the GPUs to be used."
+        ) from error
     lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
     return [str(index) for index in range(len(lines))] if listed.returncode == 0 else []
 

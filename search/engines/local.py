@@ -20,6 +20,7 @@ from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import FromWorker, Heartbeat, Shutdown, ToWorker, decode, encode
 
 _OUTPUT_TAIL_BYTES = 4000
+_ABSENCE_SECONDS = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +57,7 @@ class LocalEngine:
         self._start_timeout_seconds = start_timeout_seconds
         self._selector = selectors.DefaultSelector()
         self._processes: dict[int, _Process] = {}
+        self._polled_at = time.monotonic()
         self._n_started = 0
 
     @property
@@ -94,6 +96,7 @@ class LocalEngine:
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         """Wait at most that long for messages and deaths."""
         events: list[EngineEvent] = []
+        self._forgive_own_absence(timeout_seconds)
         for key, _ in self._selector.select(timeout_seconds):
             process: _Process = key.data
             chunk = _receive(process.socket)
@@ -116,6 +119,14 @@ class LocalEngine:
                 process.popen.wait(max(0.0, deadline - time.monotonic()))
             self._bury(process, kill_reason="closed")
         self._selector.close()
+
+    def _forgive_own_absence(self, timeout_seconds: float) -> None:
+        """Let silence count anew if nobody listened meanwhile: this process was suspended, or waited for a store."""
+        now = time.monotonic()
+        if now - self._polled_at > timeout_seconds + _ABSENCE_SECONDS:
+            for process in self._processes.values():
+                process.heard_at = now
+        self._polled_at = now
 
     def _messages(self, process: _Process) -> list[EngineEvent]:
         events: list[EngineEvent] = []

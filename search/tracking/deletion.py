@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.errors import StateError
 from search.tracking.database import is_database, sqlite_file
-from search.tracking.experiments import free_name
+from search.tracking.experiments import experiment_names, free_name, owner_uid
 from search.tracking.quiet import prepare_environment, quiet_environment, silenced_thread
 from search.uris import masked, masked_text
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _PAGE = 1000
 
 
-def delete_study(tracking_uri: str, study_name: str) -> bool:
-    """Remove the study's experiment with its runs and artifacts.
+def delete_study(tracking_uri: str, study_name: str, *, study_uid: str) -> bool:
+    """Remove the study's experiment with its runs and artifacts; other studies' of the same name stay.
 
     From a database all goes for good, as `mlflow gc` does it. A server does not let its clients do that: there the
     experiment is renamed and marked deleted, and its administrator's `mlflow gc` removes it.
 
     Returns:
-        Whether there was an experiment of that name.
+        Whether there was an experiment of that study.
 
     Raises:
         StateError: If the store cannot be reached or refuses.
@@ -42,10 +42,10 @@ def delete_study(tracking_uri: str, study_name: str) -> bool:
     try:
         with silenced_thread():
             client = mlflow.MlflowClient(tracking_uri=tracking_uri)
-            experiment = client.get_experiment_by_name(study_name)
-            if experiment is None:
-                return False
-            _delete(client, experiment, tracking_uri=tracking_uri)
+            found = [client.get_experiment_by_name(name) for name in experiment_names(study_name, study_uid)]
+            own = [each for each in found if each is not None and owner_uid(client, each) == study_uid]
+            for experiment in own:
+                _delete(client, experiment, tracking_uri=tracking_uri)
     except StateError:
         raise
     except Exception as error:  # MLflow, database drivers, HTTP and the OS have no base class in common
@@ -53,7 +53,7 @@ def delete_study(tracking_uri: str, study_name: str) -> bool:
         raise StateError(
             f"{study_name!r} could not be deleted from MLflow at {masked(tracking_uri)}: {text}"
         ) from error
-    return True
+    return bool(own)
 
 
 def _delete(client: MlflowClient, experiment: Experiment, *, tracking_uri: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +34,17 @@ if TYPE_CHECKING:
 
 BEST_TRIAL_TAG = "zeroin.best_trial"
 
+_STUDY_UID = re.compile(r"[A-Za-z0-9-]+")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyIdentity:
     """What the study's own run says from the start.
 
     Attributes:
-        definition: The study; its name is the experiment's.
+        definition: The study; its name is the experiment's, unless another study has that one.
+        study_uid: Tells studies of one name apart, to be found in all that belongs to this one; letters, digits and
+            hyphens, the first eight of them different from study to study.
         artifact_root: Directory of artifacts, used where MLflow opens a database itself.
         working_directory: The user's, whose commit is recorded.
         tags: Further tags of the study's run.
@@ -47,10 +52,20 @@ class StudyIdentity:
     """
 
     definition: StudyDefinition
+    study_uid: str
     artifact_root: Path
     working_directory: Path
     tags: dict[str, str]
     start_ms: int
+
+    def __post_init__(self) -> None:
+        """Refuse an identifier that could not stand in a name or in a query.
+
+        Raises:
+            ValueError: If it holds other characters, or none.
+        """
+        if not _STUDY_UID.fullmatch(self.study_uid):
+            raise ValueError(f"study_uid must consist of letters, digits and hyphens, but got {self.study_uid!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,18 +128,25 @@ class Delivery:
         self._openings: dict[int, StageOpening] = {}
         self._finished: dict[str, dict[str, ScoredTrial]] = {stage.name: {} for stage in identity.definition.stages}
         self._stages_told: set[str] = set()
-        experiment_id = open_experiment(
+        experiment = open_experiment(
             client,
-            name=identity.definition.study,
+            study_name=identity.definition.study,
+            study_uid=identity.study_uid,
             tracking_uri=tracking_uri,
             artifact_root=identity.artifact_root,
             tags=experiment_tags(identity.definition, time_ms=identity.start_ms),
         )
-        self._runs = ExperimentRuns(client, experiment_id=experiment_id)
+        self._experiment_name = str(experiment.name)
+        self._runs = ExperimentRuns(client, experiment_id=experiment.experiment_id, study_uid=identity.study_uid)
         tags = {**environment_tags(identity.working_directory), **identity.tags, **state_tags("running", "")}
         self._source_tags = {name: text for name, text in tags.items() if name.startswith("mlflow.")}
         self._runs.open_parent(identity.definition.study, tags=tags, start_ms=identity.start_ms)
         self._runs.write_text(self._runs.parent, study_yaml(identity.definition), name="study.yaml")
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the study's experiment."""
+        return self._experiment_name
 
     def deliver(self, item: Item) -> None:
         """Deliver one item, or what is missing of it.

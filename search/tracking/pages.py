@@ -78,9 +78,7 @@ def _client(tracking_uri: str) -> MlflowClient | None:
 
 def _pages(client: MlflowClient, experiment: Experiment) -> StudyPages:
     experiment_id, has_view = str(experiment.experiment_id), VIEW_TAG in experiment.tags
-    parents = client.search_runs(
-        [experiment_id], filter_string=f"tags.`{STUDY_TAG}` = '{experiment.name}'", max_results=1
-    )
+    parents = client.search_runs([experiment_id], filter_string=f"tags.`{STUDY_TAG}` LIKE '%'", max_results=1)
     return StudyPages(
         trials=runs_path(experiment_id, has_view=has_view, as_charts=False),
         charts=runs_path(experiment_id, has_view=has_view, as_charts=True),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from search.tracking.experiments import UID_TAG
 from search.tracking.trial_rows import RUNNING, TRIAL_TAG, MetricRow
 
 if TYPE_CHECKING:
@@ -41,18 +42,20 @@ class TrackedRun:
 
 
 class ExperimentRuns:
-    """The parent run and the trials' runs of one experiment; exactly one each, whatever crashed before.
+    """The parent run and the trials' runs of one study; exactly one each, whatever crashed before.
 
-    Tags that tell a run's identity are given in the call that creates it, so that no run is ever anonymous.
+    Tags that tell a run's identity are given in the call that creates it, so that no run is ever anonymous. Runs of
+    the experiment without the study's identifier are left alone.
     """
 
-    def __init__(self, client: MlflowClient, *, experiment_id: str) -> None:
+    def __init__(self, client: MlflowClient, *, experiment_id: str, study_uid: str) -> None:
         self._client = client
         self._experiment_id = experiment_id
+        self._study_uid = study_uid
         self._uncertain: set[str] = set()
         self._trials: dict[str, TrackedRun] = {}
         self._parent: TrackedRun | None = None
-        for run in self._search(""):
+        for run in self._search():
             self._adopt(run)
 
     @property
@@ -81,7 +84,7 @@ class ExperimentRuns:
     def trial(self, key: str, *, tags: Mapping[str, str], start_ms: int) -> TrackedRun:
         """Return the trial's run, created if there is none."""
         if key in self._uncertain:  # the store may have taken a call whose answer was lost
-            for run in self._search(f"tags.`{TRIAL_TAG}` = '{key}'"):
+            for run in self._search(f" AND tags.`{TRIAL_TAG}` = '{key}'"):
                 self._adopt(run)
         if key not in self._trials:
             self._uncertain.add(key)
@@ -139,7 +142,7 @@ class ExperimentRuns:
         self._client.log_text(run.run_id, text, name)
 
     def _create(self, name: str, *, tags: Mapping[str, str], start_ms: int) -> TrackedRun:
-        tags = {key: text for key, text in tags.items() if text}
+        tags = {key: text for key, text in {**tags, UID_TAG: self._study_uid}.items() if text}
         run = self._client.create_run(self._experiment_id, start_time=start_ms, tags=tags, run_name=name)
         return TrackedRun(run_id=run.info.run_id, status=RUNNING, tags=dict(tags), n_epochs=0)
 
@@ -158,8 +161,8 @@ class ExperimentRuns:
         elif STUDY_TAG in run.data.tags and self._parent is None:
             self._parent = tracked
 
-    def _search(self, filter_string: str) -> list[Run]:
-        """Return every run, deleted ones too, oldest first."""
+    def _search(self, condition: str = "") -> list[Run]:
+        """Return every run of the study, deleted ones too, oldest first."""
         from mlflow.entities import ViewType
 
         runs: list[Run] = []
@@ -167,7 +170,7 @@ class ExperimentRuns:
         while True:
             page = self._client.search_runs(
                 [self._experiment_id],
-                filter_string=filter_string,
+                filter_string=f"tags.`{UID_TAG}` = '{self._study_uid}'{condition}",
                 run_view_type=ViewType.ALL,
                 max_results=_PAGE_RUNS,
                 order_by=["attributes.start_time ASC"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from search.uris import masked, masked_text
 _FLUSH_SECONDS = 1.0
 _FIRST_RETRY_SECONDS = 1.0
 _LAST_RETRY_SECONDS = 60.0
+_FAILING_CLOSE_SECONDS = 5.0
 _MAX_ERROR_CHARACTERS = 300
 _MAX_NAMES = 5
 
@@ -39,6 +40,7 @@ class MlflowTracker:
 
     # A study resumed in the same process, as in a notebook, must not find two threads creating its runs.
     _threads: ClassVar[dict[tuple[str, str], threading.Thread]] = {}
+    _threads_lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class MlflowTracker:
         tracking_uri: str,
         artifact_root: Path | str,
         definition: StudyDefinition,
+        study_uid: str,
         tags: Mapping[str, str],
         notify: Callable[[str], None],
         flush_seconds: float = _FLUSH_SECONDS,
@@ -55,16 +58,22 @@ class MlflowTracker:
         Args:
             tracking_uri: Any MLflow tracking URI.
             artifact_root: Directory of artifacts, used where `tracking_uri` is a database; a server knows its own.
-            definition: The study; its name is the experiment's and the study's run's.
+            definition: The study; its name is the study's run's, and the experiment's unless another study has that.
+            study_uid: Identifier that no other study has, the same whenever the study is resumed: only what bears it
+                is touched. Letters, digits and hyphens; the first eight tell studies of one name apart.
             tags: Further tags of the study's run (see `run_tags`); commit and processor are added here.
             notify: Told what the user should know, in the thread that calls a method of this object.
             flush_seconds: How long a change may wait for others of the same run before it is sent, > 0.
+
+        Raises:
+            ValueError: If `study_uid` is empty or holds other characters.
         """
         self._tracking_uri = tracking_uri
         self._notify = notify
         self._flush_seconds = flush_seconds
         self._identity = StudyIdentity(
             definition=definition,
+            study_uid=study_uid,
             artifact_root=Path(artifact_root).absolute(),
             working_directory=Path.cwd(),
             tags=dict(tags),
@@ -74,18 +83,26 @@ class MlflowTracker:
         self._waiting: dict[str, Item] = {}
         self._due: dict[str, float] = {}  # on the monotonic clock, for each that waits
         self._in_delivery: dict[str, Item] = {}
-        self._refused: list[str] = []
+        self._refused: dict[str, None] = {}  # names, in the order they were refused
         self._notices: list[str] = []
         self._is_failing = False
         self._is_over = False
-        self._deadline: float | None = None
+        self._has_ended = False
+        self._closing_deadline = math.inf  # what `close` was given
+        self._deadline: float | None = None  # the same, or sooner while MLflow fails
         self._busy_seconds = 0.0
         self._busy_cpu_seconds = 0.0
         prepare_environment()
-        self._predecessor = self._threads.get((tracking_uri, definition.study))
         self._thread = threading.Thread(target=self._run, name="zeroin-mlflow", daemon=True)
-        self._threads[tracking_uri, definition.study] = self._thread
+        with self._threads_lock:
+            self._predecessor = self._threads.get((tracking_uri, study_uid))
+            self._threads[tracking_uri, study_uid] = self._thread
         self._thread.start()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt to open MLflow or to write to it failed, so that waiting longer may be in vain."""
+        return self._is_failing
 
     @property
     def busy_seconds(self) -> float:
@@ -131,21 +148,26 @@ class MlflowTracker:
         """Deliver what waits and end the thread.
 
         Args:
-            timeout_seconds: Longest wait, >= 0.
+            timeout_seconds: Longest wait, >= 0. While MLflow fails, one more attempt is waited for, 5 seconds at most.
 
         Returns:
             Names of what could not be delivered, of which a notice tells; empty if all is well. A resumed study that
-            publishes its records again delivers it.
+            publishes its records again delivers it. What MLflow refuses for good is not among them: a notice told.
         """
         with self._changed:
-            self._deadline = time.monotonic() + timeout_seconds
+            self._closing_deadline = self._deadline = time.monotonic() + timeout_seconds
+            if self._is_failing:
+                self._hurry(_FAILING_CLOSE_SECONDS)
             self._changed.notify_all()
-        self._thread.join(timeout_seconds)
-        with self._changed:
-            missing = (*self._refused, *{**self._in_delivery, **self._waiting})
+            while not self._has_ended and not self._is_too_late():
+                self._changed.wait(self._deadline - time.monotonic())
+            self._hurry(0.0)
+            missing = tuple({**self._in_delivery, **self._waiting})
+            refused = tuple(self._refused)
         if missing:
-            shown = ", ".join(missing[:_MAX_NAMES]) + (", …" if len(missing) > _MAX_NAMES else "")
-            self._notice(f"MLflow lacks the latest of {len(missing)} things in {masked(self._tracking_uri)}: {shown}.")
+            self._notice(f"MLflow lacks the latest of {self._listed(missing)}.")
+        if len(refused) > 1:  # of the first one a notice told when it happened
+            self._notice(f"MLflow refused {self._listed(refused)}.")
         self._pass_on_notices()
         return missing
 
@@ -168,12 +190,25 @@ class MlflowTracker:
 
     def _run(self) -> None:
         """Body of the thread."""
-        if self._predecessor is not None:
-            self._predecessor.join()
-        delivery = self._persistently(self._open)
-        while delivery is not None and self._next_batch():
-            if not self._persistently(partial(self._deliver, delivery)):
-                return
+        try:
+            if self._predecessor is not None:
+                self._predecessor.join()
+                self._predecessor = None
+            delivery = self._persistently(self._open)
+            while delivery is not None and self._next_batch():
+                if not self._persistently(partial(self._deliver, delivery)):
+                    return
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._threads_lock:
+            key = (self._tracking_uri, self._identity.study_uid)
+            if self._threads.get(key) is self._thread:  # not a successor's
+                del self._threads[key]
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
 
     def _open(self) -> Delivery | None:
         import mlflow
@@ -184,7 +219,15 @@ class MlflowTracker:
             if self._is_too_late():
                 return None
             with self._timed():
-                return Delivery(client, tracking_uri=self._tracking_uri, identity=self._identity)
+                delivery = Delivery(client, tracking_uri=self._tracking_uri, identity=self._identity)
+        self._notice_recovery()
+        study = self._identity.definition.study
+        if delivery.experiment_name != study:
+            self._notice(
+                f"MLflow at {masked(self._tracking_uri)} has an experiment {study!r} that is not this study's: "
+                f"this study is recorded in {delivery.experiment_name!r}."
+            )
+        return delivery
 
     def _next_batch(self) -> bool:
         """Wait until something is due and take it; return False if the thread's work is over.
@@ -220,22 +263,26 @@ class MlflowTracker:
                     if not is_refusal(error):
                         raise
                     self._refuse(name, error)
+                else:
+                    with self._changed:
+                        self._refused.pop(name, None)
+                self._notice_recovery()  # a refusal is an answer too
                 with self._changed:
                     del self._in_delivery[name]
         return True
 
     def _persistently(self, action: Callable[[], _T]) -> _T | None:
-        """Return what `action` returns, tried again and again until it succeeds; None if time ran out in `close`."""
+        """Return what `action` returns, tried again and again until it succeeds; None if `close` gave up."""
         delay_seconds = _FIRST_RETRY_SECONDS
         while True:
+            is_last = self._is_failing and self._deadline is not None
             try:
-                result = action()
+                return action()
             except Exception as error:  # MLflow, database drivers, HTTP and the OS have no base class in common
                 self._notice_failure(error)
-            else:
-                self._notice_recovery()
-                return result
             with self._changed:
+                if is_last:
+                    self._hurry(0.0)
                 self._changed.wait_for(lambda: self._deadline is not None, timeout=delay_seconds)
                 if self._is_too_late():
                     return None
@@ -247,25 +294,46 @@ class MlflowTracker:
         """Whether `close` has given up: from then on nothing may be written."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
+    def _hurry(self, seconds: float) -> None:
+        """Let `close` give up after that time, if it has been called and would not sooner; holding the lock."""
+        if self._deadline is not None:
+            self._deadline = min(self._deadline, time.monotonic() + seconds)
+            self._changed.notify_all()
+
     def _notice_failure(self, error: Exception) -> None:
-        if not self._is_failing:
+        with self._changed:
+            if self._is_failing:
+                return
             self._is_failing = True
-            self._notice(f"MLflow cannot be written to, and is tried again until it can: {self._shown(error)}")
+            self._hurry(_FAILING_CLOSE_SECONDS)
+        self._notice(f"MLflow cannot be written to, and is tried again until it can: {self._shown(error)}")
 
     def _notice_recovery(self) -> None:
-        if self._is_failing:
+        """Say that MLflow answers again, if it did not, and that it did so before `close` gave up."""
+        with self._changed:
+            if not self._is_failing:
+                return
             self._is_failing = False
-            self._notice("MLflow can be written to again; what waited is being sent.")
+            if self._is_too_late():
+                return
+            if self._deadline is not None:
+                self._deadline = self._closing_deadline
+        self._notice("MLflow can be written to again; what waited is being sent.")
 
     def _refuse(self, name: str, error: Exception) -> None:
-        if not self._refused:  # one is enough: the next ones are refused for the same reason
+        with self._changed:
+            is_first = not self._refused
+            self._refused[name] = None
+        if is_first:  # one is enough: the next ones are refused for the same reason
             self._notice(f"MLflow refused {name}: {self._shown(error)}")
-        if name not in self._refused:
-            self._refused.append(name)
 
     def _notice(self, text: str) -> None:
         with self._changed:
             self._notices.append(text)
+
+    def _listed(self, names: Sequence[str]) -> str:
+        shown = ", ".join(names[:_MAX_NAMES]) + (", …" if len(names) > _MAX_NAMES else "")
+        return f"{len(names)} things in {masked(self._tracking_uri)}: {shown}"
 
     def _shown(self, error: Exception) -> str:
         text = masked_text(str(error) or type(error).__name__, self._tracking_uri)

@@ -15,20 +15,35 @@ from lightning_modules.callbacks.epoch_seeding import seed_all
 from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import ModelAssembly
 
+_DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembled:
-    """A trial's objects."""
+    """A trial's objects.
+
+    Where there is a data module, Lightning looks for no dataloader in the model: it would raise, or skip validation
+    without a word. So what the model alone defines is lent to the data module.
+    """
 
     model: LightningModule
     data: LightningDataModule | None
 
+    def __post_init__(self) -> None:
+        if self.data is None:
+            return
+        for name in _DATALOADERS:
+            if not is_overridden(name, self.data) and is_overridden(name, self.model):
+                setattr(self.data, name, getattr(self.model, name))
+
     @property
     def loader_owner(self) -> LightningModule | LightningDataModule:
-        """Whose ``train_dataloader()`` is used."""
-        if self.data is not None and is_overridden("train_dataloader", self.data):
-            return self.data
-        return self.model
+        """Whose dataloaders are used."""
+        return self.model if self.data is None else self.data
+
+    def defines(self, dataloader: str) -> bool:
+        """Whether there is a dataloader of that name (``test_dataloader``), in the data module or in the model."""
+        return is_overridden(dataloader, self.loader_owner)
 
 
 def assemble(assembly: ModelAssembly, *, seed: int) -> Assembled:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.data import extract_batch_size
@@ -21,19 +22,18 @@ class EpochMetrics:
     Attributes:
         values: By name; may hold NaN and infinities.
         validation_names: Those that were logged in validation.
-        diverged: Whether the training loss or a validation metric is NaN or infinite.
     """
 
     values: Mapping[str, float]
     validation_names: tuple[str, ...]
-    diverged: bool
 
 
 class EpochMetricsCollector(Callback):
     """Watches an epoch: what is logged in it, its training loss, learning rate and time.
 
     The training loss comes from what ``training_step`` returns, a mean over the epoch's samples, and is kept on the
-    device: reading it every step would make the device wait.
+    device: reading it every step would make the device wait. A module that logs ``train_loss`` itself is believed,
+    unless the loss of one of its steps was not finite: then the mean that says so is reported in its place.
     """
 
     def __init__(self) -> None:
@@ -61,6 +61,8 @@ class EpochMetricsCollector(Callback):
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             return
         loss = loss.detach().reshape(())
+        if loss.dtype in (torch.float16, torch.bfloat16):
+            loss = loss.float()  # a sum over an epoch would overflow
         if pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1:
             loss = loss * trainer.accumulate_grad_batches  # Lightning divided it
         size = _batch_size(batch)
@@ -82,24 +84,23 @@ class EpochMetricsCollector(Callback):
         train_loss = self._mean_loss()
         if train_loss is not None and (last := values.get("train_loss", math.nan)) == self._last_step_loss(last):
             del values["train_loss"]  # logged on_step only: what is there is the last batch's
-        if train_loss is not None:
-            values.setdefault("train_loss", train_loss)
+        if train_loss is not None and ("train_loss" not in values or not math.isfinite(train_loss)):
+            values["train_loss"] = train_loss
         values["learning_rate"] = self._learning_rate
         values["epoch_seconds"] = time.perf_counter() - self._started
         names = tuple(name for name in self._validation_names if name in values)
-        judged = [values[name] for name in names]
-        if train_loss is not None:
-            judged.append(train_loss)
-        if "train_loss" in values:
-            judged.append(values["train_loss"])
-        diverged = not all(math.isfinite(value) for value in judged)
-        return EpochMetrics(values=values, validation_names=names, diverged=diverged)
+        return EpochMetrics(values=values, validation_names=names)
 
     def _mean_loss(self) -> float | None:
         return None if self._loss_sum is None else self._loss_sum.item() / max(self._n_samples, 1)
 
     def _last_step_loss(self, otherwise: float) -> float:
         return math.nan if self._last_loss is None else self._last_loss.item()
+
+
+def has_diverged(metrics: Mapping[str, float], *, monitor: str) -> bool:
+    """Whether the training loss or the monitored metric of an epoch is there and NaN or infinite."""
+    return not all(math.isfinite(metrics[name]) for name in ("train_loss", monitor) if name in metrics)
 
 
 def _fresh(metrics: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:

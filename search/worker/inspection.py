@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +16,9 @@ from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.worker.assembly import Assembled, check_arguments, import_class, make_data, make_model, seed_setup
 from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
+from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
+from search.worker.trainer_values import check_fractions, trainer_as_given
 from search.worker.user_error import describe
 
 _SEED = 0
@@ -62,6 +63,7 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
         notices=dry_run.notices,
         n_parameters=dry_run.n_parameters,
         measures_gap=dry_run.measures_gap,
+        has_test_data=dry_run.has_test_data,
         traceback=trace,
     )
 
@@ -72,6 +74,7 @@ class _DryRun:
         self.notices: tuple[str, ...] = ()
         self.n_parameters = 0
         self.measures_gap = False
+        self.has_test_data = False
         self._assembly = order.assembly
         self._searched = order.searched
 
@@ -82,11 +85,13 @@ class _DryRun:
         if assembly.data_class is not None:
             self._check_class(assembly.data_class, LightningDataModule, assembly.data_args, prefix="data")
         check_trainer_args(assembly.trainer_args)
-        assembled = self._assemble()
-        self.n_parameters = sum(each.numel() for each in assembled.model.parameters() if each.requires_grad)
-        _check_hooks(assembly, assembled)
-        with tempfile.TemporaryDirectory(prefix="zeroin-inspect-") as directory:
-            found = self._train_one_batch(assembled, Path(directory))
+        with scratch_directory() as directory:
+            given = trainer_as_given(assembly.trainer_args, directory=directory)
+            assembled = self._assemble()
+            self.n_parameters = sum(each.numel() for each in assembled.model.parameters() if each.requires_grad)
+            self.has_test_data = assembled.defines("test_dataloader")
+            _check_hooks(assembly, assembled)
+            found = self._train_one_batch(assembled, directory, given=given)
         self.metrics = found.validation_names
         self._check_monitor(found)
 
@@ -109,16 +114,18 @@ class _DryRun:
         except BaseException as error:
             raise _UserCodeError("model.init_args", f"making {self._assembly.model_class} raised") from error
 
-    def _train_one_batch(self, assembled: Assembled, directory: Path) -> EpochMetrics:
+    def _train_one_batch(self, assembled: Assembled, directory: Path, *, given: Trainer) -> EpochMetrics:
         collector = EpochMetricsCollector()
         gap = GeneralizationGap(
             monitor=self._assembly.monitor, maximize=self._assembly.maximize, seed=_SEED, n_samples=1, log=False
         )
-        stop = _StopAfterOneEpoch(collector)
+        stop = _StopAfterOneEpoch(collector, given=given)
         trainer = self._make_trainer(directory, [collector, gap, stop])
         seed_setup(self._assembly)
         try:
             trainer.fit(assembled.model, datamodule=assembled.data)
+        except StudyDefinitionError:
+            raise
         except BaseException as error:
             in_data = _is_in(error.__traceback__, assembled)
             key = "data.class_path" if in_data else "model.class_path"
@@ -133,17 +140,12 @@ class _DryRun:
 
     def _make_trainer(self, directory: Path, callbacks: list[Callback]) -> Trainer:
         trainer_args = {name: value for name, value in self._assembly.trainer_args.items() if name not in _LENGTH_ARGS}
-        try:
-            return make_trainer(
-                {**trainer_args, "limit_train_batches": 1, "limit_val_batches": 1},
-                directory=directory,
-                max_epochs=_HORIZON_EPOCHS,
-                callbacks=callbacks,
-            )
-        except BaseException as error:
-            named = [name for name in trainer_args if name in str(error)]
-            key = f"trainer.{named[0]}" if len(named) == 1 else "trainer"
-            raise _UserCodeError(key, "making the Trainer raised") from error
+        return make_trainer(
+            {**trainer_args, "limit_train_batches": 1, "limit_val_batches": 1},
+            directory=directory,
+            max_epochs=_HORIZON_EPOCHS,
+            callbacks=callbacks,
+        )
 
     def _check_monitor(self, found: EpochMetrics) -> None:
         monitor = self._assembly.monitor
@@ -159,12 +161,14 @@ class _DryRun:
 
 
 class _StopAfterOneEpoch(Callback):
-    def __init__(self, collector: EpochMetricsCollector) -> None:
+    def __init__(self, collector: EpochMetricsCollector, *, given: Trainer) -> None:
         self.found: EpochMetrics | None = None
         self._collector = collector
+        self._given = given
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.found = self._collector.collect(trainer)
+        check_fractions(self._given, trainer)
         trainer.should_stop = True
 
 
@@ -174,8 +178,7 @@ def _check_hooks(assembly: ModelAssembly, assembled: Assembled) -> None:
         if not is_overridden(step, assembled.model):
             raise StudyDefinitionError(f"{assembly.model_class} must define `{step}`.", key="model.class_path")
     for loader in ("train_dataloader", "val_dataloader"):
-        owners: Iterable[Any] = (assembled.data, assembled.model)
-        if not any(owner is not None and is_overridden(loader, owner) for owner in owners):
+        if not assembled.defines(loader):
             if assembly.data_class is None:
                 text, key = f"there is no data module, and {assembly.model_class} defines no `{loader}`.", "data"
             else:

@@ -44,7 +44,11 @@ def run(connection: Connection, *, n_threads: int) -> None:
         )
     )
     while not isinstance(order := connection.next_order(), Shutdown):
-        with output_to(_output_path(order)):
+        if isinstance(order, TrialAssignment):
+            with output_to(Path(order.directory) / OUTPUT_NAME):
+                _carry_out(order, connection)
+        else:
+            # Left where the engine keeps it, and shows it if this process is lost: a dry run has no file of its own.
             _carry_out(order, connection)
         del order
         # A trainer, its loops and its module refer to each other: their memory would stay until some later trial.
@@ -60,13 +64,9 @@ def _carry_out(order: Order, connection: Connection) -> None:
         connection.send(read_test(order))
 
 
-def _output_path(order: Order) -> Path:
-    return Path(order.directory) / OUTPUT_NAME if isinstance(order, TrialAssignment) else Path(os.devnull)
-
-
 def _prepare_process(n_threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the coordinator's to handle
-    faulthandler.enable()
+    faulthandler.enable()  # writes to descriptor 2, wherever that goes at the time
     torch.set_num_threads(n_threads)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]

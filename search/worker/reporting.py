@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, Trainer
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from search.messages import Action, EpochReport
 from search.worker.connection import Coordinator
-from search.worker.epoch_metrics import EpochMetricsCollector
+from search.worker.epoch_metrics import EpochMetricsCollector, has_diverged
 
 _STATE_KEY = "zeroin.epoch_reports"
 
@@ -22,6 +22,7 @@ class EpochReporting(Callback):
 
     Args:
         trial_key: The trial.
+        monitor: The metric whose divergence is the trial's.
         n_epochs: Training stops after that many epochs, whatever is decided.
         coordinator: Gets the reports.
         collector: Has the epoch's metrics.
@@ -37,6 +38,7 @@ class EpochReporting(Callback):
         self,
         *,
         trial_key: str,
+        monitor: str,
         n_epochs: int,
         coordinator: Coordinator,
         collector: EpochMetricsCollector,
@@ -46,6 +48,7 @@ class EpochReporting(Callback):
         self.reports = list(reports)
         self.last_action: Action | None = None
         self._trial_key = trial_key
+        self._monitor = monitor
         self._n_epochs = n_epochs
         self._coordinator = coordinator
         self._collector = collector
@@ -68,12 +71,12 @@ class EpochReporting(Callback):
     def send_report(self, trainer: Trainer) -> None:
         """Report the epoch that is over now."""
         epoch = self._collector.collect(trainer)
-        gap = {} if self._gap is None else self._gap.metrics
+        metrics = {**epoch.values, **({} if self._gap is None else self._gap.metrics)}
         report = EpochReport(
             trial_key=self._trial_key,
             epoch=trainer.current_epoch,
-            metrics={**epoch.values, **gap},
-            diverged=epoch.diverged,
+            metrics=metrics,
+            diverged=has_diverged(metrics, monitor=self._monitor),
         )
         self.reports.append(report)
         self._coordinator.send(report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from lightning_modules.callbacks.metric_names import stem
 from search.errors import SearchError
 from search.messages import TestAssignment, TestResult
-from search.worker.assembly import make_data, make_model, seed_setup
+from search.worker.assembly import Assembled, make_data, make_model, seed_setup
+from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.user_error import describe
 
@@ -39,14 +39,14 @@ def read_test(assignment: TestAssignment) -> TestResult:
 def _read(assignment: TestAssignment) -> TestResult:
     data = make_data(assignment.assembly)
     members = [make_model(assignment.assembly, seed=0) for _ in assignment.directories]
-    if not is_overridden("test_dataloader", data if data is not None else members[0]):
-        notice = "there is no test split: the data define no `test_dataloader()`."
+    if not Assembled(model=members[0], data=data).defines("test_dataloader"):
+        notice = "there is no test split: neither data module nor model defines a `test_dataloader()`."
         return TestResult(members=(), ensemble={}, n_samples=0, notices=(notice,), error="", traceback="")
     committee = _Committee(members, [Path(each) for each in assignment.directories], ensemble=assignment.ensemble)
     trainer_args = dict(assignment.assembly.trainer_args)
     check_trainer_args(trainer_args)
-    with tempfile.TemporaryDirectory(prefix="zeroin-test-") as directory:
-        trainer = make_trainer(trainer_args, directory=Path(directory), max_epochs=1, callbacks=())
+    with scratch_directory() as directory:
+        trainer = make_trainer(trainer_args, directory=directory, max_epochs=1, callbacks=())
         seed_setup(assignment.assembly)
         trainer.test(committee, datamodule=data, verbose=False)
     return TestResult(
