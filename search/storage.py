@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +17,13 @@ from typing import Any, cast
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import OperationalError
 
 from search.errors import StateError, StudyNotFoundError, did_you_mean
+from search.journal_file import JournalFile
 from search.messages import TestResult
 from search.patience import Patient
 from search.record_codec import (
@@ -39,7 +39,7 @@ from search.study_definition import Direction, StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain
 from search.study_record import StageOpening, StudyResult
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
-from search.uris import local_path, masked
+from search.uris import driver_hint, local_path, masked
 
 _DEFINITION = "zeroin.definition"
 _UID = "zeroin.uid"
@@ -52,9 +52,6 @@ _SECONDS = "zeroin.seconds"
 _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
-
-# A coordinator that is killed while it appends leaves the journal's lock behind; appending takes milliseconds.
-_STALE_LOCK_SECONDS = 10
 
 # A database that is locked by somebody else, restarts or cannot be reached for a moment.
 _PASSING_ERRORS = (optuna.exceptions.StorageInternalError, OperationalError)
@@ -90,8 +87,9 @@ class StudyStore:
             if not create:
                 raise StudyNotFoundError(f"there is no study yet: {masked(uri)} does not exist.")
             path.parent.mkdir(parents=True, exist_ok=True)
+        storage, self._sync = _open(uri)
         patient = Patient(
-            _open(uri),
+            storage,
             passing=_PASSING_ERRORS,
             patience_seconds=patience_seconds,
             failure=lambda error: StateError(
@@ -133,7 +131,8 @@ class StudyStore:
         self._storage.set_study_user_attr(study_id, _UID, uuid.uuid4().hex)
         self._storage.set_study_user_attr(study_id, _HOME, os.fspath(directory))
         self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(definition))
-        return StoredStudy(self._storage, study_id)
+        self._sync()
+        return StoredStudy(self._storage, study_id, sync=self._sync)
 
     def open(self, name: str) -> StoredStudy:
         """Return the study called `name`.
@@ -147,7 +146,7 @@ class StudyStore:
                 f"no study {name!r} in {masked(self.uri)}; it has {', '.join(names) or 'none'}."
                 f"{did_you_mean(name, names)}"
             )
-        return StoredStudy(self._storage, self._storage.get_study_id_from_name(name))
+        return StoredStudy(self._storage, self._storage.get_study_id_from_name(name), sync=self._sync)
 
     def delete(self, name: str) -> None:
         """Remove the study and its trials from the storage."""
@@ -161,8 +160,9 @@ class StudyStore:
 class StoredStudy:
     """One study in the storage; the coordinator is its only writer."""
 
-    def __init__(self, storage: BaseStorage, study_id: int) -> None:
+    def __init__(self, storage: BaseStorage, study_id: int, *, sync: Callable[[], None]) -> None:
         self._storage = storage
+        self._sync = sync
         self._study_id = study_id
         attributes = storage.get_study_user_attrs(study_id)
         self.definition: StudyDefinition = definition_from_plain(attributes[_DEFINITION])
@@ -187,6 +187,7 @@ class StoredStudy:
     def record_test_result(self, result: TestResult) -> None:
         """Store what the test split said, so that it is never read for it again."""
         self._storage.set_study_user_attr(self._study_id, _TEST, test_result_to_plain(result))
+        self._sync()
 
     def openings(self) -> tuple[StageOpening, ...]:
         """Stages opened so far, in order."""
@@ -199,6 +200,7 @@ class StoredStudy:
     def record_opening(self, opening: StageOpening) -> None:
         """Store a stage's box and its reasons, once."""
         self._storage.set_study_user_attr(self._study_id, f"{_OPENING}{opening.index}", opening_to_plain(opening))
+        self._sync()
 
     def result(self) -> StudyResult | None:
         """How the study ended, or None."""
@@ -208,6 +210,7 @@ class StoredStudy:
     def record_result(self, result: StudyResult) -> None:
         """Store how the study ended."""
         self._storage.set_study_user_attr(self._study_id, _RESULT, result_to_plain(result))
+        self._sync()
 
     @property
     def is_delivered(self) -> bool:
@@ -263,6 +266,7 @@ class StoredStudy:
             datetime.fromtimestamp(record.started_ms / 1000.0, tz=UTC).astimezone().replace(tzinfo=None)
         )
         trial_id = self._storage.create_new_trial(self._study_id, template)
+        self._sync()  # what follows can be rebuilt from the epoch log, the trial's place in the study cannot
         return self._storage.get_trial_number_from_id(trial_id)
 
     def report(self, number: int, *, epoch: int, value: float) -> None:
@@ -278,7 +282,7 @@ class StoredStudy:
         outcome: dict[str, Any] = {"state": record.state.value, "reason": record.reason}
         if score is not None and score.best_epoch:
             outcome |= {"best_epoch": score.best_epoch, "gap_at_best": score.gap_at_best}
-        self._storage.set_trial_user_attr(trial_id, _OUTCOME, outcome)  # one write: each is synced to the disk
+        self._storage.set_trial_user_attr(trial_id, _OUTCOME, outcome)
         has_value = score is not None and record.state is not TrialState.DIVERGED
         values = [score.reward] if score is not None and has_value else None
         self._storage.set_trial_state_values(trial_id, _OPTUNA_STATES[record.state], values)
@@ -358,31 +362,22 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {dimension.name: distribution(dimension) for dimension in space}
 
 
-def _open(uri: str) -> BaseStorage:
+def _open(uri: str) -> tuple[BaseStorage, Callable[[], None]]:
+    """Return the storage and what makes sure that all that was written to it is on the disk."""
     try:
         if uri.startswith("journal://"):
-            path = os.fspath(Path(uri.removeprefix("journal://")))
-            lock = JournalFileSymlinkLock(path, grace_period=_STALE_LOCK_SECONDS)
-            _drop_partial_line(path, lock)
-            return JournalStorage(JournalFileBackend(path, lock))
-        return RDBStorage(uri)
+            journal = JournalFile(Path(uri.removeprefix("journal://")))
+            return JournalStorage(journal), journal.sync
+        return RDBStorage(uri), _nothing  # a database commits
     except Exception as error:  # Optuna lets drivers' errors through, whose base classes depend on the driver
+        hint = f" {driver_hint(uri)}" if isinstance(error, ImportError) else ""
         raise StateError(
-            f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {error}"
+            f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {error}{hint}"
         ) from error
 
 
-def _drop_partial_line(path: str, lock: JournalFileSymlinkLock) -> None:
-    """Remove what a crash in mid-write left behind; the next line would be glued to it and unreadable for ever."""
-    lock.acquire()
-    try:
-        with open(path, "a+b") as file:  # noqa: PTH123  (the lock works on the same plain path)
-            file.seek(0)
-            content = file.read()
-            if content and not content.endswith(b"\n"):
-                file.truncate(content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _ms(moment: datetime) -> int:

@@ -378,6 +378,18 @@ def test_every_look_at_a_store_says_which(
         assert err == ""
 
 
+def test_commands_to_copy_are_never_broken_over_two_lines(
+    digits: RecordedStudies, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    assert call(digits, "status", "digits") == 0
+    out = capsys.readouterr().out
+    assert "`zeroin resume digits`" in out and "`zeroin best digits`" in out
+    digits.tells = False
+    assert call(digits, "run", "digits") == 0
+    assert "`zeroin run digits --new`" in capsys.readouterr().out
+
+
 def test_list(digits: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(digits, "list") == 0
     out = capsys.readouterr().out

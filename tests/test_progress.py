@@ -280,6 +280,15 @@ def test_plain_lines_tell_everything_once() -> None:
     assert progress.was_opened
 
 
+@pytest.mark.parametrize("is_live", [False, True])
+def test_the_seconds_before_a_study_opens_are_not_silent(is_live: bool) -> None:
+    file = io.StringIO()
+    with LiveProgress(console=a_terminal(file)) if is_live else PlainProgress(stream=file, now=Clock()) as progress:
+        progress.checking()
+    assert file.getvalue().count("checking the model and the data") == 1
+    assert not progress.was_opened
+
+
 class ClosedPipe(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError
