@@ -1,8 +1,8 @@
 """Optuna's journal in a file, appended without waiting for the disk and without locks that outlive their owner.
 
 The format is that of Optuna's own ``JournalFileBackend``, so that every Optuna tool reads the file. What differs: the
-lock is the operating system's (`flock`), which the death of a process releases at once; a line that a crash cut short is
-dropped by the next writer; and the disk is waited for only when `sync` is called, since all that follows a trial's
+lock is the operating system's (`flock`), which the death of a process releases at once; a line that a crash cut short
+is dropped by the next writer; and the disk is waited for only when `sync` is called, since all that follows a trial's
 creation can be rebuilt from its epoch log.
 """
 
