@@ -1,6 +1,6 @@
-import multiprocessing
 import os
-import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,21 +28,24 @@ def test_a_lease_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         Lease(tmp_path / "missing" / "lease", study="digits")
 
 
-def _hold(path: Path, ready: object) -> None:
-    lease = Lease(path, study="digits")
-    ready.set()  # type: ignore[attr-defined]
-    signal.pause()
-    lease.release()
+HOLDER = """
+import signal, sys
+from pathlib import Path
+from search.lease import Lease
+
+lease = Lease(Path(sys.argv[1]), study="digits")
+print("held", flush=True)
+signal.pause()
+"""
 
 
 @pytest.mark.slow
 def test_a_killed_holder_loses_the_lease(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path / "lease", ready), daemon=True)
-    holder.start()
-    assert ready.wait(60)
-    assert is_held(tmp_path / "lease")
-    holder.kill()
-    holder.join(60)
-    assert not is_held(tmp_path / "lease")
+    path = tmp_path / "lease"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert is_held(path)
+        holder.kill()
+        holder.wait(60)
+        assert not is_held(path)
