@@ -130,6 +130,7 @@ def test_epochs_are_counted_by_phase(undisturbed: Undisturbed) -> None:
     assert set(result.n_epochs) == {"coarse", "fine", "confirm", "refit"}
 
 
+@pytest.mark.slow
 def test_only_the_best_trials_keep_their_checkpoints(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(n_slots=2, faults=Faults(diverges={"trial-0001"}, raises={"trial-0002"})))
     directories = state.study("bell").directory
@@ -186,6 +187,7 @@ def _fresh(root: Path, copied_mlflow_database: Any) -> StateDirectory:
     return state
 
 
+@pytest.mark.slow
 def test_no_epoch_is_trained_twice_after_a_kill_between_epochs(state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}
     first = VirtualEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=45))
@@ -197,6 +199,7 @@ def test_no_epoch_is_trained_twice_after_a_kill_between_epochs(state: StateDirec
     assert len(again) <= 1  # the one whose report the dead coordinator had not read
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_not_run_again(state: StateDirectory) -> None:
     run(state, VirtualEngine())
     engine = VirtualEngine()
@@ -206,6 +209,7 @@ def test_a_finished_study_is_not_run_again(state: StateDirectory) -> None:
     assert record.result.n_test_readings == 1
 
 
+@pytest.mark.slow
 def test_a_trial_that_raises_fails_and_the_study_goes_on(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(faults=Faults(raises={"trial-0001"})))
     failed = record.trials[1]
@@ -214,6 +218,7 @@ def test_a_trial_that_raises_fails_and_the_study_goes_on(state: StateDirectory) 
     assert record.state is StudyState.FINISHED
 
 
+@pytest.mark.slow
 def test_a_study_in_which_everything_fails_stops_early(state: StateDirectory) -> None:
     keys = {f"trial-{number:04d}" for number in range(22)}
     engine = VirtualEngine(faults=Faults(raises=keys))
@@ -223,6 +228,7 @@ def test_a_study_in_which_everything_fails_stops_early(state: StateDirectory) ->
     assert read_study("bell", directory=state).state is StudyState.UNFINISHED
 
 
+@pytest.mark.slow
 def test_a_diverged_trial_gets_the_worst_reward(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(faults=Faults(diverges={"trial-0002"})))
     diverged = record.trials[2]
@@ -232,6 +238,7 @@ def test_a_diverged_trial_gets_the_worst_reward(state: StateDirectory) -> None:
     assert diverged.score.reward == -math.inf
 
 
+@pytest.mark.slow
 def test_a_lost_worker_is_replaced_and_its_trial_continues(state: StateDirectory) -> None:
     engine = VirtualEngine(faults=Faults(loses_worker={"trial-0000": 1}))
     record = run(state, engine)
@@ -240,6 +247,7 @@ def test_a_lost_worker_is_replaced_and_its_trial_continues(state: StateDirectory
     assert [epoch for key, epoch in engine.trained if key == "trial-0000"] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_trial_that_keeps_losing_its_worker_fails(state: StateDirectory) -> None:
     study = definition(stages=[PLAIN["stages"][0] | {"max_epochs": 6}, PLAIN["stages"][1] | {"max_epochs": 6}])
     record = run(state, VirtualEngine(faults=Faults(loses_worker={"trial-0000": 3})), study)
@@ -247,12 +255,14 @@ def test_a_trial_that_keeps_losing_its_worker_fails(state: StateDirectory) -> No
     assert record.trials[0].record.reason == "lost its worker 3 times; last: killed by SIGKILL"
 
 
+@pytest.mark.slow
 def test_a_module_that_ends_training_itself_stopped_early(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(faults=Faults(stops_itself={"trial-0000"})))
     assert record.trials[0].record.state is TrialState.STOPPED_EARLY
     assert "the module itself" in record.trials[0].record.reason
 
 
+@pytest.mark.slow
 def test_a_flat_curve_is_stopped_early(state: StateDirectory) -> None:
     def flat(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
         return {**bell_curve(assignment, 1), "val_acc": 0.5 + (assignment.seed % 7) * 0.01}
@@ -290,6 +300,7 @@ def test_a_gap_that_cannot_be_measured_cannot_be_penalized(tmp_path: Path) -> No
     assert not state.root.exists()
 
 
+@pytest.mark.slow
 def test_a_second_coordinator_is_refused(state: StateDirectory) -> None:
     class Intruder(SilentObserver):
         refused = ""
@@ -303,6 +314,7 @@ def test_a_second_coordinator_is_refused(state: StateDirectory) -> None:
     assert f"is being run by process {os.getpid()}" in Intruder.refused
 
 
+@pytest.mark.slow
 def test_ctrl_c_pauses_the_trials_and_says_how_to_go_on(state: StateDirectory) -> None:
     def press(report: EpochReport) -> None:
         if (report.trial_key, report.epoch) == ("trial-0003", 1):
@@ -320,6 +332,7 @@ def test_ctrl_c_pauses_the_trials_and_says_how_to_go_on(state: StateDirectory) -
     assert record.state is StudyState.FINISHED
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(state: StateDirectory) -> None:
     def press_twice(report: EpochReport) -> None:
         if report.trial_key == "trial-0003":
@@ -333,6 +346,7 @@ def test_a_second_ctrl_c_stops_at_once(state: StateDirectory) -> None:
     assert read_study("bell", directory=state).state is StudyState.UNFINISHED
 
 
+@pytest.mark.slow
 def test_without_a_test_split_the_test_is_skipped(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(has_test_data=False))
     assert record.result is not None
@@ -340,6 +354,7 @@ def test_without_a_test_split_the_test_is_skipped(state: StateDirectory) -> None
     assert any("no test split" in notice for notice in record.result.notices)
 
 
+@pytest.mark.slow
 def test_contenders_that_all_diverge_with_other_seeds_fail_the_study(state: StateDirectory) -> None:
     def fragile(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
         confirming = assignment.trial_key.startswith("confirm")
@@ -349,6 +364,7 @@ def test_contenders_that_all_diverge_with_other_seeds_fail_the_study(state: Stat
         run(state, VirtualEngine(metrics=fragile))
 
 
+@pytest.mark.slow
 def test_the_test_split_is_not_read_again_after_a_kill(state: StateDirectory) -> None:
     class Killer(SilentObserver):
         def study_finished(self, record: object, result: object) -> None:
@@ -363,6 +379,7 @@ def test_the_test_split_is_not_read_again_after_a_kill(state: StateDirectory) ->
     assert record.state is StudyState.FINISHED
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_test_split_is_read_does_not_lose_it(state: StateDirectory) -> None:
     class Impatient(SilentObserver):
         def phase_started(self, name: str, *, n_runs: int, n_epochs: int) -> None:
@@ -397,6 +414,7 @@ def test_every_run_of_the_finish_reaches_mlflow_after_a_kill(
     assert "RUNNING" not in {each.info.status for each in runs}
 
 
+@pytest.mark.slow
 def test_without_a_finish_the_best_trial_of_the_search_wins(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(), definition(finish="none"))
     assert record.result is not None
@@ -428,6 +446,7 @@ def test_the_winner_is_refitted_for_as_long_as_was_best(
     assert record.result.refit_epochs == n_epochs
 
 
+@pytest.mark.slow
 def test_parallel_workers_lose_and_repeat_nothing(state: StateDirectory) -> None:
     engine = VirtualEngine(n_slots=5)
     record = run(state, engine)

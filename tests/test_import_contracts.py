@@ -34,6 +34,7 @@ def test_import_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_reading_studies_loads_neither_torch_nor_mlflow(tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -30,6 +30,9 @@ from search.search_space import (
 )
 from search.study_definition import Direction
 
+# Fitting a Gaussian process takes half a second each time.
+SAMPLERS = [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLER_NAMES]
+
 
 def dimension(name: str, range_: Range, *, zero_share: float = 0.0, when: Condition | None = None) -> Dimension:
     conditions = () if when is None else (when,)
@@ -94,7 +97,7 @@ def history(n_trials: int, *, box: SearchSpace = BOX, stage: str = "coarse") -> 
 
 
 @pytest.mark.parametrize("n_observations", [0, 1, 9, 10, 30])
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_proposal_lies_in_the_box(sampler: str, n_observations: int) -> None:
     for index in range(2 if sampler == "gp" else 6):  # a Gaussian process takes half a second
         point = ask(sampler, observations=history(n_observations), index=index)
@@ -107,13 +110,13 @@ def test_every_proposal_lies_in_the_box(sampler: str, n_observations: int) -> No
 
 
 @pytest.mark.parametrize("box", [RATE_ONLY, SINGLE], ids=["one dimension", "one choice left"])
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_small_boxes_work(sampler: str, box: SearchSpace) -> None:
     own = history(12, box=box, stage="fine")
     assert box.contains(ask(sampler, box=box, observations=own, index=12))
 
 
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_box_of_choices_alone_works(sampler: str) -> None:
     known = tuple(
         Observation(number=i, stage="fine", hyperparameters={"flag": "abc"[i % 3]}, reward=float(i % 3))
@@ -123,7 +126,7 @@ def test_a_box_of_choices_alone_works(sampler: str) -> None:
         assert CHOICES_ONLY.contains(ask(sampler, box=CHOICES_ONLY, observations=observations, index=12))
 
 
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_equal_arguments_give_equal_proposals_in_any_order(sampler: str) -> None:
     own = tuple(Observation(**{**_fields(each), "stage": "fine"}) for each in history(25))
     running = (own[3].hyperparameters,)
@@ -133,7 +136,7 @@ def test_equal_arguments_give_equal_proposals_in_any_order(sampler: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_fresh_process_proposes_the_same(sampler: str) -> None:
     code = (
         "import json, test_sampling as t\n"
@@ -148,7 +151,7 @@ def test_a_fresh_process_proposes_the_same(sampler: str) -> None:
         assert json.loads(output) == here
 
 
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_diverged_trials_and_strangers_are_accepted(sampler: str) -> None:
     inside = history(14)
     diverged = Observation(
@@ -230,7 +233,7 @@ def test_zero_stays_reachable_when_zeros_are_best(sampler: str) -> None:
     assert any(point["dropout"] == 0.0 for point in points)
 
 
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_nothing_is_logged(sampler: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     with caplog.at_level(logging.DEBUG, logger="optuna"):
         ask(sampler, observations=history(15), index=2)

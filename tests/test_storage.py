@@ -211,6 +211,7 @@ def test_a_study_that_a_crash_left_half_recorded_is_recorded_whole(tmp_path: Pat
     assert (study.definition, study.directory) == (DEFINITION, HOME)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_locked_for_a_moment_is_waited_for(tmp_path: Path) -> None:
     uri = uri_of("sqlite", tmp_path)
     study = StudyStore(f"{uri}?timeout=0.1", create=True, patience_seconds=30.0).create(DEFINITION, directory=HOME)

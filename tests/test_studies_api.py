@@ -86,6 +86,7 @@ def test_a_study_that_cannot_be_read_stands_in_no_other_studys_way(state: StateD
     assert by_name["broken"].error and by_name["broken"].n_finished == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_log_is_told_in_the_list_and_the_study_can_be_deleted(state: StateDirectory) -> None:
     study = run(state, definition()).definition
     break_log(state, study.study)

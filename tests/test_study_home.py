@@ -15,6 +15,8 @@ from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord
 
+pytestmark = pytest.mark.slow
+
 
 class Listening(SilentObserver):
     def __init__(self) -> None:

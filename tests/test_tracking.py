@@ -509,6 +509,7 @@ def test_a_store_that_cannot_be_reached_stops_nobody_and_is_reported(tmp_path: P
     assert "trial-0000" in notices[1]
 
 
+@pytest.mark.slow
 def test_a_store_that_comes_back_gets_everything(
     mlflow_template: Path, copied_mlflow_database: Callable[[Path], Path], tmp_path: Path
 ) -> None:
@@ -585,6 +586,7 @@ def test_closing_while_mlflow_fails_waits_for_one_more_attempt_only(tmp_path: Pa
     assert not any("again;" in notice for notice in notices)
 
 
+@pytest.mark.slow
 def test_giving_up_is_not_announced_as_a_recovery(
     mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -619,6 +621,7 @@ def test_giving_up_is_not_announced_as_a_recovery(
     assert not any("again;" in notice for notice in notices)
 
 
+@pytest.mark.slow
 def test_a_thread_that_ended_is_forgotten(mlflow_uri: str, tmp_path: Path) -> None:
     import gc
     import threading
@@ -686,6 +689,7 @@ def test_runs_of_others_in_the_experiment_are_left_alone(mlflow_uri: str, client
     assert len(client.search_runs([experiment])) == 4
 
 
+@pytest.mark.slow
 def test_a_study_that_is_deleted_leaves_another_of_its_name(
     mlflow_uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
