@@ -1,11 +1,28 @@
-"""Stopping a trial whose own curve has gone flat (not to be mixed up with pruning, which compares trials)."""
+"""Stopping a trial for what its own curve shows: it went flat, or it diverged (pruning compares trials instead)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from search.study_definition import Direction, EarlyStopping
+
+
+def divergence_reason(metrics: Mapping[str, float], *, monitor: str, epoch: int) -> str:
+    """Return how an epoch shows that the training diverged, or an empty string if it does not.
+
+    Only ``train_loss`` and the monitored metric tell, where they are there. Another metric may be NaN (the precision of
+    a class that no sample has) without a word about the training.
+
+    Args:
+        metrics: Scalars of the epoch by name; may hold NaN and infinities.
+        monitor: Name of the monitored metric.
+        epoch: Epochs finished, >= 1.
+    """
+    for name in (monitor, "train_loss"):
+        if not math.isfinite(metrics.get(name, 0.0)):
+            return f"{name} is {metrics[name]} after epoch {epoch}"
+    return ""
 
 
 def flat_reason(curve: Sequence[float], *, direction: Direction, rule: EarlyStopping) -> str:

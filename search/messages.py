@@ -170,14 +170,11 @@ class EpochReport:
     Attributes:
         epoch: Epochs finished, >= 1.
         metrics: Scalars by name; may hold NaN and infinities.
-        diverged: Whether ``train_loss`` or the monitored metric is among `metrics` and NaN or infinite there. Another
-            metric may be (the precision of a class that no sample has) without a word about the training.
     """
 
     trial_key: str
     epoch: int
     metrics: Mapping[str, float]
-    diverged: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from search.coordinator.interruption import interruption
 from search.coordinator.preflight import inspect_study
@@ -28,80 +28,14 @@ from search.engines.devices import device_slots
 from search.engines.local import LocalEngine
 from search.errors import SearchError, StudyConflictError, StudyNotFoundError
 from search.lease import Lease, is_held
-from search.messages import InspectionResult
 from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory, StudyPaths
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_file import differences
 from search.study_record import StudyRecord, StudyState
+from search.study_views import FoundStudy, StudyPreview, StudySummary
 from search.uris import masked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudySummary:
-    """One study in a list.
-
-    Attributes:
-        state: Where it is; of a study that cannot be read, whether a coordinator works on it.
-        n_finished: Finished search trials.
-        n_trials: Search trials in all its stages.
-        best_reward: Best finite reward so far, None without any.
-        updated_ms: When a trial last began or ended, Unix time in milliseconds, None without any.
-        error: Why the study cannot be read, its figures then being zero and None; empty normally.
-    """
-
-    name: str
-    state: StudyState
-    n_finished: int
-    n_trials: int
-    best_reward: float | None
-    updated_ms: int | None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundStudy:
-    """A recorded study without its trials.
-
-    Attributes:
-        definition: As it was when the study began.
-        is_running: Whether a coordinator works on it.
-        storage: Where its trials are recorded, passwords masked.
-        tracking_uri: Where its runs are logged, passwords masked.
-        directory: Where its checkpoints are.
-    """
-
-    definition: StudyDefinition
-    is_running: bool
-    storage: str
-    tracking_uri: str
-    directory: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyPreview:
-    """What a dry run found out.
-
-    Attributes:
-        inspection: Outcome of building everything once and running one batch.
-        n_workers: Trials that would run at a time.
-        storage: Where trials would be recorded, passwords masked.
-        tracking_uri: Where runs would be logged, passwords masked.
-        directory: Where checkpoints would go.
-        name: Name that the study would have.
-        state: Where the study of that name is that would be continued or told, None if one would begin.
-        conflicts: What its definition has different, one line each; it would then be refused.
-    """
-
-    inspection: InspectionResult
-    n_workers: int
-    storage: str
-    tracking_uri: str
-    directory: str
-    name: str
-    state: StudyState | None
-    conflicts: tuple[str, ...]
 
 
 def run_study(

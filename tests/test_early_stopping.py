@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.early_stopping import flat_reason
+from search.early_stopping import divergence_reason, flat_reason
 from search.study_definition import Direction, EarlyStopping
 
 NAN = math.nan
@@ -54,3 +54,11 @@ def test_a_steadily_better_curve_is_never_flat(curve: list[float], patience: int
     rising = sorted(set(curve))
     assert reason(rising, patience=patience) == ""
     assert reason([*rising, *[rising[-1]] * patience], patience=patience) != ""
+
+
+@given(metrics=st.dictionaries(st.sampled_from(["train_loss", "val_acc", "val_loss", "gap_acc"]), st.floats()))
+def test_divergence_is_a_function_of_train_loss_and_monitor_alone(metrics: dict[str, float]) -> None:
+    watched = {name: metrics[name] for name in ("train_loss", "val_acc") if name in metrics}
+    reason = divergence_reason(metrics, monitor="val_acc", epoch=3)
+    assert bool(reason) == any(math.isnan(each) or math.isinf(each) for each in watched.values())
+    assert not reason or any(reason == f"{name} is {value} after epoch 3" for name, value in watched.items())

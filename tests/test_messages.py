@@ -61,7 +61,7 @@ MESSAGES: list[Message] = [
         has_test_data=False,
         traceback="",
     ),
-    EpochReport(trial_key="trial-0001", epoch=3, metrics={"val_acc": 0.5, "val_loss": math.inf}, diverged=False),
+    EpochReport(trial_key="trial-0001", epoch=3, metrics={"val_acc": 0.5, "val_loss": math.inf}),
     TrialEnded(trial_key="t", n_epochs=2, stopped_by_module=False, error="", traceback="", notices=("a",)),
     TestResult(members=({"test_acc": 1.0},), ensemble={}, n_samples=3, notices=(), error="", traceback=""),
 ]
@@ -76,7 +76,7 @@ def test_a_message_survives_the_wire(message: Message) -> None:
 
 
 def test_nan_metrics_survive_the_wire() -> None:
-    sent = EpochReport(trial_key="t", epoch=1, metrics={"val_loss": math.nan}, diverged=True)
+    sent = EpochReport(trial_key="t", epoch=1, metrics={"val_loss": math.nan})
     received = decode(encode(sent))
     assert isinstance(received, EpochReport)
     assert math.isnan(received.metrics["val_loss"])

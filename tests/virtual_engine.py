@@ -153,10 +153,9 @@ class VirtualEngine:
         training.epoch += 1
         self.trained.append((key, training.epoch))
         metrics = dict(self._metrics(training.assignment, training.epoch))
-        diverged = key in self.faults.diverges and training.epoch == 2
-        if diverged:
+        if key in self.faults.diverges and training.epoch == 2:
             metrics["train_loss"] = math.nan
-        report = EpochReport(trial_key=key, epoch=training.epoch, metrics=metrics, diverged=diverged)
+        report = EpochReport(trial_key=key, epoch=training.epoch, metrics=metrics)
         self._on_epoch(report)
         self._say(worker, report)
 

@@ -11,7 +11,6 @@ import click
 from rich.console import Group, RenderableType
 
 from search.cli import rows
-from search.cli.api import StudySummary
 from search.cli.best import best_plain, best_report
 from search.cli.command_context import CommandContext
 from search.cli.console import heading, indented, make_console, show, store_lines, stores, warn
@@ -24,6 +23,7 @@ from search.cli.trials_table import trials_table
 from search.errors import StateError
 from search.paths import StateDirectory
 from search.study_record import ScoredTrial, StudyRecord
+from search.study_views import StudySummary
 
 ALL_FORMATS = (Format.TABLE, Format.JSON, Format.CSV, Format.PARQUET)
 

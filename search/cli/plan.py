@@ -7,12 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from search.cli import figures
-from search.cli.api import StudyPreview
 from search.cli.console import heading, indented, pairs, plain_table, stores, unbroken
 from search.range_text import range_text
 from search.search_space import Dimension
 from search.study_definition import FinishSettings, StudyDefinition
 from search.study_record import StudyState
+from search.study_views import StudyPreview
 
 
 def plan_report(definition: StudyDefinition) -> RenderableType:

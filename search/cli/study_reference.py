@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.cli.api import FoundStudy, StudiesApi
+from search.cli.api import StudiesApi
 from search.coordinator.stores import storage_uri
 from search.errors import StudyDefinitionError, StudyNotFoundError, did_you_mean
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
 from search.study_file import built_in_studies, error_in_file, load_study_file, with_overrides
 from search.study_record import StudyRecord
+from search.study_views import FoundStudy
 from search.uris import masked
 
 _FILE_SUFFIXES = (".yaml", ".yml")

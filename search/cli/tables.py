@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from search.cli import figures
-from search.cli.api import StudySummary
 from search.cli.console import heading, indented, pairs, plain_table
 from search.range_text import range_text
 from search.study_record import RangeChange, RangeDecision, StageOpening, StudyRecord
+from search.study_views import StudySummary
 
 CHANGE_STYLES = {
     RangeChange.DECLARED: "dim",

@@ -43,11 +43,16 @@ def contenders(history: History, context: StudyContext) -> tuple[FinishedTrial, 
     }
     if not rewards:
         raise StudyFailedError(
-            f"none of {len(history.finished)} trials trained to its end with a finite {objective.monitor}."
+            f"none of {len(history.finished)} trials trained to its end with a finite {objective.monitor}; "
+            f"{_why(context)} Mend the study file and run it with --new."
         )
     ranked = sorted(rewards, key=lambda number: (-objective.direction.sign * rewards[number], number))
     trials = {number_of(trial.record): trial for trial in history.finished}
     return tuple(trials[number] for number in ranked)
+
+
+def _why(context: StudyContext) -> str:
+    return f"`zeroin trials {context.definition.study}` says of each one why."
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +83,8 @@ class Finish:
         winner = confirmations[0]
         if not math.isfinite(winner.mean):
             raise StudyFailedError(
-                "no contender could be confirmed: with other seeds, every one of them diverged or failed."
+                "no contender could be confirmed: with other seeds, every one of them diverged or failed; "
+                f"{_why(self.context)} Mend the study file and run it with --new."
             )
         hyperparameters = next(
             trial.record.hyperparameters for trial in best if trial.record.number == winner.trial_number

@@ -117,7 +117,7 @@ class StageTrials:
             output = self._context.paths.trial(record.key).output
             raise StudyFailedError(
                 f"all {len(finished)} trials so far have failed, so the study stops. The last one: {record.reason}\n"
-                f"What it printed is in {output}"
+                f"What it printed is in {output}\nOnce that is mended: zeroin run STUDY --new"
             )
 
     def departed(self, record: TrialRecord) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from search.coordinator.interruption import Interruption
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
+from search.early_stopping import divergence_reason
 from search.engines.engine import MessageReceived, WorkerLost
 from search.messages import Action, Decision, EpochReport, FromWorker, ToWorker, TrialEnded
 from search.observer import StudyObserver
@@ -153,11 +153,9 @@ class TrialPool:
 
     def _verdict(self, trial: LiveTrial, source: TrialSource) -> Verdict | None:
         last = trial.record.epochs[-1]
-        watched = (trial.assembly.monitor, "train_loss")
-        broken = [name for name in watched if not math.isfinite(last.metrics.get(name, 0.0))]
-        if broken:
-            reason = f"{broken[0]} is {last.metrics[broken[0]]} after epoch {last.epoch}"
-            return Verdict(state=TrialState.DIVERGED, reason=reason)
+        diverged = divergence_reason(last.metrics, monitor=trial.assembly.monitor, epoch=last.epoch)
+        if diverged:
+            return Verdict(state=TrialState.DIVERGED, reason=diverged)
         return source.verdict(trial.record)
 
     def _on_ended(self, run: _Run, ended: TrialEnded, source: TrialSource) -> None:

@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.comparable_rewards import Observation
 from search.sampling.request import ProposalRequest
-from search.search_space import Choices, Dimension, Hyperparameters, IntLogRange, IntRange, Value
+from search.search_space import Choices, Dimension, Hyperparameters, IntLogRange, IntRange, SearchSpace, Value
+from search.study_definition import Direction
 
 _UNIT = FloatDistribution(0.0, 1.0)
 _INACTIVE_UNIT = 0.5
@@ -32,10 +33,11 @@ def tpe_point(request: ProposalRequest) -> dict[str, Value]:
     Source: Watanabe, "Tree-structured Parzen estimator: understanding its algorithm components and their roles for
     better empirical performance", arXiv 2304.11127.
     """
+    view = _View(request.box)
+    trials = [view.finished(each.hyperparameters, each.reward) for each in request.observations]
+    trials += [view.running(each) for each in request.running]
     sampler = TPESampler(n_startup_trials=1, seed=request.trial_seed)
-    trials = [_finished(each.hyperparameters, each.reward, request) for each in request.observations]
-    trials += [_running(each, request) for each in request.running]
-    return _ask(sampler, trials, request, only_active=True)
+    return _ask(sampler, view, trials, direction=request.direction, only_active=True)
 
 
 def gp_point(request: ProposalRequest) -> dict[str, Value]:
@@ -45,14 +47,15 @@ def gp_point(request: ProposalRequest) -> dict[str, Value]:
     Rewards worse than the median are cut off as far below it as the best one is above: a diverged trial must not
     stretch the scale on which the good ones differ.
     """
-    sampler = GPSampler(n_startup_trials=1, seed=request.trial_seed, warn_independent_sampling=False)
+    view = _View(request.box)
     rewards = winsorized(request.observations, sign=request.direction.sign)
     trials = [
-        _finished(_filled_in(each.hyperparameters, request), reward, request)
+        view.finished(_filled_in(each.hyperparameters, request), reward)
         for each, reward in zip(request.observations, rewards, strict=True)
     ]
-    trials += [_running(_filled_in(each, request), request) for each in request.running]
-    return _ask(sampler, trials, request, only_active=False)
+    trials += [view.running(_filled_in(each, request)) for each in request.running]
+    sampler = GPSampler(n_startup_trials=1, seed=request.trial_seed, warn_independent_sampling=False)
+    return _ask(sampler, view, trials, direction=request.direction, only_active=False)
 
 
 def winsorized(observations: tuple[Observation, ...], *, sign: float) -> list[float]:
@@ -68,35 +71,62 @@ def winsorized(observations: tuple[Observation, ...], *, sign: float) -> list[fl
     return [sign * max(value, floor) for value in signed]
 
 
+class _View:
+    """Trials and proposals as the private study holds them: one distribution for each dimension of the box."""
+
+    def __init__(self, box: SearchSpace) -> None:
+        self.box = box
+        self._distributions = {dimension.name: _distribution(dimension) for dimension in box}
+
+    def finished(self, hyperparameters: Hyperparameters, reward: float) -> FrozenTrial:
+        """Return a complete trial of the private study."""
+        params, distributions = self._shown(hyperparameters)
+        return create_trial(state=TrialState.COMPLETE, value=reward, params=params, distributions=distributions)
+
+    def running(self, hyperparameters: Hyperparameters) -> FrozenTrial:
+        """Return a trial of the private study that is under way."""
+        params, distributions = self._shown(hyperparameters)
+        return create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
+
+    def suggest(self, trial: Trial, dimension: Dimension) -> Value:
+        """Return the sampler's proposal for one dimension, in the hyperparameter's own unit."""
+        distribution = self._distributions[dimension.name]
+        if isinstance(distribution, CategoricalDistribution):
+            assert isinstance(dimension.range, Choices)
+            value = trial.suggest_categorical(dimension.name, dimension.range.values)
+            assert value is not None
+            return value
+        if isinstance(distribution, IntDistribution):
+            return trial.suggest_int(dimension.name, distribution.low, distribution.high, log=distribution.log)
+        return dimension.from_unit(min(max(trial.suggest_float(dimension.name, 0.0, 1.0), 0.0), 1.0))
+
+    def _shown(self, hyperparameters: Hyperparameters) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+        present = [dimension for dimension in self.box if dimension.name in hyperparameters]
+        distributions = {dimension.name: self._distributions[dimension.name] for dimension in present}
+        params: dict[str, Any] = {}
+        for dimension in present:
+            value = hyperparameters[dimension.name]
+            params[dimension.name] = dimension.to_unit(value) if distributions[dimension.name] is _UNIT else value
+        return params, distributions
+
+
 def _ask(
-    sampler: BaseSampler, trials: list[FrozenTrial], request: ProposalRequest, *, only_active: bool
+    sampler: BaseSampler, view: _View, trials: list[FrozenTrial], *, direction: Direction, only_active: bool
 ) -> dict[str, Value]:
     with _quiet():
         study = optuna.create_study(
-            storage=InMemoryStorage(), sampler=sampler, direction=request.direction.value, load_if_exists=False
+            storage=InMemoryStorage(), sampler=sampler, direction=direction.value, load_if_exists=False
         )
         study.add_trials(trials)
         trial = study.ask()
         values: dict[str, Value] = {}
-        for dimension in request.box:
+        for dimension in view.box:
             active = dimension.is_active(values)
             if active or not only_active:
-                suggested = _suggest(trial, dimension)
+                suggested = view.suggest(trial, dimension)
                 if active:
                     values[dimension.name] = suggested
     return values
-
-
-def _suggest(trial: Trial, dimension: Dimension) -> Value:
-    distribution = _distribution(dimension)
-    if isinstance(distribution, CategoricalDistribution):
-        assert isinstance(dimension.range, Choices)
-        value = trial.suggest_categorical(dimension.name, dimension.range.values)
-        assert value is not None
-        return value
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(dimension.name, distribution.low, distribution.high, log=distribution.log)
-    return dimension.from_unit(min(max(trial.suggest_float(dimension.name, 0.0, 1.0), 0.0), 1.0))
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
@@ -108,34 +138,11 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return _UNIT
 
 
-def _shown(value: Value, dimension: Dimension) -> Value:
-    """Return the value as the view's distribution holds it."""
-    return dimension.to_unit(value) if _distribution(dimension) is _UNIT else value
-
-
 def _filled_in(hyperparameters: Hyperparameters, request: ProposalRequest) -> dict[str, Value]:
     return {
         dimension.name: hyperparameters.get(dimension.name, dimension.from_unit(_INACTIVE_UNIT))
         for dimension in request.box
     }
-
-
-def _finished(hyperparameters: Hyperparameters, reward: float, request: ProposalRequest) -> FrozenTrial:
-    params, distributions = _view(hyperparameters, request)
-    return create_trial(state=TrialState.COMPLETE, value=reward, params=params, distributions=distributions)
-
-
-def _running(hyperparameters: Hyperparameters, request: ProposalRequest) -> FrozenTrial:
-    params, distributions = _view(hyperparameters, request)
-    return create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
-
-
-def _view(
-    hyperparameters: Hyperparameters, request: ProposalRequest
-) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    present = [dimension for dimension in request.box if dimension.name in hyperparameters]
-    params = {dimension.name: _shown(hyperparameters[dimension.name], dimension) for dimension in present}
-    return params, {dimension.name: _distribution(dimension) for dimension in present}
 
 
 @contextmanager

@@ -98,11 +98,6 @@ class EpochMetricsCollector(Callback):
         return math.nan if self._last_loss is None else self._last_loss.item()
 
 
-def has_diverged(metrics: Mapping[str, float], *, monitor: str) -> bool:
-    """Whether the training loss or the monitored metric of an epoch is there and NaN or infinite."""
-    return not all(math.isfinite(metrics[name]) for name in ("train_loss", monitor) if name in metrics)
-
-
 def _fresh(metrics: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Scalars that were logged since `before` was copied; Lightning replaces a value's tensor, never changes it."""
     return {name: value for name, value in metrics.items() if value.numel() == 1 and before.get(name) is not value}

@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, Trainer
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from search.messages import Action, EpochReport
 from search.worker.connection import Coordinator
-from search.worker.epoch_metrics import EpochMetricsCollector, has_diverged
+from search.worker.epoch_metrics import EpochMetricsCollector
 
 _STATE_KEY = "zeroin.epoch_reports"
 
@@ -22,7 +22,6 @@ class EpochReporting(Callback):
 
     Args:
         trial_key: The trial.
-        monitor: The metric whose divergence is the trial's.
         n_epochs: Training stops after that many epochs, whatever is decided.
         coordinator: Gets the reports.
         collector: Has the epoch's metrics.
@@ -38,7 +37,6 @@ class EpochReporting(Callback):
         self,
         *,
         trial_key: str,
-        monitor: str,
         n_epochs: int,
         coordinator: Coordinator,
         collector: EpochMetricsCollector,
@@ -48,7 +46,6 @@ class EpochReporting(Callback):
         self.reports = list(reports)
         self.last_action: Action | None = None
         self._trial_key = trial_key
-        self._monitor = monitor
         self._n_epochs = n_epochs
         self._coordinator = coordinator
         self._collector = collector
@@ -61,23 +58,13 @@ class EpochReporting(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the reports as plain data."""
-        return {
-            "reports": [
-                {"epoch": report.epoch, "metrics": dict(report.metrics), "diverged": report.diverged}
-                for report in self.reports
-            ]
-        }
+        return {"reports": [{"epoch": report.epoch, "metrics": dict(report.metrics)} for report in self.reports]}
 
     def send_report(self, trainer: Trainer) -> None:
         """Report the epoch that is over now."""
         epoch = self._collector.collect(trainer)
         metrics = {**epoch.values, **({} if self._gap is None else self._gap.metrics)}
-        report = EpochReport(
-            trial_key=self._trial_key,
-            epoch=trainer.current_epoch,
-            metrics=metrics,
-            diverged=has_diverged(metrics, monitor=self._monitor),
-        )
+        report = EpochReport(trial_key=self._trial_key, epoch=trainer.current_epoch, metrics=metrics)
         self.reports.append(report)
         self._coordinator.send(report)
 
@@ -95,9 +82,4 @@ def reports_in(checkpoint: dict[str, Any], *, trial_key: str) -> list[EpochRepor
         KeyError: If it holds none: it is no checkpoint of a trial.
     """
     kept = checkpoint["callbacks"][_STATE_KEY]["reports"]
-    return [
-        EpochReport(
-            trial_key=trial_key, epoch=each["epoch"], metrics=dict(each["metrics"]), diverged=bool(each["diverged"])
-        )
-        for each in kept
-    ]
+    return [EpochReport(trial_key=trial_key, epoch=each["epoch"], metrics=dict(each["metrics"])) for each in kept]

@@ -110,7 +110,6 @@ class _TrialRun:
         gap = None if merge is not None else self._make_gap()
         reporting = EpochReporting(
             trial_key=assignment.trial_key,
-            monitor=assignment.assembly.monitor,
             n_epochs=assignment.n_epochs,
             coordinator=self._coordinator,
             collector=collector,
