@@ -21,6 +21,7 @@ from typing import Any
 
 from search.errors import StateError
 from search.trial import EpochRecord, TrialRecord, TrialState
+from search.whole_lines import append_whole
 
 _IDENTITY = ("key", "number", "stage", "hyperparameters", "seed", "n_epochs", "horizon_epochs", "started_ms")
 
@@ -37,10 +38,8 @@ class EpochLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            _drop_partial_line(path)
-        except OSError as error:
-            raise StateError(f"the epoch log {path} cannot be written: {error.strerror or error}.") from error
+        if path.exists():
+            self._write(b"")
 
     def append_trial(self, record: TrialRecord, *, study_uid: str) -> None:
         """Write the trial's identity, once, as the first line, with that of its study."""
@@ -59,10 +58,12 @@ class EpochLog:
         self._append({"end": state.value, "reason": reason, "time_ms": time_ms})
 
     def _append(self, entry: dict[str, Any]) -> None:
-        line = json.dumps(entry, separators=(",", ":"), default=dict) + "\n"
+        self._write(json.dumps(entry, separators=(",", ":"), default=dict).encode() + b"\n")
+
+    def _write(self, lines: bytes) -> None:
         try:
-            with self._path.open("ab") as file:
-                file.write(line.encode())
+            with self._path.open("a+b", buffering=0) as file:
+                append_whole(file, lines)
         except OSError as error:
             raise StateError(f"the epoch log {self._path} cannot be written: {error.strerror or error}.") from error
 
@@ -89,20 +90,30 @@ def read_epoch_log(path: Path, *, study_uid: str | None = None) -> TrialRecord |
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
         try:
             entry = json.loads(line)
-            if "trial" in entry:
+            if record is None:
                 _require_study(path, entry, study_uid)
                 record = TrialRecord(**entry["trial"])
             elif "epoch" in entry:
-                epochs.append(EpochRecord(**entry))
-            elif record is not None:
+                epochs.append(_next_epoch(epochs, entry))
+            else:
                 record = _with_event(record, entry)
         except (ValueError, TypeError, KeyError) as error:
-            raise StateError(f"{path}:{number}: not an entry of an epoch log: {line[:120]!r}.") from error
+            raise StateError(
+                f"{path}:{number}: not an entry of an epoch log that fits here: {line[:120]!r}. Mend it, "
+                "or remove the trial's directory: if the trial had not ended, it is then trained anew."
+            ) from error
     return None if record is None else replace(record, epochs=tuple(epochs))
 
 
+def _next_epoch(epochs: list[EpochRecord], entry: dict[str, Any]) -> EpochRecord:
+    record = EpochRecord(**entry)
+    if record.epoch != len(epochs) + 1:
+        raise ValueError(f"epoch {record.epoch} after {len(epochs)} epochs")
+    return record
+
+
 def _require_study(path: Path, entry: dict[str, Any], study_uid: str | None) -> None:
-    if study_uid is not None and entry.get("study_uid") != study_uid:
+    if study_uid is not None and entry["trial"] and entry.get("study_uid") != study_uid:
         raise StateError(
             f"{path.parent} holds a trial of another study of the same name. Move {path.parent.parent} elsewhere, or "
             "run this study with the state directory that it began in (ZEROIN_HOME)."
@@ -113,12 +124,3 @@ def _with_event(record: TrialRecord, entry: dict[str, Any]) -> TrialRecord:
     if "retry" in entry:
         return replace(record, n_retries=record.n_retries + 1)
     return replace(record, state=TrialState(entry["end"]), reason=entry["reason"], finished_ms=entry["time_ms"])
-
-
-def _drop_partial_line(path: Path) -> None:
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)

@@ -12,10 +12,14 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
+
+from search.errors import StateError
+from search.whole_lines import append_whole
 
 
 class JournalFile(BaseJournalBackend):
@@ -34,7 +38,11 @@ class JournalFile(BaseJournalBackend):
         path.open("ab").close()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Yield the entries from that number on; a line without its end is being written, or a crash's, and is left."""
+        """Yield the entries from that number on; a line without its end is being written, or a crash's, and is left.
+
+        Raises:
+            StateError: If a whole line is no entry.
+        """
         start = min(log_number_from, len(self._offsets) - 1)
         with self._path.open("rb") as file:
             file.seek(self._offsets[start])
@@ -44,27 +52,40 @@ class JournalFile(BaseJournalBackend):
                 if number + 1 == len(self._offsets):
                     self._offsets.append(self._offsets[number] + len(line))
                 if number >= log_number_from:
-                    yield json.loads(line)
+                    yield self._entry(line, number=number)
+
+    def _entry(self, line: bytes, *, number: int) -> dict[str, Any]:
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and "op_code" in entry:
+                return entry
+        raise StateError(
+            f"{self._path}:{number + 1}: not an entry of an Optuna journal: {line[:120]!r}. Restore the file from a copy, "
+            "or move it away to begin anew."
+        )
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write the entries, each on a line, in one piece."""
+        """Write the entries, each on a line, all of them or none.
+
+        Raises:
+            StateError: If they cannot be written.
+        """
         content = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        with self._path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            _drop_partial_line(file)
-            file.write(content)
+        try:
+            with self._path.open("a+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                append_whole(file, content)
+        except OSError as error:
+            raise StateError(f"the Optuna journal {self._path} cannot be written: {error.strerror or error}.") from error
 
     def sync(self) -> None:
-        """Wait until all that was written is on the disk."""
-        with self._path.open("rb") as file:
-            os.fsync(file.fileno())
+        """Wait until all that was written is on the disk.
 
-
-def _drop_partial_line(file: BinaryIO) -> None:
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
-        return
-    file.seek(-1, os.SEEK_END)
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+        Raises:
+            StateError: If it does not get there.
+        """
+        try:
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StateError(f"the Optuna journal {self._path} cannot be written: {error.strerror or error}.") from error

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,13 +40,15 @@ class Lease:
                 f"study {study!r} is being run by process {holder.get('pid', '?')} on {holder.get('host', '?')} "
                 f"since {holder.get('since', '?')}. Wait for it, stop it, or start another study with --new."
             )
-        self._file.truncate(0)
-        self._file.write(
-            json.dumps(
-                {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-            ).encode()
-        )
-        self._file.flush()
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        try:
+            self._file.truncate(0)
+            self._file.write(json.dumps(holder).encode())
+            self._file.flush()
+        except OSError as error:
+            with suppress(OSError):  # closing writes what is buffered once more
+                self._file.close()
+            raise StateError(f"the lease {path} cannot be written: {error.strerror or error}.") from error
 
     def release(self) -> None:
         """Give the lease back."""

@@ -86,7 +86,10 @@ class StudyStore:
         if path is not None and not path.exists():
             if not create:
                 raise StudyNotFoundError(f"there is no study yet: {masked(uri)} does not exist.")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StateError(f"the Optuna storage {masked(uri)} cannot be made: {error.strerror or error}.") from error
         storage, self._sync = _open(uri)
         patient = Patient(
             storage,
@@ -369,6 +372,8 @@ def _open(uri: str) -> tuple[BaseStorage, Callable[[], None]]:
             journal = JournalFile(Path(uri.removeprefix("journal://")))
             return JournalStorage(journal), journal.sync
         return RDBStorage(uri), _nothing  # a database commits
+    except StateError:
+        raise
     except Exception as error:  # Optuna lets drivers' errors through, whose base classes depend on the driver
         hint = f" {driver_hint(uri)}" if isinstance(error, ImportError) else ""
         raise StateError(
