@@ -54,14 +54,17 @@ class JournalFile(BaseJournalBackend):
                 if number >= log_number_from:
                     yield self._entry(line, number=number)
 
+    def _unwritable(self, error: OSError) -> StateError:
+        return StateError(f"the Optuna journal {self._path} cannot be written: {error.strerror or error}.")
+
     def _entry(self, line: bytes, *, number: int) -> dict[str, Any]:
         with suppress(ValueError):
             entry = json.loads(line)
             if isinstance(entry, dict) and "op_code" in entry:
                 return entry
         raise StateError(
-            f"{self._path}:{number + 1}: not an entry of an Optuna journal: {line[:120]!r}. Restore the file from a copy, "
-            "or move it away to begin anew."
+            f"{self._path}:{number + 1}: not an entry of an Optuna journal: {line[:120]!r}. Restore the file from a "
+            "copy, or move it away to begin anew."
         )
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -76,7 +79,7 @@ class JournalFile(BaseJournalBackend):
                 fcntl.flock(file, fcntl.LOCK_EX)
                 append_whole(file, content)
         except OSError as error:
-            raise StateError(f"the Optuna journal {self._path} cannot be written: {error.strerror or error}.") from error
+            raise self._unwritable(error) from error
 
     def sync(self) -> None:
         """Wait until all that was written is on the disk.
@@ -88,4 +91,4 @@ class JournalFile(BaseJournalBackend):
             with self._path.open("rb") as file:
                 os.fsync(file.fileno())
         except OSError as error:
-            raise StateError(f"the Optuna journal {self._path} cannot be written: {error.strerror or error}.") from error
+            raise self._unwritable(error) from error

@@ -68,6 +68,8 @@ class TrialAssignment:
         n_epochs_reported: Epochs whose reports the coordinator holds already; later ones found in the checkpoint are
             reported again.
         merge_validation: Train on train + val and validate on nothing (refit).
+        hang_timeout_seconds: Time without a finished batch after which the worker counts as hung and ends itself, > 0,
+            or None for never.
     """
 
     trial_key: str
@@ -79,6 +81,7 @@ class TrialAssignment:
     resume: bool
     n_epochs_reported: int
     merge_validation: bool
+    hang_timeout_seconds: float | None = None
 
 
 class Action(StrEnum):
@@ -139,6 +142,21 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that the user should know at once, about a trial that goes on."""
+
+    trial_key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Farewell:
+    """The worker is about to kill itself with all its processes; `reason` says why, in words."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InspectionResult:
     """Answer to `Inspect`.
 
@@ -151,6 +169,10 @@ class InspectionResult:
         measures_gap: Whether the monitored metric's generalization gap could be measured; `notices` say why not.
         has_test_data: Whether the data module or the model defines ``test_dataloader``.
         traceback: The user code's traceback if it raised, else empty.
+        free_bytes: Memory of the device that was free before the model was built, 0 if unknown.
+        trial_bytes: What the batch of training and validation took of it at most, 0 if unknown.
+        worker_bytes: What a worker takes of it before any training, 0 if unknown.
+        out_of_memory: Whether that is what `error` is about.
     """
 
     error: str
@@ -161,6 +183,10 @@ class InspectionResult:
     measures_gap: bool
     has_test_data: bool
     traceback: str
+    free_bytes: int = 0
+    trial_bytes: int = 0
+    worker_bytes: int = 0
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +203,14 @@ class EpochReport:
     metrics: Mapping[str, float]
 
 
+class Cause(StrEnum):
+    """What made a training raise."""
+
+    USER_CODE = "user_code"
+    OUT_OF_MEMORY = "out_of_memory"
+    STORAGE = "storage"  # the trial's directory cannot be written to
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEnded:
     """The worker left the trial; it is idle again.
@@ -187,6 +221,8 @@ class TrialEnded:
         error: ``Type: message`` if it raised, else empty.
         traceback: The traceback if it raised, else empty.
         notices: What the user should know, once per study.
+        cause: What made it raise, if it did.
+        resident_bytes: Memory that the worker process holds now that the trial is gone, 0 if unknown.
     """
 
     trial_key: str
@@ -195,6 +231,8 @@ class TrialEnded:
     error: str
     traceback: str
     notices: tuple[str, ...]
+    cause: Cause = Cause.USER_CODE
+    resident_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,14 +259,16 @@ class TestResult:
 
 
 ToWorker: TypeAlias = Inspect | TrialAssignment | Decision | TestAssignment | Shutdown
-FromWorker: TypeAlias = WorkerReady | Heartbeat | InspectionResult | EpochReport | TrialEnded | TestResult
+FromWorker: TypeAlias = (
+    WorkerReady | Heartbeat | Notice | Farewell | InspectionResult | EpochReport | TrialEnded | TestResult
+)
 Message: TypeAlias = ToWorker | FromWorker
 
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         *(Inspect, TrialAssignment, Decision, TestAssignment, Shutdown),
-        *(WorkerReady, Heartbeat, InspectionResult, EpochReport, TrialEnded, TestResult),
+        *(WorkerReady, Heartbeat, Notice, Farewell, InspectionResult, EpochReport, TrialEnded, TestResult),
     )
 }
 
@@ -257,5 +297,7 @@ def decode(line: bytes) -> Message:
             body[name] = tuple(body[name])
     if "action" in body:
         body["action"] = Action(body["action"])
+    if "cause" in body:
+        body["cause"] = Cause(body["cause"])
     message: Message = cls(**body)
     return message

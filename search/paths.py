@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, PREVIOUS_CHECKPOINT_NAME, WEIGHTS_NAME
 from search.errors import StateError
 
 ENVIRONMENT_VARIABLE = "ZEROIN_HOME"
@@ -34,6 +34,11 @@ class TrialPaths:
     def checkpoint(self) -> Path:
         """What its training continues from."""
         return self.directory / CHECKPOINT_NAME
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """What it continues from if that is damaged."""
+        return self.directory / PREVIOUS_CHECKPOINT_NAME
 
     @property
     def weights(self) -> Path:

@@ -89,7 +89,9 @@ class StudyStore:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StateError(f"the Optuna storage {masked(uri)} cannot be made: {error.strerror or error}.") from error
+                raise StateError(
+                    f"the Optuna storage {masked(uri)} cannot be made: {error.strerror or error}."
+                ) from error
         storage, self._sync = _open(uri)
         patient = Patient(
             storage,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from typing import Any
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, PREVIOUS_CHECKPOINT_NAME
 
 _SYNC_SECONDS = 1.0
 """A sync makes every other write on the disk wait, which an epoch of a tenth of a second must not do each time."""
@@ -28,6 +30,17 @@ _HYPERPARAMETERS_KEYS = (
     "datamodule_hparams_type",
     "datamodule_hyper_parameters",
 )
+
+
+class DirectCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint where it is to be; for ``Trainer(plugins=…)``.
+
+    Lightning's own way leads over a temporary file elsewhere, which stays there when the disk is full.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write it; a full disk raises `OSError`."""
+        _save(checkpoint, Path(path))
 
 
 class CheckpointError(Exception):
@@ -44,7 +57,8 @@ class EpochCheckpoint(Callback):
 
     Whenever the process is killed, the file is there whole. It is forced to the disk at most once a second, for the
     first time a second after this object was made; a power cut may leave one that was not forced yet damaged or empty,
-    for which `load_checkpoint` raises `CheckpointError`.
+    for which `load_checkpoint` raises `CheckpointError`. The one before is kept as ``previous.ckpt``, by a second name
+    for the same file, so that no byte is copied.
 
     Continue with ``Trainer.fit(…, ckpt_path=directory / "last.ckpt", weights_only=True)``.
 
@@ -52,6 +66,8 @@ class EpochCheckpoint(Callback):
         directory: Where the checkpoint goes; exists.
         before_save: Called with the trainer when an epoch is over, before the checkpoint is written.
         after_save: Called with the trainer afterwards; may set ``trainer.should_stop``.
+        on_failure: Told when the checkpoint cannot be written, because the disk is full, say; training goes on, and the
+            checkpoints that are there stay. Without it the error is raised.
     """
 
     def __init__(
@@ -60,10 +76,13 @@ class EpochCheckpoint(Callback):
         *,
         before_save: Callable[[Trainer], None] | None = None,
         after_save: Callable[[Trainer], None] | None = None,
+        on_failure: Callable[[OSError], None] | None = None,
     ) -> None:
         self._path = directory / CHECKPOINT_NAME
+        self._previous = directory / PREVIOUS_CHECKPOINT_NAME
         self._before_save = before_save
         self._after_save = after_save
+        self._on_failure = on_failure
         self._is_saving = False
         self._synced_at = time.monotonic()
 
@@ -98,6 +117,10 @@ class EpochCheckpoint(Callback):
         self._is_saving = True
         try:
             self._save(trainer)
+        except OSError as error:
+            if self._on_failure is None:
+                raise
+            self._on_failure(error)
         finally:
             self._is_saving = False
         if self._after_save is not None:
@@ -106,7 +129,12 @@ class EpochCheckpoint(Callback):
     def _save(self, trainer: Trainer) -> None:
         now = time.monotonic()
         sync = now - self._synced_at >= _SYNC_SECONDS
-        write_atomically(self._path, lambda path: trainer.save_checkpoint(path, weights_only=False), sync=sync)
+        write_atomically(
+            self._path,
+            lambda path: trainer.save_checkpoint(path, weights_only=False),
+            sync=sync,
+            before_replacing=lambda: _give_second_name(self._path, self._previous),
+        )
         if sync:
             self._synced_at = now
 
@@ -131,24 +159,50 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, weights: dict[str, Any]) -> None:
-    """Write a state dict atomically, and force it to the disk."""
-    write_atomically(path, lambda temporary: torch.save(weights, temporary), sync=True)
+    """Write a state dict atomically, and force it to the disk.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    write_atomically(path, lambda temporary: _save(weights, temporary), sync=True)
 
 
-def write_atomically(path: Path, write: Callable[[Path], object], *, sync: bool) -> None:
+def write_atomically(
+    path: Path,
+    write: Callable[[Path], object],
+    *,
+    sync: bool,
+    before_replacing: Callable[[], object] = lambda: None,
+) -> None:
     """Have `write` write a temporary file, then put it in the place of `path` so that it is there whole or not at all.
 
     Args:
         path: The file; its directory exists.
         write: Gets the temporary file's path.
         sync: Whether to wait until it is on the disk; if not, it is whole unless the power is cut soon after.
+        before_replacing: Called when all is written and the file before this one is still there.
+
+    Raises:
+        OSError: If it cannot be written; no part of it is left behind then.
     """
     temporary = path.with_name(f"{path.name}.tmp")
-    write(temporary)
-    if sync:
-        _sync(temporary)
-    # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
-    temporary.replace(path)
+    try:
+        write(temporary)
+        if sync:
+            _sync(temporary)
+        before_replacing()
+        # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    # Written in memory first: what torch raises when a file cannot be written does not say why.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def _sync(path: Path) -> None:
@@ -157,6 +211,17 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _give_second_name(path: Path, name: Path) -> None:
+    """Make `name` refer to the file at `path`, if there is one, so that it outlives its replacement."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except FileNotFoundError:
+        return
+    except OSError:  # a file system without hard links; for a moment there is no file at `path`
+        path.replace(name)
 
 
 def _metrics(module: nn.Module) -> dict[str, Metric]:

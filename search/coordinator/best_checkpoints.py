@@ -40,6 +40,8 @@ class BestCheckpoints:
             if trial.record.state.is_fully_trained and trial.score is not None and math.isfinite(trial.score.reward)
         }
         best = set(sorted(rewards, key=lambda key: rewards[key], reverse=True)[:_N_KEPT])
+        for key in suspects:
+            self._paths.trial(key).previous_checkpoint.unlink(missing_ok=True)
         for key in suspects - best:
             self._paths.trial(key).checkpoint.unlink(missing_ok=True)
         self._kept = best

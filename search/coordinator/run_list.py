@@ -40,5 +40,7 @@ class RunList:
         self.records[record.key] = record
 
     def departed(self, record: TrialRecord) -> None:
-        """Remove the checkpoint: nothing continues from it, and a refit has its weights in a file of their own."""
-        self._context.paths.trial(record.key).checkpoint.unlink(missing_ok=True)
+        """Remove the checkpoints: nothing continues from them, and a refit has its weights in a file of their own."""
+        paths = self._context.paths.trial(record.key)
+        paths.checkpoint.unlink(missing_ok=True)
+        paths.previous_checkpoint.unlink(missing_ok=True)

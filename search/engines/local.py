@@ -68,7 +68,7 @@ class LocalEngine:
     def start_worker(self, *, slot: int) -> int:
         """Start a worker process on `slot` and return its number."""
         ours, theirs = socket.socketpair()
-        output = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the worker)
+        output = tempfile.TemporaryFile("a+b")  # noqa: SIM115  (lives as long as the worker)
         command = [sys.executable, "-P", "-m", "search.worker", "--fd", str(theirs.fileno())]
         popen = subprocess.Popen(
             [*command, "--import-path", os.getcwd()],  # noqa: PTH109

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import gc
 import os
@@ -13,10 +14,19 @@ from pathlib import Path
 
 import torch
 
-from search.messages import Inspect, Shutdown, TestAssignment, TrialAssignment, WorkerReady
+from search.messages import (
+    FromWorker,
+    Inspect,
+    Shutdown,
+    TestAssignment,
+    TrialAssignment,
+    TrialEnded,
+    WorkerReady,
+)
 from search.worker.connection import Connection, Order
 from search.worker.inspection import inspect_assembly
-from search.worker.output_file import output_to
+from search.worker.memory import release_cached_memory, resident_bytes
+from search.worker.output_file import bound_output, forgiving_streams, output_to
 from search.worker.test_reading import read_test
 from search.worker.trainer_settings import device_in_words
 from search.worker.training import train
@@ -46,30 +56,34 @@ def run(connection: Connection, *, n_threads: int) -> None:
     while not isinstance(order := connection.next_order(), Shutdown):
         if isinstance(order, TrialAssignment):
             with output_to(Path(order.directory) / OUTPUT_NAME):
-                _carry_out(order, connection)
+                answer = _carried_out(order, connection)
         else:
             # Left where the engine keeps it, and shows it if this process is lost: a dry run has no file of its own.
-            _carry_out(order, connection)
+            answer = _carried_out(order, connection)
         del order
         # A trainer, its loops and its module refer to each other: their memory would stay until some later trial.
         gc.collect()
+        release_cached_memory()
+        if isinstance(answer, TrialEnded):
+            answer = dataclasses.replace(answer, resident_bytes=resident_bytes())
+        connection.send(answer)
 
 
-def _carry_out(order: Order, connection: Connection) -> None:
+def _carried_out(order: Order, connection: Connection) -> FromWorker:
     if isinstance(order, TrialAssignment):
-        connection.send(train(order, connection))
-    elif isinstance(order, Inspect):
-        connection.send(inspect_assembly(order))
-    elif isinstance(order, TestAssignment):
-        connection.send(read_test(order))
+        return train(order, connection)
+    if isinstance(order, Inspect):
+        return inspect_assembly(order)
+    assert isinstance(order, TestAssignment)
+    return read_test(order)
 
 
 def _prepare_process(n_threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the coordinator's to handle
     faulthandler.enable()  # writes to descriptor 2, wherever that goes at the time
     torch.set_num_threads(n_threads)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = forgiving_streams()
+    bound_output()
     # What is imported now stays: the collector need not look at it after every trial.
     gc.collect()
     gc.freeze()

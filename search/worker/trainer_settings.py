@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers.logger import DummyLogger
 
+from lightning_modules.callbacks.epoch_checkpoint import DirectCheckpointIO
 from search.errors import StudyDefinitionError, did_you_mean
 
 OWNED: Mapping[str, str] = {
@@ -83,7 +84,7 @@ def make_trainer(
         # Swallows whatever modules send to `self.logger.experiment`.
         logger=DummyLogger(),
         # Else the variables of a cluster's scheduler are taken for orders.
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment(), DirectCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

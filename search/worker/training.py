@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, PREVIOUS_CHECKPOINT_NAME, WEIGHTS_NAME
 from lightning_modules.callbacks.epoch_checkpoint import (
     CheckpointError,
     EpochCheckpoint,
@@ -16,15 +18,20 @@ from lightning_modules.callbacks.epoch_checkpoint import (
 )
 from lightning_modules.callbacks.epoch_seeding import EpochSeeding
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
-from search.errors import SearchError
-from search.messages import Action, EpochReport, TrialAssignment, TrialEnded
+from search.errors import SearchError, StateError
+from search.messages import Action, Cause, EpochReport, Notice, TrialAssignment, TrialEnded
 from search.worker.assembly import Assembled, assemble, seed_setup
 from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
+from search.worker.memory import is_out_of_memory
 from search.worker.refit import TrainOnValidationToo
 from search.worker.reporting import EpochReporting, reports_in
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.user_error import describe
+from search.worker.watchdog import PatientCoordinator, Watchdog, end_hung_worker
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_PROBE_BYTES = 1 << 16
 
 _SUBSET_SEED = 0
 """Every trial of a study has the same train subset, so that their gaps differ by what was learned only."""
@@ -32,14 +39,18 @@ _SUBSET_SEED = 0
 
 def train(assignment: TrialAssignment, coordinator: Coordinator) -> TrialEnded:
     """Train the trial and say how it ended; never raises."""
-    run = _TrialRun(assignment, coordinator)
-    error, trace = "", ""
+    watchdog = Watchdog(
+        limit_seconds=assignment.hang_timeout_seconds, on_hang=functools.partial(end_hung_worker, coordinator)
+    )
+    run = _TrialRun(assignment, PatientCoordinator(coordinator, watchdog), watchdog)
+    error, trace, cause = "", "", Cause.USER_CODE
     try:
-        with quiet_libraries():
+        with quiet_libraries(), watchdog.watching():
             run.run()
     except BaseException as raised:
         # User code may raise anything; this worker goes on with the next trial.
         error, trace = describe(raised)
+        cause = _cause(raised, directory=Path(assignment.directory))
     return TrialEnded(
         trial_key=assignment.trial_key,
         n_epochs=run.n_epochs,
@@ -47,18 +58,22 @@ def train(assignment: TrialAssignment, coordinator: Coordinator) -> TrialEnded:
         error=error,
         traceback=trace,
         notices=tuple(run.notices),
+        cause=cause,
     )
 
 
 class _TrialRun:
     """One assignment's way through the worker."""
 
-    def __init__(self, assignment: TrialAssignment, coordinator: Coordinator) -> None:
+    def __init__(self, assignment: TrialAssignment, coordinator: Coordinator, watchdog: Watchdog) -> None:
         self.notices: list[str] = []
         self.stopped_by_module = False
         self._assignment = assignment
         self._coordinator = coordinator
+        self._watchdog = watchdog
         self._path = Path(assignment.directory) / CHECKPOINT_NAME
+        self._previous = self._path.with_name(PREVIOUS_CHECKPOINT_NAME)
+        self._has_failed_to_save = False
         self._reports: list[EpochReport] = []
 
     @property
@@ -77,19 +92,31 @@ class _TrialRun:
         self._fit()
 
     def _restore(self) -> dict[str, Any] | None:
-        """Read the reports of the checkpoint, if there is one that can be read, and return its weights."""
-        try:
-            checkpoint = load_checkpoint(self._path)
-            self._reports = reports_in(checkpoint, trial_key=self._assignment.trial_key)
-        except FileNotFoundError:
-            return None
-        except (CheckpointError, KeyError, TypeError) as error:
-            self._path.unlink()
-            self.notices.append(f"{self._assignment.trial_key} begins anew, its checkpoint is useless: {error}")
-            return None
-        del self._reports[self._assignment.n_epochs :]
-        weights: dict[str, Any] = checkpoint["state_dict"]
-        return weights
+        """Read the reports of the last checkpoint that can be read, and return its weights; None if there is none."""
+        damage = ""
+        for path in (self._path, self._previous):
+            try:
+                checkpoint = load_checkpoint(path)
+                self._reports = reports_in(checkpoint, trial_key=self._assignment.trial_key)
+                weights: dict[str, Any] = checkpoint["state_dict"]
+            except FileNotFoundError:
+                continue
+            except (CheckpointError, KeyError, TypeError) as error:
+                damage = damage or str(error)
+                path.unlink()
+                continue
+            if damage:
+                self._tell_damage(f"goes on after epoch {self.n_epochs}", damage)
+            if path != self._path:
+                path.replace(self._path)
+            del self._reports[self._assignment.n_epochs :]
+            return weights
+        if damage:
+            self._tell_damage("begins anew", damage)
+        return None
+
+    def _tell_damage(self, consequence: str, damage: str) -> None:
+        self.notices.append(f"{self._assignment.trial_key} {consequence}, its last checkpoint is useless: {damage}")
 
     def _report_again(self) -> bool:
         """Send the reports that the coordinator has not got; returns whether the trial goes on."""
@@ -117,9 +144,15 @@ class _TrialRun:
             reports=self._reports,
         )
         self._reports = reporting.reports
-        checkpoint = EpochCheckpoint(self._path.parent, before_save=reporting.send_report, after_save=reporting.obey)
+        checkpoint = EpochCheckpoint(
+            self._path.parent,
+            before_save=reporting.send_report,
+            after_save=reporting.obey,
+            on_failure=self._go_on_without_checkpoint,
+        )
         watching = [each for each in (merge, gap) if each is not None]
-        trainer = self._make_trainer([EpochSeeding(assignment.seed), collector, *watching, reporting, checkpoint])
+        ours: list[Callback] = [EpochSeeding(assignment.seed), self._watchdog, collector]
+        trainer = self._make_trainer([*ours, *watching, reporting, checkpoint])
         try:
             self._run_trainer(trainer, assembled)
         finally:
@@ -158,7 +191,45 @@ class _TrialRun:
             weights_only=True if resumes else None,
         )
 
+    def _go_on_without_checkpoint(self, error: OSError) -> None:
+        """Tell it, once: a checkpoint only saves the work of training again what a lost worker had done."""
+        if not self._has_failed_to_save:
+            self._has_failed_to_save = True
+            key = self._assignment.trial_key
+            text = f"{key} goes on without new checkpoints, they cannot be written: {error.strerror or error}."
+            self._coordinator.send(Notice(trial_key=key, text=text))
+
     def _keep_weights(self, weights: dict[str, Any] | None) -> None:
-        """Write the final weights of a refit, which the test reads."""
+        """Write the final weights of a refit, which the test reads.
+
+        Raises:
+            StateError: If they cannot be written.
+        """
         if self._assignment.merge_validation and weights is not None:
-            save_weights(self._path.parent / WEIGHTS_NAME, weights)
+            path = self._path.parent / WEIGHTS_NAME
+            try:
+                save_weights(path, weights)
+            except OSError as error:
+                raise StateError(f"the weights {path} cannot be written: {error.strerror or error}.") from error
+
+
+def _cause(error: BaseException, *, directory: Path) -> Cause:
+    """Tell what is no fault of the user's code: too little memory, or a disk that is full, which others would meet."""
+    if isinstance(error, StateError):
+        return Cause.STORAGE
+    if is_out_of_memory(error):
+        return Cause.OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in _FULL_DISK and not _can_be_written(directory):
+        return Cause.STORAGE
+    return Cause.USER_CODE
+
+
+def _can_be_written(directory: Path) -> bool:
+    probe = directory / "probe.tmp"
+    try:
+        probe.write_bytes(bytes(_PROBE_BYTES))
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    return True
