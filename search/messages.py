@@ -172,6 +172,7 @@ class InspectionResult:
         free_bytes: Memory of the device that was free before the model was built, 0 if unknown.
         trial_bytes: What the batch of training and validation took of it at most, 0 if unknown.
         worker_bytes: What a worker takes of it before any training, 0 if unknown.
+        n_cores: CPU cores that the worker's machine lends to it and its neighbours, 0 if unknown.
         out_of_memory: Whether that is what `error` is about.
     """
 
@@ -186,6 +187,7 @@ class InspectionResult:
     free_bytes: int = 0
     trial_bytes: int = 0
     worker_bytes: int = 0
+    n_cores: int = 0
     out_of_memory: bool = False
 
 

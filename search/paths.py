@@ -114,11 +114,28 @@ class StateDirectory:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StateError(
-                f"the state directory cannot be written: {directory}: {error.strerror or error}. "
-                f"Set {ENVIRONMENT_VARIABLE} to a directory that can."
-            ) from error
+            raise _unwritable(directory, error.strerror or str(error)) from error
         return directory
+
+
+def require_writable(directory: Path) -> None:
+    """Check, without creating anything, that a directory can be made or written to.
+
+    Raises:
+        StateError: If it cannot.
+    """
+    ancestor = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
+    if not ancestor.is_dir():
+        raise _unwritable(directory, f"{ancestor} is no directory")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise _unwritable(directory, f"{ancestor} is not writable, or its file system is read-only")
+
+
+def _unwritable(directory: Path, why: str) -> StateError:
+    return StateError(
+        f"the state directory cannot be written: {directory}: {why}. "
+        f"Set {ENVIRONMENT_VARIABLE} to a directory that can."
+    )
 
 
 def _checked(name: str) -> str:

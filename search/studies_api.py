@@ -136,7 +136,7 @@ def preview_study(
             definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
-    slots = device_slots(devices, trials_per_device=definition.resources.trials_per_device)
+    slots = device_slots(devices, trials_per_device=definition.resources.first_trials_per_device)
     engine = LocalEngine(slots[:1])
     try:
         with interruption() as interrupted:
@@ -262,7 +262,7 @@ def _session(
     observer: StudyObserver | None,
     devices: str,
 ) -> Session:
-    slots = device_slots(devices, trials_per_device=definition.resources.trials_per_device)
+    slots = device_slots(devices, trials_per_device=definition.resources.first_trials_per_device)
     return Session(
         definition=definition,
         uris=uris,

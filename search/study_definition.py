@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from search.errors import StudyDefinitionError
 from search.search_space import SearchSpace
@@ -133,11 +133,23 @@ class Resources:
 
     Attributes:
         devices_per_trial: Devices of one trial, >= 1.
-        trials_per_device: Trials that share a device, >= 1.
+        trials_per_device: Trials that share a device, >= 1, or ``auto`` to have it follow from their memory.
+        hang_timeout_minutes: Time without a finished batch after which a training hangs, > 0, or None for never.
     """
 
     devices_per_trial: int
-    trials_per_device: int
+    trials_per_device: int | Literal["auto"]
+    hang_timeout_minutes: float | None = 30.0
+
+    @property
+    def hang_timeout_seconds(self) -> float | None:
+        """The same in seconds."""
+        return None if self.hang_timeout_minutes is None else 60.0 * self.hang_timeout_minutes
+
+    @property
+    def first_trials_per_device(self) -> int:
+        """Trials that share a device before anything is known about their memory, >= 1."""
+        return 1 if self.trials_per_device == "auto" else self.trials_per_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

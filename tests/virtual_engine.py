@@ -73,6 +73,7 @@ class VirtualEngine:
         self,
         *,
         n_slots: int = 1,
+        n_devices: int | None = None,
         checkpoints: dict[str, int] | None = None,
         faults: Faults | None = None,
         metrics: Metrics = bell_curve,
@@ -82,6 +83,7 @@ class VirtualEngine:
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
         self.n_slots = n_slots
+        self.n_devices = n_devices or n_slots
         self.checkpoints = {} if checkpoints is None else checkpoints
         self.faults = faults or Faults()
         self.trained: list[tuple[str, int]] = []
@@ -95,6 +97,12 @@ class VirtualEngine:
         self._n_polls = 0
         self._events: deque[EngineEvent] = deque()
         self._trainings: dict[int, _Training] = {}
+
+    def device(self, slot: int) -> str:
+        return f"device {slot % self.n_devices}"
+
+    def share_devices(self, *, n_sharing: int) -> None:
+        self.n_slots *= n_sharing
 
     def start_worker(self, *, slot: int) -> int:
         worker, self._n_started = self._n_started, self._n_started + 1

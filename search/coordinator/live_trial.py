@@ -44,6 +44,7 @@ class LiveTrial:
         assembly: What its worker builds.
         directory: Its directory (absolute, exists).
         merge_validation: Whether it trains on train + val (refit).
+        hang_timeout_seconds: Time without a finished batch after which it hangs, or None for never.
         log: Its epoch log, open for appending.
     """
 
@@ -51,6 +52,7 @@ class LiveTrial:
     assembly: ModelAssembly
     directory: Path
     merge_validation: bool
+    hang_timeout_seconds: float | None
     log: EpochLog = field(repr=False)
 
     def assignment(self) -> TrialAssignment:
@@ -65,6 +67,7 @@ class LiveTrial:
             resume=True,
             n_epochs_reported=len(self.record.epochs),
             merge_validation=self.merge_validation,
+            hang_timeout_seconds=self.hang_timeout_seconds,
         )
 
 

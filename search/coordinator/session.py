@@ -11,6 +11,7 @@ from search.coordinator.bookkeeping import Bookkeeping, quick_handover
 from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
+from search.coordinator.packing import pack_devices
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
 from search.coordinator.search_stage import StageTrials, open_stage
@@ -25,7 +26,7 @@ from search.errors import SearchError, StateError, StudyFailedError, StudyInterr
 from search.lease import Lease
 from search.messages import InspectionResult
 from search.observer import StudyObserver
-from search.paths import StateDirectory
+from search.paths import StateDirectory, require_writable
 from search.pruning import TrialPruner
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
@@ -71,12 +72,17 @@ class Session:
         """
         with quick_handover(), interruption() as interrupted, self._workforce(interrupted) as workforce:
             paths = self.state.study(self.definition.study)
+            require_writable(paths.directory)
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
             inspection = inspect_study(self.definition, workforce)
             for notice in inspection.notices:
                 self.observer.notice(notice)
+            if self.definition.resources.trials_per_device == "auto":
+                packing = pack_devices(self.definition, workforce, inspection)
+                self.observer.notice(packing.reason)
+                workforce.share_devices(n_sharing=packing.n_trials)
             self.state.make(paths.directory)
             lease = Lease(paths.lease, study=self.definition.study)
             try:

@@ -64,6 +64,7 @@ class StudyContext:
             assembly=assemble(self.definition, record.hyperparameters),
             directory=paths.directory,
             merge_validation=merge_validation,
+            hang_timeout_seconds=self.definition.resources.hang_timeout_seconds,
             log=log,
         )
 

@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from search.coordinator.alone import RetriesAlone
 from search.coordinator.interruption import Interruption
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
 from search.early_stopping import divergence_reason
 from search.engines.engine import MessageReceived, WorkerLost
-from search.messages import Action, Decision, EpochReport, FromWorker, ToWorker, TrialEnded
+from search.errors import StateError
+from search.messages import Action, Cause, Decision, EpochReport, FromWorker, Notice, ToWorker, TrialEnded
 from search.observer import StudyObserver
 from search.trial import TrialState
 
@@ -29,6 +31,7 @@ class _Run:
     """A trial on a worker; `verdict` is set once it is decided and only the worker's farewell is missing."""
 
     trial: LiveTrial
+    device: str
     verdict: Verdict | None = None
     paused: bool = False
 
@@ -59,6 +62,7 @@ class TrialPool:
         self._interruption = interruption
         self._runs: dict[int, _Run] = {}
         self._waiting: deque[LiveTrial] = deque()
+        self._alone = RetriesAlone()
         self._notices = set(told)
 
     def run(self, source: TrialSource) -> bool:
@@ -69,15 +73,17 @@ class TrialPool:
 
         Raises:
             StudyFailedError: If no worker can be started.
+            StateError: If a trial's directory cannot be written.
         """
         exhausted = False
-        while not exhausted or self._runs or self._waiting:
+        while not exhausted or self._runs or self._waiting or self._alone:
             if self._interruption.requested and not self._runs:
                 return False
+            self._start_alone(source)
             while not exhausted and not self._interruption.requested and self._workforce.idle:
                 exhausted = not self._start_one(source)
             self._start_waiting(source)
-            if not exhausted or self._runs or self._waiting:
+            if not exhausted or self._runs or self._waiting or self._alone:
                 for event in self._workforce.poll(timeout_seconds=_POLL_SECONDS):
                     self._handle(event, source)
         return not self._interruption.requested
@@ -102,6 +108,21 @@ class TrialPool:
         while self._waiting and self._workforce.idle and not self._interruption.requested:
             self._start(self._waiting.popleft(), source)
 
+    def _start_alone(self, source: TrialSource) -> None:
+        """Start those that are to run alone on devices on which nothing runs any more."""
+        self._workforce.reserve(self._alone.devices)
+        occupied = {run.device for run in self._runs.values()}
+        for device in () if self._interruption.requested else self._alone.devices - occupied:
+            worker = self._workforce.take_idle_on(device)
+            trial = None if worker is None else self._alone.next_for(device)
+            if worker is not None and trial is not None:
+                self._put_on(worker, trial)
+
+    def _put_on(self, worker: int, trial: LiveTrial) -> None:
+        self._runs[worker] = _Run(trial=trial, device=self._workforce.device_of(worker))
+        self._recorder.started(trial)
+        self._workforce.send(worker, trial.assignment())
+
     def _start(self, trial: LiveTrial, source: TrialSource) -> None:
         """Give the trial to an idle worker, unless what is known of it says already that it has ended."""
         verdict = self._verdict(trial, source) if trial.record.epochs else None
@@ -109,10 +130,7 @@ class TrialPool:
             self._end(trial, verdict, source)
             source.departed(trial.record)
             return
-        worker = self._workforce.take_idle()
-        self._runs[worker] = _Run(trial=trial)
-        self._recorder.started(trial)
-        self._workforce.send(worker, trial.assignment())
+        self._put_on(self._workforce.take_idle(), trial)
 
     def _handle(self, event: MessageReceived | WorkerLost, source: TrialSource) -> None:
         run = self._runs.get(event.worker)
@@ -126,8 +144,10 @@ class TrialPool:
         elif isinstance(event.message, TrialEnded):
             assert run is not None
             del self._runs[event.worker]
-            self._workforce.release(event.worker)
+            self._let_go(event.worker, event.message)
             self._on_ended(run, event.message, source)
+        elif isinstance(event.message, Notice):
+            self._tell(event.message.text)
 
     def _on_epoch(self, worker: int, run: _Run, report: EpochReport, source: TrialSource) -> None:
         trial = run.trial
@@ -148,7 +168,8 @@ class TrialPool:
     def _action(self, run: _Run) -> Action:
         if run.verdict is not None:
             return Action.STOP
-        run.paused = self._interruption.requested
+        makes_room = run.device in self._alone.devices and not self._alone.is_alone(run.trial)
+        run.paused = self._interruption.requested or makes_room
         return Action.PAUSE if run.paused else Action.CONTINUE
 
     def _verdict(self, trial: LiveTrial, source: TrialSource) -> Verdict | None:
@@ -158,18 +179,43 @@ class TrialPool:
             return Verdict(state=TrialState.DIVERGED, reason=diverged)
         return source.verdict(trial.record)
 
+    def _let_go(self, worker: int, ended: TrialEnded) -> None:
+        """Have the worker take another trial, or replace it where its memory had better be free."""
+        if ended.cause is Cause.OUT_OF_MEMORY:
+            self._workforce.retire(worker)
+        elif self._workforce.has_grown(worker, resident_bytes=ended.resident_bytes):
+            self._tell(
+                f"a worker held {ended.resident_bytes / 2**30:.1f} GiB after {ended.trial_key}, more than twice as "
+                "much as after its first trial, and is replaced: the module or its data leak memory."
+            )
+            self._workforce.retire(worker)
+        else:
+            self._workforce.release(worker)
+
+    def _tell(self, notice: str) -> None:
+        if notice not in self._notices:
+            self._notices.add(notice)
+            self._observer.notice(notice)
+
     def _on_ended(self, run: _Run, ended: TrialEnded, source: TrialSource) -> None:
         for notice in ended.notices:
-            if notice not in self._notices:
-                self._notices.add(notice)
-                self._observer.notice(notice)
+            self._tell(notice)
+        was_alone = self._alone.is_alone(run.trial)
+        self._alone.left(run.trial)
         if run.verdict is not None:
             source.departed(run.trial.record)
             return
+        if ended.error and ended.cause is Cause.STORAGE:
+            raise StateError(f"{run.trial.record.key}: {ended.error}")
+        if ended.error and ended.cause is Cause.OUT_OF_MEMORY and self._alone.admits(run.trial):
+            self._recorder.retried(run.trial, reason=f"out of memory, tried once more alone on {run.device}")
+            self._alone.add(run.trial, device=run.device)
+            return
         if ended.error:
-            verdict = Verdict(state=TrialState.FAILED, reason=ended.error)
+            alone = f" (out of memory, alone on {run.device} as well)" if was_alone else ""
+            verdict = Verdict(state=TrialState.FAILED, reason=f"{ended.error}{alone}")
         elif run.paused:
-            self._recorder.interrupted(run.trial)
+            self._set_aside(run.trial)
             return
         elif run.trial.record.epochs:
             verdict = Verdict(
@@ -181,7 +227,15 @@ class TrialPool:
         self._end(run.trial, verdict, source)
         source.departed(run.trial.record)
 
+    def _set_aside(self, trial: LiveTrial) -> None:
+        """A trial was paused: until the study is resumed, or until another one has had its device for itself."""
+        if self._interruption.requested:
+            self._recorder.interrupted(trial)
+        else:
+            self._waiting.append(trial)
+
     def _on_lost(self, run: _Run, lost: WorkerLost, source: TrialSource) -> None:
+        self._alone.left(run.trial)
         if run.verdict is not None:
             source.departed(run.trial.record)
             return

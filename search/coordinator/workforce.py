@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from search.coordinator.interruption import Interruption
 from search.engines.engine import Engine, EngineEvent, MessageReceived, WorkerLost
 from search.errors import StudyFailedError, StudyInterruptedError
-from search.messages import FromWorker, ToWorker, WorkerReady
+from search.messages import Farewell, FromWorker, Shutdown, ToWorker, WorkerReady
 
 _MOST_FAILED_STARTS = 3
 
 _POLL_SECONDS = 0.5
+
+_MOST_GROWTH = 2.0
+_LEAST_GROWTH_BYTES = 1 << 30
 
 Reply = TypeVar("Reply", bound=FromWorker)
 
@@ -28,6 +32,9 @@ class Workforce:
         self._starting: set[int] = set()
         self._idle: deque[int] = deque()
         self._n_failed_starts = 0
+        self._reserved: frozenset[str] = frozenset()
+        self._farewells: dict[int, str] = {}
+        self._first_bytes: dict[int, int] = {}
         self.versions: Mapping[str, str] = {}
         self.device = ""
         for slot in range(engine.n_slots):
@@ -35,21 +42,57 @@ class Workforce:
 
     @property
     def idle(self) -> bool:
-        """Whether a worker waits for work."""
-        return bool(self._idle)
+        """Whether a worker waits for work, other than on a reserved device."""
+        return any(self.device_of(worker) not in self._reserved for worker in self._idle)
 
     @property
     def n_workers(self) -> int:
         """Workers, whatever they do."""
         return len(self._slots)
 
+    def share_devices(self, *, n_sharing: int) -> None:
+        """Have that many workers on each device on which there is one, >= 1."""
+        n_slots = self._engine.n_slots
+        self._engine.share_devices(n_sharing=n_sharing)
+        for slot in range(n_slots, self._engine.n_slots):
+            self._start(slot)
+
+    def device_of(self, worker: int) -> str:
+        """Name of the device of a worker that is not lost."""
+        return self._engine.device(self._slots[worker])
+
+    def reserve(self, devices: Iterable[str]) -> None:
+        """From now on, workers on these devices, and no others, are left to `take_idle_on`."""
+        self._reserved = frozenset(devices)
+
     def take_idle(self) -> int:
-        """Return a worker that was idle and is busy from now on."""
-        return self._idle.popleft()
+        """Return a worker that was idle, on no reserved device, and is busy from now on."""
+        return self._take(next(each for each in self._idle if self.device_of(each) not in self._reserved))
+
+    def take_idle_on(self, device: str) -> int | None:
+        """The same on a certain device; None if there is none."""
+        worker = next((each for each in self._idle if self.device_of(each) == device), None)
+        return None if worker is None else self._take(worker)
+
+    def _take(self, worker: int) -> int:
+        self._idle.remove(worker)
+        return worker
 
     def release(self, worker: int) -> None:
         """The worker is idle again."""
         self._idle.append(worker)
+
+    def retire(self, worker: int) -> None:
+        """Replace a busy worker that has nothing to do any more, to free what memory it holds."""
+        self._engine.send(worker, Shutdown())
+
+    def has_grown(self, worker: int, *, resident_bytes: int) -> bool:
+        """Whether a worker holds too much memory after a trial, compared to what it held after its first.
+
+        That is when it has more than doubled, by a GiB at least: something leaks.
+        """
+        first_bytes = self._first_bytes.setdefault(worker, resident_bytes)
+        return resident_bytes > max(_MOST_GROWTH * first_bytes, first_bytes + _LEAST_GROWTH_BYTES)
 
     def send(self, worker: int, message: ToWorker) -> None:
         """Send a message to a worker."""
@@ -65,7 +108,9 @@ class Workforce:
         for event in self._engine.poll(timeout_seconds=timeout_seconds):
             if isinstance(event, WorkerLost):
                 self._replace(event)
-                events.append(event)
+                events.append(self._explained(event))
+            elif isinstance(event.message, Farewell):
+                self._farewells[event.worker] = event.message.reason
             elif isinstance(event.message, WorkerReady):
                 self._starting.discard(event.worker)
                 self._n_failed_starts = 0
@@ -106,6 +151,12 @@ class Workforce:
     def _give_up_if_interrupted(self) -> None:
         if self._interruption.requested:
             raise StudyInterruptedError("stopped before any training; nothing has been changed.")
+
+    def _explained(self, lost: WorkerLost) -> WorkerLost:
+        """Let a worker that killed itself say why."""
+        self._first_bytes.pop(lost.worker, None)
+        farewell = self._farewells.pop(lost.worker, "")
+        return replace(lost, reason=f"{farewell} ({lost.reason})") if farewell else lost
 
     def _start(self, slot: int) -> None:
         worker = self._engine.start_worker(slot=slot)

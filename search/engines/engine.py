@@ -41,6 +41,12 @@ class Engine(Protocol):
     def n_slots(self) -> int:
         """Workers that can run at the same time."""
 
+    def device(self, slot: int) -> str:
+        """Name of the device, or devices, of a slot; slots of one name share them."""
+
+    def share_devices(self, *, n_sharing: int) -> None:
+        """Offer `n_sharing` slots, >= 1, on the devices of each slot that there is; the new slots come last."""
+
     def start_worker(self, *, slot: int) -> int:
         """Start a worker on a free slot, in ``range(n_slots)``, and return its number, never used before."""
 

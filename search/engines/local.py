@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
 from search.engines.devices import DeviceSlot
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
+from search.engines.oom_killer import n_oom_kills
 from search.messages import FromWorker, Heartbeat, Shutdown, ToWorker, decode, encode
 
 _OUTPUT_TAIL_BYTES = 4000
@@ -43,6 +44,7 @@ class LocalEngine:
         slots: Where workers may run.
         heartbeat_timeout_seconds: Silence after which a worker counts as hung and is killed.
         start_timeout_seconds: The same for a worker that has not spoken yet (it imports torch).
+        oom_kills: Counts what the system has killed for want of memory.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class LocalEngine:
         *,
         heartbeat_timeout_seconds: float = 60.0,
         start_timeout_seconds: float = 300.0,
+        oom_kills: Callable[[], int] = n_oom_kills,
     ) -> None:
         self._slots = tuple(slots)
         self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
@@ -59,11 +62,21 @@ class LocalEngine:
         self._processes: dict[int, _Process] = {}
         self._polled_at = time.monotonic()
         self._n_started = 0
+        self._oom_kills = oom_kills
+        self._n_oom_kills = oom_kills()
 
     @property
     def n_slots(self) -> int:
         """Workers that can run at the same time."""
         return len(self._slots)
+
+    def device(self, slot: int) -> str:
+        """Name of the device of a slot."""
+        return self._slots[slot].label
+
+    def share_devices(self, *, n_sharing: int) -> None:
+        """Offer that many slots on the device of each slot that there is."""
+        self._slots *= n_sharing
 
     def start_worker(self, *, slot: int) -> int:
         """Start a worker process on `slot` and return its number."""
@@ -160,10 +173,17 @@ class LocalEngine:
         self._selector.unregister(process.socket)
         process.socket.close()
         del self._processes[process.number]
-        reason = kill_reason or _ending(status)
+        reason = kill_reason or self._ending(status)
         return WorkerLost(
             worker=process.number, reason=f"worker process {process.popen.pid}: {reason}", output=_tail(process.output)
         )
+
+    def _ending(self, status: int) -> str:
+        """Say how a process ended; a kill by the system, which no log of the process tells of, by what it counts."""
+        known, self._n_oom_kills = self._n_oom_kills, self._oom_kills()
+        if status == -signal.SIGKILL and self._n_oom_kills > known:
+            return "killed by SIGKILL, by the system's out-of-memory killer it seems: the host's memory is not enough"
+        return _ending(status)
 
 
 def _environment(slot: DeviceSlot) -> dict[str, str]:

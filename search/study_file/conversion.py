@@ -99,6 +99,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         "resources": {
             "devices_per_trial": definition.resources.devices_per_trial,
             "trials_per_device": definition.resources.trials_per_device,
+            "hang_timeout_minutes": definition.resources.hang_timeout_minutes,
         },
         "finish": None
         if finish is None
@@ -179,7 +180,9 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         if stopping is None
         else EarlyStopping(patience_epochs=stopping.patience_epochs, min_delta=stopping.min_delta),
         resources=Resources(
-            devices_per_trial=study.resources.devices_per_trial, trials_per_device=study.resources.trials_per_device
+            devices_per_trial=study.resources.devices_per_trial,
+            trials_per_device=study.resources.trials_per_device,
+            hang_timeout_minutes=study.resources.hang_timeout_minutes,
         ),
         finish=None
         if finish is None

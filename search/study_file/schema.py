@@ -195,8 +195,11 @@ class ResourcesSection(_Section):
 
     devices_per_trial: Count = 1
     """Devices of one trial; 1 in this version."""
-    trials_per_device: Count = 1
-    """Trials that share a device."""
+    trials_per_device: Count | Literal["auto"] = 1
+    """Trials that share a device; auto: as many as fit into its memory, at most 8, with a CPU core each."""
+    hang_timeout_minutes: Annotated[Annotated[float, Field(gt=0.0, le=1_000_000.0)] | None, _OR_NONE] = 30.0
+    """Time without a finished batch after which a training counts as hung and its worker is replaced; if batches took
+    longer than a tenth of that, ten times the longest. none: never."""
 
 
 class FinishSection(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.worker.assembly import Assembled, check_arguments, import_class, make_data, make_model, seed_setup
 from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
+from search.worker.memory import MemoryMeter, is_out_of_memory
 from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.trainer_values import check_fractions, trainer_as_given
@@ -42,7 +44,7 @@ class _UserCodeError(Exception):
 
 def inspect_assembly(order: Inspect) -> InspectionResult:
     """Check everything that can be checked with one batch; never raises."""
-    error, key, trace = "", "", ""
+    error, key, trace, out_of_memory = "", "", "", False
     dry_run = _DryRun(order)
     try:
         with quiet_libraries():
@@ -53,9 +55,11 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
         assert raised.__cause__ is not None
         what, trace = describe(raised.__cause__)
         error, key = f"{raised}: {what}", raised.key
+        out_of_memory = is_out_of_memory(raised)
     except BaseException as raised:
         what, trace = describe(raised)
         error, key = f"the dry run failed: {what}", "model.class_path"
+        out_of_memory = is_out_of_memory(raised)
     return InspectionResult(
         error=error,
         error_key=key,
@@ -65,6 +69,11 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
         measures_gap=dry_run.measures_gap,
         has_test_data=dry_run.has_test_data,
         traceback=trace,
+        free_bytes=dry_run.memory.free_bytes,
+        trial_bytes=dry_run.memory.trial_bytes,
+        worker_bytes=dry_run.memory.worker_bytes,
+        n_cores=len(os.sched_getaffinity(0)),
+        out_of_memory=out_of_memory,
     )
 
 
@@ -75,6 +84,7 @@ class _DryRun:
         self.n_parameters = 0
         self.measures_gap = False
         self.has_test_data = False
+        self.memory = MemoryMeter()
         self._assembly = order.assembly
         self._searched = order.searched
 
@@ -87,11 +97,13 @@ class _DryRun:
         check_trainer_args(assembly.trainer_args)
         with scratch_directory() as directory:
             given = trainer_as_given(assembly.trainer_args, directory=directory)
+            self.memory.begin()
             assembled = self._assemble()
             self.n_parameters = sum(each.numel() for each in assembled.model.parameters() if each.requires_grad)
             self.has_test_data = assembled.defines("test_dataloader")
             _check_hooks(assembly, assembled)
             found = self._train_one_batch(assembled, directory, given=given)
+            self.memory.end()
         self.metrics = found.validation_names
         self._check_monitor(found)
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import torch
 
+_CONTEXT_BYTES = 600 << 20
+"""What CUDA keeps on a GPU for each process that uses it, about."""
+
 _TEXTS = (
     "out of memory",  # CUDA and ROCm
     "not enough memory",  # torch's allocators of the CPU
@@ -32,27 +35,51 @@ def resident_bytes() -> int:
     return _status_bytes("VmRSS")
 
 
-def peak_resident_bytes() -> int:
-    """Return the most memory that this process has held since `forget_peaks`, 0 where the system does not tell."""
-    return _status_bytes("VmHWM")
-
-
-def forget_peaks() -> None:
-    """Begin to measure peaks anew, on the host and on the device."""
-    with suppress(OSError):  # the peak of the process's whole life is measured then, which is no less
-        Path("/proc/self/clear_refs").write_text("5")
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
 def release_cached_memory() -> None:
     """Give back what torch keeps of the device's memory for later, as other workers may need it."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def available_bytes() -> int:
-    """Return the memory of the host that is left, also to this container; 0 where the system does not tell."""
+class MemoryMeter:
+    """Measures what one training takes of its device's memory; on the CPU, of the host's.
+
+    Attributes:
+        free_bytes: Memory that was free when it began; 0 if it is not known, as are the others then.
+        trial_bytes: What was taken of it at most until it ended.
+        worker_bytes: What this process held when it began, as another worker would.
+    """
+
+    def __init__(self) -> None:
+        self.free_bytes = 0
+        self.trial_bytes = 0
+        self.worker_bytes = 0
+
+    def begin(self) -> None:
+        """Begin to measure."""
+        if torch.cuda.is_available():
+            release_cached_memory()
+            torch.cuda.reset_peak_memory_stats()
+            self.free_bytes = torch.cuda.mem_get_info()[0]
+            self.worker_bytes = _CONTEXT_BYTES
+            return
+        with suppress(OSError):  # else the peak of the process's whole life is measured, which is no less
+            Path("/proc/self/clear_refs").write_text("5")
+        self.free_bytes = _available_bytes()
+        self.worker_bytes = resident_bytes()
+
+    def end(self) -> None:
+        """Stop measuring, with all that was made still there."""
+        if torch.cuda.is_available():
+            # Handles and kernels of CUDA's libraries are taken past torch's own allocator.
+            beside = self.free_bytes - torch.cuda.mem_get_info()[0] - torch.cuda.memory_reserved()
+            self.trial_bytes = torch.cuda.max_memory_reserved() + max(0, beside)
+        else:
+            self.trial_bytes = max(0, _status_bytes("VmHWM") - self.worker_bytes)
+
+
+def _available_bytes() -> int:
+    """Memory of the host that is left, also to this container; 0 where the system does not tell."""
     left = [_proc_bytes(Path("/proc/meminfo"), "MemAvailable"), *_cgroup_rest()]
     return min((each for each in left if each > 0), default=0)
 
