@@ -88,6 +88,13 @@ class TrialRecord:
     finished_ms: int | None = None
     n_retries: int = 0
 
+    @property
+    def latest_ms(self) -> int:
+        """When it gave its last sign of life, Unix time in milliseconds."""
+        if self.finished_ms is not None:
+            return self.finished_ms
+        return self.epochs[-1].time_ms if self.epochs else self.started_ms
+
     def curve(self, metric: str) -> tuple[float, ...]:
         """Values of one metric by epoch; NaN where an epoch lacks it."""
         return tuple(record.metrics.get(metric, float("nan")) for record in self.epochs)

@@ -20,7 +20,7 @@ class WallClock:
     def __init__(
         self,
         *,
-        unix_seconds: Callable[[], float] = time.time,
+        unix_seconds: Callable[[], float] = lambda: time.time(),
         monotonic_seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._unix_seconds = unix_seconds
@@ -39,3 +39,7 @@ class WallClock:
         """Take note of a time that was recorded before, by an earlier session perhaps."""
         if time_ms > self.now_ms():
             self._last_ms = float(time_ms)
+
+
+CLOCK = WallClock()
+"""The process's clock."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from search.coordinator.study_context import StudyContext
 from search.trial import FinishedTrial, TrialRecord
+from search.wall_clock import CLOCK
 
 
 class History:
@@ -60,6 +61,7 @@ class History:
         self._context.recorder.repaired(
             record, known_epochs=len(stored.epochs), finished_in_storage=finished_in_storage
         )
+        CLOCK.witnessed(record.latest_ms)
         if record.state.is_finished:
             self.ended([record])
         else:

@@ -6,7 +6,6 @@ The epoch log comes first; Optuna, MLflow and the observer follow. What a crash 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from search.reward import score
 from search.storage import StoredStudy
 from search.tracking import MlflowTracker
 from search.trial import REFIT, EpochRecord, Score, TrialRecord, TrialState
+from search.wall_clock import CLOCK
 
 
 class TrialRecorder:
@@ -109,5 +109,5 @@ class TrialRecorder:
 
 
 def now_ms() -> int:
-    """Return Unix time in milliseconds."""
-    return time.time_ns() // 1_000_000
+    """Return Unix time in milliseconds, never less than before."""
+    return CLOCK.now_ms()

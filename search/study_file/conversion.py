@@ -181,7 +181,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         else EarlyStopping(patience_epochs=stopping.patience_epochs, min_delta=stopping.min_delta),
         resources=Resources(
             devices_per_trial=study.resources.devices_per_trial,
-            trials_per_device=study.resources.trials_per_device,
+            trials_per_device=study.resources.trials_per_device or "auto",
             hang_timeout_minutes=study.resources.hang_timeout_minutes,
         ),
         finish=None

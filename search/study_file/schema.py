@@ -47,6 +47,7 @@ def _named(key: str) -> Callable[[Any], Any]:
 
 
 _OR_NONE = _Shorthand(lambda value: None if value == "none" else value, ("none",))
+_OR_AUTO = _Shorthand(lambda value: None if value == "auto" else value, ("auto",))
 
 
 def own_error(message: str) -> PydanticCustomError:
@@ -195,9 +196,9 @@ class ResourcesSection(_Section):
 
     devices_per_trial: Count = 1
     """Devices of one trial; 1 in this version."""
-    trials_per_device: Count | Literal["auto"] = 1
+    trials_per_device: Annotated[Count | None, _OR_AUTO] = 1
     """Trials that share a device; auto: as many as fit into its memory, at most 8, with a CPU core each."""
-    hang_timeout_minutes: Annotated[Annotated[float, Field(gt=0.0, le=1_000_000.0)] | None, _OR_NONE] = 30.0
+    hang_timeout_minutes: Annotated[Annotated[float, Field(ge=0.01, le=1_000_000.0)] | None, _OR_NONE] = 30.0
     """Time without a finished batch after which a training counts as hung and its worker is replaced; if batches took
     longer than a tenth of that, ten times the longest. none: never."""
 

@@ -18,6 +18,7 @@ from search.tracking.delivery import Delivery, Ending, Item, Outcome, StudyIdent
 from search.tracking.quiet import prepare_environment, silenced_thread
 from search.trial import Score, TrialRecord
 from search.uris import masked, masked_text
+from search.wall_clock import CLOCK
 
 _FLUSH_SECONDS = 1.0
 _FIRST_RETRY_SECONDS = 1.0
@@ -352,4 +353,4 @@ class MlflowTracker:
 
 
 def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return CLOCK.now_ms()

@@ -157,6 +157,4 @@ def identity_tags(record: TrialRecord) -> dict[str, str]:
 
 def end_ms(record: TrialRecord) -> int:
     """Return when the trial gave its last sign of life."""
-    if record.finished_ms is not None:
-        return record.finished_ms
-    return record.epochs[-1].time_ms if record.epochs else record.started_ms
+    return record.latest_ms
