@@ -95,6 +95,38 @@ def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -
         read_epoch_log(path)
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"5",
+        b"[]",
+        b"null",
+        b'"end"',
+        b"{}",
+        b"\xff\xfe\x00",
+        b'{"epoch":3,"time_ms":1,"metrics":{}}',
+        b'{"end":"lost"}',
+    ],
+)
+def test_garbage_between_the_lines_is_an_error_with_its_line(garbage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    written(path, 2)
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + garbage + b"\n" + b"".join(rest))
+    with pytest.raises(StateError, match=r"log:2: not an entry"):
+        read_epoch_log(path)
+
+
+def test_a_log_without_its_first_line_or_with_an_epoch_missing_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    written(path, 3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for missing, at in ((0, 1), (1, 2), (2, 3)):
+        path.write_bytes(b"".join(line for index, line in enumerate(lines) if index != missing))
+        with pytest.raises(StateError, match=rf"log:{at}: not an entry"):
+            read_epoch_log(path)
+
+
 def test_a_log_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     log = EpochLog(tmp_path / "missing" / "log")
     with pytest.raises(StateError, match="missing/log cannot be written"):

@@ -12,6 +12,7 @@ from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import (
     Action,
+    Cause,
     Decision,
     EpochReport,
     FromWorker,
@@ -50,6 +51,7 @@ class Faults:
         diverges: Trials whose loss is NaN in their second epoch.
         loses_worker: Trial to how many times its worker dies after an epoch.
         stops_itself: Trials that the module ends after their first epoch.
+        runs_out_of_memory: Trial to how many times it runs out of memory, in its second epoch.
         killed_after_polls: The coordinator dies after that many polls.
     """
 
@@ -57,6 +59,7 @@ class Faults:
     diverges: set[str] = field(default_factory=set)
     loses_worker: dict[str, int] = field(default_factory=dict)
     stops_itself: set[str] = field(default_factory=set)
+    runs_out_of_memory: dict[str, int] = field(default_factory=dict)
     killed_after_polls: int | None = None
 
 
@@ -67,7 +70,12 @@ class _Training:
 
 
 class VirtualEngine:
-    """Every worker lives in this object; checkpoints live in `checkpoints`, which outlives it like a disk."""
+    """Every worker lives in this object; checkpoints live in `checkpoints`, which outlives it like a disk.
+
+    Attributes:
+        company: For each trial and epoch that was trained, the trials on the same device at that moment.
+        retired: Workers that were told to end.
+    """
 
     def __init__(
         self,
@@ -80,6 +88,8 @@ class VirtualEngine:
         inspection_error: tuple[str, str] = ("", ""),
         measures_gap: bool = True,
         has_test_data: bool = True,
+        memory: Mapping[str, int] | None = None,
+        resident_bytes: Callable[[str], int] = lambda key: 0,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
         self.n_slots = n_slots
@@ -93,6 +103,11 @@ class VirtualEngine:
         self._measures_gap = measures_gap
         self._has_test_data = has_test_data
         self._on_epoch = on_epoch
+        self._memory = memory or {}
+        self._resident_bytes = resident_bytes
+        self._slots: dict[int, int] = {}
+        self.company: dict[tuple[str, int], set[str]] = {}
+        self.retired: list[int] = []
         self._n_started = 0
         self._n_polls = 0
         self._events: deque[EngineEvent] = deque()
@@ -106,6 +121,8 @@ class VirtualEngine:
 
     def start_worker(self, *, slot: int) -> int:
         worker, self._n_started = self._n_started, self._n_started + 1
+        assert slot not in self._slots.values(), f"slot {slot} is taken"
+        self._slots[worker] = slot
         self._say(worker, WorkerReady(pid=worker, device="virtual", versions={"torch": "0"}))
         return worker
 
@@ -123,6 +140,7 @@ class VirtualEngine:
                     measures_gap=self._measures_gap,
                     has_test_data=self._has_test_data,
                     traceback="",
+                    **self._memory,
                 ),
             )
         elif isinstance(message, TrialAssignment):
@@ -139,6 +157,8 @@ class VirtualEngine:
             self._say(worker, result)
         else:
             assert isinstance(message, Shutdown)
+            self.retired.append(worker)
+            self._lose(worker, "exited with status 0")
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         self._n_polls += 1
@@ -158,7 +178,12 @@ class VirtualEngine:
         if key in self.faults.raises:
             self._end(worker, error="ValueError: no such layer")
             return
+        if training.epoch == 1 and self.faults.runs_out_of_memory.get(key, 0):
+            self.faults.runs_out_of_memory[key] -= 1
+            self._end(worker, error="OutOfMemoryError: CUDA out of memory.", cause=Cause.OUT_OF_MEMORY)
+            return
         training.epoch += 1
+        self.company[key, training.epoch] = self._neighbours(worker)
         self.trained.append((key, training.epoch))
         metrics = dict(self._metrics(training.assignment, training.epoch))
         if key in self.faults.diverges and training.epoch == 2:
@@ -176,7 +201,7 @@ class VirtualEngine:
         if deaths:
             self.faults.loses_worker[decision.trial_key] = deaths - 1
             del self._trainings[worker]
-            self._events.append(WorkerLost(worker=worker, reason="killed by SIGKILL", output=""))
+            self._lose(worker, "killed by SIGKILL")
         elif decision.action is not Action.CONTINUE or training.epoch == training.assignment.n_epochs:
             self._end(worker)
         elif decision.trial_key in self.faults.stops_itself:
@@ -184,7 +209,21 @@ class VirtualEngine:
         else:
             self._train_epoch(worker)
 
-    def _end(self, worker: int, *, error: str = "", stopped_by_module: bool = False) -> None:
+    def _lose(self, worker: int, reason: str) -> None:
+        del self._slots[worker]
+        self._events.append(WorkerLost(worker=worker, reason=reason, output=""))
+
+    def _neighbours(self, worker: int) -> set[str]:
+        device = self.device(self._slots[worker])
+        return {
+            training.assignment.trial_key
+            for each, training in self._trainings.items()
+            if each != worker and self.device(self._slots[each]) == device
+        }
+
+    def _end(
+        self, worker: int, *, error: str = "", stopped_by_module: bool = False, cause: Cause = Cause.USER_CODE
+    ) -> None:
         training = self._trainings.pop(worker)
         ended = TrialEnded(
             trial_key=training.assignment.trial_key,
@@ -193,5 +232,7 @@ class VirtualEngine:
             error=error,
             traceback="",
             notices=(),
+            cause=cause,
+            resident_bytes=self._resident_bytes(training.assignment.trial_key),
         )
         self._say(worker, ended)

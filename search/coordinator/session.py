@@ -67,12 +67,13 @@ class Session:
         Raises:
             StudyDefinitionError: If model, data and study do not fit each other.
             StudyConflictError: If another coordinator runs the study.
+            StateError: If the state directory or a store cannot be written.
             StudyFailedError: If the study cannot go on.
             StudyInterruptedError: If the user stopped it; all is saved.
         """
+        paths = self.state.study(self.definition.study)
+        require_writable(paths.directory)
         with quick_handover(), interruption() as interrupted, self._workforce(interrupted) as workforce:
-            paths = self.state.study(self.definition.study)
-            require_writable(paths.directory)
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
