@@ -63,6 +63,7 @@ _OPTUNA_STATES = {
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.DIVERGED: OptunaState.PRUNED,
     TrialState.FAILED: OptunaState.FAIL,
+    TrialState.STOPPED: OptunaState.PRUNED,
 }
 
 

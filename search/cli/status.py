@@ -18,7 +18,7 @@ from search.trial import TrialState
 
 _SHOWN_STATES = (
     *(TrialState.COMPLETE, TrialState.STOPPED_EARLY, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED),
-    *(TrialState.RUNNING, TrialState.INTERRUPTED),
+    *(TrialState.STOPPED, TrialState.RUNNING, TrialState.INTERRUPTED),
 )
 
 

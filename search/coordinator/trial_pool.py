@@ -16,6 +16,7 @@ from search.engines.engine import MessageReceived, WorkerLost
 from search.messages import Action, Decision, EpochReport, FromWorker, ToWorker, TrialEnded
 from search.observer import StudyObserver
 from search.trial import TrialState
+from search.users_traceback import users_traceback
 
 _MOST_RETRIES = 2
 
@@ -167,7 +168,9 @@ class TrialPool:
             source.departed(run.trial.record)
             return
         if ended.error:
-            verdict = Verdict(state=TrialState.FAILED, reason=ended.error)
+            verdict = Verdict(
+                state=TrialState.FAILED, reason=ended.error, traceback=users_traceback(ended.traceback)
+            )
         elif run.paused:
             self._recorder.interrupted(run.trial)
             return

@@ -58,8 +58,16 @@ class TrialRecorder:
         """Record how the trial ended and return its score."""
         time_ms = now_ms()
         with self._bookkeeping.spent_on("reports"):
-            trial.log.append_end(state=verdict.state, reason=verdict.reason, time_ms=time_ms)
-        trial.record = replace(trial.record, state=verdict.state, reason=verdict.reason, finished_ms=time_ms)
+            trial.log.append_end(
+                state=verdict.state, reason=verdict.reason, time_ms=time_ms, traceback=verdict.traceback
+            )
+        trial.record = replace(
+            trial.record,
+            state=verdict.state,
+            reason=verdict.reason,
+            traceback=verdict.traceback,
+            finished_ms=time_ms,
+        )
         trial_score = self._score(trial.record)
         self._store_end(trial.record, trial_score)
         self._publish(trial.record)
