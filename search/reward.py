@@ -22,8 +22,8 @@ def score(record: TrialRecord, objective: Objective) -> Score | None:
         objective: What is optimized.
 
     Returns:
-        None for a failed trial, and for one without a finite value that is not finished or was stopped. The worst infinity as
-        reward for a diverged trial, whatever it reached before, and for a finished one without a finite value.
+        None for a failed trial, and for one without a finite value that is not finished or was stopped. The worst
+        infinity as reward for a diverged trial, whatever it reached before, and for another without a finite value.
     """
     if record.state is TrialState.FAILED:
         return None

@@ -10,7 +10,8 @@ from pathlib import Path
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+), in ')
 _LIBRARY_FOLDERS = ("site-packages", "dist-packages")
 _FOREIGN_ROOTS = tuple(
-    Path(each).resolve() for each in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), Path(__file__).parent)
+    Path(each).resolve()
+    for each in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), Path(__file__).parent)
 )
 
 
@@ -35,7 +36,7 @@ def users_traceback(text: str) -> str:
 
 
 def raising_place(text: str) -> str:
-    """Return ``file:line`` of the innermost frame of the user's, or of any frame if there is none; empty without one."""
+    """Return ``file:line`` of the innermost frame of the user's, else of the innermost one; empty without frames."""
     frames = [lines for is_frame, lines in _blocks(text) if is_frame]
     own = [lines for lines in frames if _is_users(lines)] or frames
     found = _FRAME.match(own[-1][0]) if own else None

@@ -33,7 +33,7 @@ from search.study_file import (
     definition_from_plain,
     definition_to_plain,
     definition_to_yaml,
-    differences,
+    definition_differences,
     dimension_to_plain,
     error_in_file,
     load_study_file,
@@ -59,6 +59,10 @@ def study(**changes: Any) -> StudyDefinition:
 
 def digits(*overrides: str) -> StudyDefinition:
     return load_study_file(built_in_studies()["digits"], overrides=overrides)
+
+
+def changed_lines(old: StudyDefinition, new: StudyDefinition) -> list[str]:
+    return [each.line for each in definition_differences(old, new)]
 
 
 def dimension(name: str, **entry: Any) -> Dimension:
@@ -489,8 +493,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> Non
     ],
 )
 def test_one_override_makes_one_difference(override: str, line: str) -> None:
-    assert differences(digits(), digits(override)) == [line]
-    assert differences(digits(), with_overrides(digits(), [override])) == [line]
+    assert changed_lines(digits(), digits(override)) == [line]
+    assert changed_lines(digits(), with_overrides(digits(), [override])) == [line]
 
 
 def test_an_override_adds_a_dimension_and_a_section() -> None:
@@ -560,26 +564,26 @@ def test_no_override_crashes(key: str, value: str) -> None:
 
 
 def test_differences_of_stages_and_dimensions_added_and_removed() -> None:
-    assert differences(digits(), digits()) == []
+    assert changed_lines(digits(), digits()) == []
     longer = study(stages=[*MINIMAL["stages"], {"name": "last", "n_trials": 1, "max_epochs": 9}])
-    (line,) = differences(study(), longer)
+    (line,) = changed_lines(study(), longer)
     assert line.startswith("stages.2: (absent) -> {name: last, n_trials: 1, max_epochs: 9")
     other = study(space={"model.depth": {"int": [1, 2]}})
-    assert [line.split(" -> ")[1][:8] for line in differences(study(), other)] == ["(absent)", "{int: [1"]
+    assert [line.split(" -> ")[1][:8] for line in changed_lines(study(), other)] == ["(absent)", "{int: [1"]
 
 
 def test_a_changed_order_of_the_space_is_a_difference() -> None:
     forth = study(space={"model.a": {"int": [1, 2]}, "model.b": {"int": [1, 2]}})
     back = study(space={"model.b": {"int": [1, 2]}, "model.a": {"int": [1, 2]}})
-    assert differences(forth, back) == ["space: order model.a, model.b -> order model.b, model.a"]
+    assert changed_lines(forth, back) == ["space: order model.a, model.b -> order model.b, model.a"]
 
 
 @settings(deadline=None, max_examples=50)
 @given(studies(), studies())
 def test_there_are_no_differences_just_when_definitions_are_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = definition_from_plain(one), definition_from_plain(other)
-    assert differences(first, first) == []
-    assert bool(differences(first, second)) or first == second
+    assert changed_lines(first, first) == []
+    assert bool(changed_lines(first, second)) or first == second
 
 
 def test_errors_found_after_loading_get_their_line(tmp_path: Path) -> None:

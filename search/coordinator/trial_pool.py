@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from search.coordinator.interruption import Interruption
+from search.coordinator.ledger import Ledger
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
@@ -42,6 +43,7 @@ class TrialPool:
         recorder: Writes down what happens to them.
         observer: Who watches.
         interruption: Whether the user wants to stop.
+        ledger: Counts the time that workers are occupied.
         told: Notices that the user has read already; none is given twice.
     """
 
@@ -52,12 +54,14 @@ class TrialPool:
         recorder: TrialRecorder,
         observer: StudyObserver,
         interruption: Interruption,
+        ledger: Ledger,
         told: Iterable[str],
     ) -> None:
         self._workforce = workforce
         self._recorder = recorder
         self._observer = observer
         self._interruption = interruption
+        self._ledger = ledger
         self._runs: dict[int, _Run] = {}
         self._waiting: deque[LiveTrial] = deque()
         self._notices = set(told)
@@ -78,9 +82,11 @@ class TrialPool:
             while not exhausted and not self._interruption.requested and self._workforce.idle:
                 exhausted = not self._start_one(source)
             self._start_waiting(source)
+            self._ledger.occupied(len(self._runs))
             if not exhausted or self._runs or self._waiting:
                 for event in self._workforce.poll(timeout_seconds=_POLL_SECONDS):
                     self._handle(event, source)
+            self._ledger.occupied(len(self._runs))
         return not self._interruption.requested
 
     def ask(self, message: ToWorker, reply: type[Reply], *, doing: str) -> Reply:
@@ -168,9 +174,7 @@ class TrialPool:
             source.departed(run.trial.record)
             return
         if ended.error:
-            verdict = Verdict(
-                state=TrialState.FAILED, reason=ended.error, traceback=users_traceback(ended.traceback)
-            )
+            verdict = Verdict(state=TrialState.FAILED, reason=ended.error, traceback=users_traceback(ended.traceback))
         elif run.paused:
             self._recorder.interrupted(run.trial)
             return
