@@ -105,7 +105,7 @@ def affordable_finish(
 
 
 def may_start(
-    bounds: Sequence[Allowance], *, loads: Sequence[Load], end_share: float, n_running: int, is_first: bool, pace: Pace
+    bounds: Sequence[Allowance], *, loads: Sequence[Load], end_share: float, n_begun: int, n_running: int, pace: Pace
 ) -> bool:
     """Whether a stage may start one more trial.
 
@@ -113,9 +113,10 @@ def may_start(
         bounds: What bounds it; empty for no bound.
         loads: What is left of this stage (at least one run), and all of each later one.
         end_share: Share of the planned epochs up to and including this stage, in ``(0, 1]``.
-        n_running: Trials of the stage that are under way; on average they have half of their time to go.
-        is_first: Whether the stage has no trial yet: it gets one while the search has any time at all.
-        pace: How fast the study trains.
+        n_begun: Trials that the stage has had. While the search has any time at all, it gets one, and one for each
+            worker if only wall time is bounded, which they spend side by side.
+        n_running: Those that are under way; on average they have half of their time to go.
+        pace: How fast the study trains; unknown, only what has been spent counts.
     """
     single = cost((Load(n_runs=1, n_epochs=loads[0].n_epochs),), pace)
     planned = cost(loads, pace)
@@ -123,9 +124,11 @@ def may_start(
         left = each.search_left_seconds
         if not left > 0.0:
             return False
-        if math.isnan(pace.seconds_per_epoch) or each.of(planned) <= left or is_first:
+        is_wall = each.name == "hours"
+        is_first = n_begun < (pace.n_workers if is_wall else 1)
+        if is_first or math.isnan(pace.seconds_per_epoch) or each.of(planned) <= left:
             continue
-        ahead = 1.0 + (0.5 * n_running if each.name == "device_hours" else 0.0)
+        ahead = 1.0 if is_wall else 1.0 + 0.5 * n_running
         if ahead * each.of(single) > each.part_left_seconds(end_share):
             return False
     return True

@@ -12,8 +12,8 @@ from search.trial import TrialRecord, TrialState
 
 def budget_words(budget: Budget) -> str:
     """Return ``2 hours, 3.5 device hours, 40 trials``, as far as they are bounded; empty for no budget."""
-    named = ((budget.hours, "hours"), (budget.device_hours, "device hours"), (budget.n_trials, "trials"))
-    return ", ".join(f"{value:g} {name}" for value, name in named if value is not None)
+    named = ((budget.hours, "hour"), (budget.device_hours, "device hour"), (budget.n_trials, "trial"))
+    return ", ".join(f"{value:.4g} {name}{'' if value == 1 else 's'}" for value, name in named if value is not None)
 
 
 def what_was_cut(
@@ -41,7 +41,7 @@ def what_was_cut(
         short.append(f"{n_stopped} of them stopped under way")
     lines = []
     if short:
-        used = f"{spent.wall_seconds / 3600.0:.3g} hours, {spent.device_seconds / 3600.0:.3g} device hours"
+        used = f"{spent.wall_seconds / 3600.0:.4g} hours, {spent.device_seconds / 3600.0:.4g} device hours"
         lines.append(f"The budget ({budget_words(definition.budget)}) was used up, {used} spent: {', '.join(short)}.")
     finish = definition.finish
     if finish is None or plan is None:

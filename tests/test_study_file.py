@@ -30,10 +30,10 @@ from search.search_space import (
 from search.study_definition import Direction, ScheduleHorizon, StudyDefinition
 from search.study_file import (
     built_in_studies,
+    definition_differences,
     definition_from_plain,
     definition_to_plain,
     definition_to_yaml,
-    definition_differences,
     dimension_to_plain,
     error_in_file,
     load_study_file,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from search.budget import Allowance, affordable_finish, allowances, end_shares, may_start, stage_quota
+from search.budget import SECONDS_PER_HOUR, Allowance, affordable_finish, allowances, end_shares, may_start, stage_quota
 from search.coordinator.ledger import Ledger
-from search.forecast import Load, expected_epochs
+from search.forecast import Load, Pace, expected_epochs
 from search.study_definition import FinishSettings, StudyDefinition
 from search.study_record import FinishPlan, StageOpening
 from search.trial import FinishedTrial
+
+_EPOCHS_PER_WORKER_FOR_A_PACE = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,16 +86,17 @@ class Allotment:
             bounds,
             loads=[Load(n_runs=n_planned - tally.n_finished, n_epochs=mean), *later],
             end_share=end_shares(stages)[index],
+            n_begun=tally.n_begun,
             n_running=tally.n_begun - tally.n_finished,
-            is_first=tally.n_begun == 0,
-            pace=self.ledger.pace,
+            pace=self._reliable_pace(),
         )
 
     def stop_reason(self) -> str:
         """Return why trials under way must stop after their epoch, or an empty string."""
         for each in self._bounds():
             if not each.search_left_seconds > 0.0:
-                return f"budget used up: {each.name} {each.limit_seconds / 3600.0:g}, less what the finish needs"
+                limit = f"{each.name} {each.limit_seconds / SECONDS_PER_HOUR:.4g}"
+                return f"budget used up: {limit}, less what the finish needs"
         return ""
 
     def finish_plan(self, settings: FinishSettings, *, n_contenders: int) -> FinishPlan:
@@ -104,6 +108,13 @@ class Allotment:
             max_epochs=self.definition.stages[-1].max_epochs,
             pace=self.ledger.pace,
         )
+
+    def _reliable_pace(self) -> Pace:
+        """Return the pace, unknown as long as first epochs, which often take longer, would decide it."""
+        pace = self.ledger.pace
+        if self.ledger.spent.n_epochs < _EPOCHS_PER_WORKER_FOR_A_PACE * pace.n_workers:
+            return replace(pace, seconds_per_epoch=math.nan)
+        return pace
 
     def _bounds(self) -> tuple[Allowance, ...]:
         budget = self.definition.budget

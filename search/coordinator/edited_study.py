@@ -40,7 +40,7 @@ def require_safe(edits: Sequence[Edit], *, study: str) -> None:
     )
     raise StudyConflictError(
         f"study {study!r} exists with another definition, and cannot be continued with this one:\n{lines}\n"
-        f"Undo what is refused, continue it as it is recorded with `zeroin resume {study}`, or start another with --new."
+        f"Undo what is refused, go on with it as it is recorded (`zeroin resume {study}`), or start another with --new."
     )
 
 

@@ -36,6 +36,7 @@ from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyResult
 from search.tracking import MlflowTracker, run_tags
+from search.trial import TrialState
 
 _CLOSE_SECONDS = 5.0
 _DELIVERY_SECONDS = 120.0
@@ -186,12 +187,16 @@ class Session:
             bookkeeping=bookkeeping,
             ledger=ledger,
             allotment=Allotment(definition=study.definition, ledger=ledger),
-            failures=FailureStreak(has_succeeded=any(each.state.is_fully_trained for each in study.trials())),
+            failures=FailureStreak(has_succeeded=_has_succeeded(study)),
             has_test_data=inspection.has_test_data,
         )
 
     def _how_to_resume(self) -> str:
         return f"Go on with: zeroin resume {self.definition.study}"
+
+
+def _has_succeeded(study: StoredStudy) -> bool:
+    return any(each.state.is_finished and each.state is not TrialState.FAILED for each in study.trials())
 
 
 def _tell(tracker: MlflowTracker, error: BaseException) -> float:
