@@ -5,7 +5,7 @@ One JSON object a line, in the order in which things happened::
     {"trial": {"key": "trial-0012", "number": 12, "stage": "medium", "hyperparameters": {…}, …}}
     {"epoch": 1, "time_ms": 1790000000000, "metrics": {"val_acc": 0.91, …}}
     {"retry": "worker 7781 was killed by SIGKILL", "time_ms": …}
-    {"end": "complete", "reason": "6 of 6 epochs", "time_ms": …}
+    {"end": "complete", "reason": "6 of 6 epochs", "time_ms": …}        (and "traceback", if the user's code raised)
 
 It is the source of truth: what Optuna and MLflow hold of a trial can be rebuilt from it. An epoch is written once;
 training it again after a crash writes nothing. A line that a crash cut short is dropped when the log is opened again.
@@ -53,9 +53,10 @@ class EpochLog:
         """Write that the trial is started again, and why."""
         self._append({"retry": reason, "time_ms": time_ms})
 
-    def append_end(self, *, state: TrialState, reason: str, time_ms: int) -> None:
-        """Write how the trial ended."""
-        self._append({"end": state.value, "reason": reason, "time_ms": time_ms})
+    def append_end(self, *, state: TrialState, reason: str, time_ms: int, traceback: str = "") -> None:
+        """Write how the trial ended, and where the user's code raised if it did."""
+        end = {"end": state.value, "reason": reason, "time_ms": time_ms}
+        self._append({**end, "traceback": traceback} if traceback else end)
 
     def _append(self, entry: dict[str, Any]) -> None:
         self._write(json.dumps(entry, separators=(",", ":"), default=dict).encode() + b"\n")
@@ -123,4 +124,10 @@ def _require_study(path: Path, entry: dict[str, Any], study_uid: str | None) -> 
 def _with_event(record: TrialRecord, entry: dict[str, Any]) -> TrialRecord:
     if "retry" in entry:
         return replace(record, n_retries=record.n_retries + 1)
-    return replace(record, state=TrialState(entry["end"]), reason=entry["reason"], finished_ms=entry["time_ms"])
+    return replace(
+        record,
+        state=TrialState(entry["end"]),
+        reason=entry["reason"],
+        finished_ms=entry["time_ms"],
+        traceback=entry.get("traceback", ""),
+    )

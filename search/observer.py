@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from search.study_record import StageOpening, StudyRecord, StudyResult
+from search.study_record import StageOpening, StudyForecast, StudyRecord, StudyResult
 from search.trial import Score, TrialRecord
 
 
@@ -29,6 +29,9 @@ class StudyObserver(Protocol):
     def trial_finished(self, record: TrialRecord, score: Score | None) -> None:
         """The trial ended, or was interrupted."""
 
+    def forecast_made(self, forecast: StudyForecast) -> None:
+        """After the first trials of a stage: how long it and the study will take, and what the budget leaves out."""
+
     def phase_started(self, name: str, *, n_runs: int, n_epochs: int) -> None:
         """After the stages: ``confirm``, ``refit``, ``test``; at most `n_runs` runs of `n_epochs` epochs each."""
 
@@ -50,6 +53,8 @@ class SilentObserver:
     def epoch_finished(self, record: TrialRecord) -> None: ...
 
     def trial_finished(self, record: TrialRecord, score: Score | None) -> None: ...
+
+    def forecast_made(self, forecast: StudyForecast) -> None: ...
 
     def phase_started(self, name: str, *, n_runs: int, n_epochs: int) -> None: ...
 

@@ -22,15 +22,15 @@ def score(record: TrialRecord, objective: Objective) -> Score | None:
         objective: What is optimized.
 
     Returns:
-        None for a failed trial, and for one that is not finished and has no finite value yet. The worst infinity as
-        reward for a diverged trial, whatever it reached before, and for a finished one without a finite value.
+        None for a failed trial, and for one without a finite value that is not finished or was stopped. The worst
+        infinity as reward for a diverged trial, whatever it reached before, and for another without a finite value.
     """
     if record.state is TrialState.FAILED:
         return None
     values = record.curve(objective.monitor)
     best = best_epoch(values, objective.direction)
     if best == 0:
-        if not record.state.is_finished:
+        if not record.state.is_finished or record.state is TrialState.STOPPED:
             return None
         return Score(reward=objective.direction.worst, best_value=math.nan, best_epoch=0, gap_at_best=math.nan)
     value = values[best - 1]

@@ -7,9 +7,10 @@ nothing. The value of a trial is its reward, its intermediate values are the mon
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +38,7 @@ from search.record_codec import (
 from search.search_space import Choices, Dimension, IntLogRange, LogRange, SearchSpace
 from search.study_definition import Direction, StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain
-from search.study_record import StageOpening, StudyResult
+from search.study_record import FinishPlan, Spent, StageOpening, StudyResult
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 from search.uris import driver_hint, local_path, masked
 
@@ -48,7 +49,9 @@ _TEST = "zeroin.test"
 _RESULT = "zeroin.result"
 _DELIVERED = "zeroin.is_delivered"
 _OPENING = "zeroin.opening."
-_SECONDS = "zeroin.seconds"
+_SPENT = "zeroin.spent"
+_FINISH_PLAN = "zeroin.finish_plan"
+_EDITS = "zeroin.edits"
 _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
@@ -63,6 +66,7 @@ _OPTUNA_STATES = {
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.DIVERGED: OptunaState.PRUNED,
     TrialState.FAILED: OptunaState.FAIL,
+    TrialState.STOPPED: OptunaState.PRUNED,
 }
 
 
@@ -227,20 +231,55 @@ class StoredStudy:
         self._storage.set_study_user_attr(self._study_id, _DELIVERED, True)
 
     @property
-    def seconds(self) -> float:
-        """Wall time that coordinators have spent on the study so far."""
-        return float(self._attributes().get(_SECONDS, 0.0))
+    def spent(self) -> Spent:
+        """What the study has cost so far."""
+        return Spent(**self._attributes().get(_SPENT, {}))
+
+    def record_spent(self, spent: Spent) -> None:
+        """Store what the study has cost so far, in all its sessions."""
+        self._storage.set_study_user_attr(self._study_id, _SPENT, dataclasses.asdict(spent))
+
+    def finish_plan(self) -> FinishPlan | None:
+        """How the finish is carried out, or None if it has not begun."""
+        plain = self._attributes().get(_FINISH_PLAN)
+        return None if plain is None else FinishPlan(**plain)
+
+    def record_finish_plan(self, plan: FinishPlan) -> None:
+        """Store how the finish is carried out, once; from then on the search is over."""
+        self._storage.set_study_user_attr(self._study_id, _FINISH_PLAN, dataclasses.asdict(plan))
+        self._sync()
+
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """What was changed in the definition since the study began, one line each, in order."""
+        return tuple(self._attributes().get(_EDITS, ()))
+
+    def record_definition(self, definition: StudyDefinition, *, edits: Sequence[str]) -> None:
+        """Replace the definition.
+
+        The one write of the definition is the moment at which it changes: after a crash before it, the same edits are
+        taken again, and noted once.
+
+        Args:
+            definition: The new one, with the same name.
+            edits: What differs, one line each.
+        """
+        noted = self.edits
+        if noted[len(noted) - len(edits) :] != tuple(edits):
+            self._storage.set_study_user_attr(self._study_id, _EDITS, [*noted, *edits])
+        self._storage.set_study_user_attr(self._study_id, _DEFINITION, definition_to_plain(definition))
+        self._sync()
+        self.definition = definition
 
     @property
     def bookkeeping_seconds(self) -> dict[str, float]:
-        """The part of it that was not training, by category."""
+        """The part of its wall time that was not training, by category."""
         return dict(self._attributes().get(_BOOKKEEPING, {}))
 
-    def add_seconds(self, wall_seconds: float, *, bookkeeping: Mapping[str, float]) -> None:
-        """Add one session's wall time and the bookkeeping in it to what is stored."""
+    def add_bookkeeping(self, bookkeeping: Mapping[str, float]) -> None:
+        """Add one session's bookkeeping to what is stored."""
         known = self.bookkeeping_seconds
         total = {name: known.get(name, 0.0) + bookkeeping.get(name, 0.0) for name in {**known, **bookkeeping}}
-        self._storage.set_study_user_attr(self._study_id, _SECONDS, self.seconds + wall_seconds)
         self._storage.set_study_user_attr(self._study_id, _BOOKKEEPING, total)
 
     @property

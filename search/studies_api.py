@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from search.coordinator.edited_study import edits_of, require_safe
 from search.coordinator.interruption import interruption
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
@@ -26,15 +27,14 @@ from search.coordinator.stores import StoreUris, default_storage, storage_uri, s
 from search.coordinator.workforce import Workforce
 from search.engines.devices import device_slots
 from search.engines.local import LocalEngine
-from search.errors import SearchError, StudyConflictError, StudyNotFoundError
+from search.errors import SearchError, StudyNotFoundError
 from search.lease import Lease, is_held
 from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory, StudyPaths
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
-from search.study_file import differences
 from search.study_record import StudyRecord, StudyState
-from search.study_views import FoundStudy, StudyPreview, StudySummary
+from search.study_views import Edit, FoundStudy, StudyPreview, StudySummary
 from search.uris import masked
 
 
@@ -50,6 +50,8 @@ def run_study(
 ) -> StudyRecord:
     """Run a study to its end; one that is unfinished is resumed, one that is finished is only read.
 
+    An unfinished study goes by the definition given from now on, if what has changed leaves its trials comparable.
+
     Args:
         definition: The study.
         directory: The state directory, ``$ZEROIN_HOME`` or ``mlruns`` by default.
@@ -61,7 +63,8 @@ def run_study(
 
     Raises:
         StudyDefinitionError: If model, data and study do not fit each other; nothing has been created then.
-        StudyConflictError: If the name is taken by a study with another definition, or the study is running already.
+        StudyConflictError: If the name is taken by a study whose definition differs in what cannot be changed any more,
+            or the study is running already.
         StudyFailedError: If the study cannot go on.
         StudyInterruptedError: If the user stopped it.
     """
@@ -73,7 +76,7 @@ def run_study(
             definition = replace(definition, study=_free_name(definition.study, names))
         elif store is not None and definition.study in names:
             study = store.open(definition.study)
-            _require_same(study.definition, definition)
+            require_safe(edits_of(study, definition), study=definition.study)
             definition = _tracked_as_before(definition, study.definition)
             record = read_record(study, state, store_uris(state, definition))
             if record.state is StudyState.FINISHED:
@@ -90,17 +93,36 @@ def resume_study(
     devices: str = "auto",
     storage: str | None = None,
     tracking_uri: str | None = None,
+    edited: StudyDefinition | None = None,
 ) -> StudyRecord:
-    """Continue a recorded study with the definition that it began with; a finished one is only read.
+    """Continue a recorded study; a finished one is only read.
+
+    Args:
+        name: The study.
+        directory: See `run_study`, as for all that follow.
+        observer: Likewise.
+        devices: Likewise.
+        storage: Likewise.
+        tracking_uri: Likewise.
+        edited: The definition that it goes by from now on, None for the recorded one.
 
     Raises:
         StudyNotFoundError: If there is no such study.
-        StudyConflictError: If it is running already.
+        StudyConflictError: If it is running already, or `edited` differs in what cannot be changed any more.
         StudyFailedError: If the study cannot go on.
         StudyInterruptedError: If the user stopped it.
     """
     state = directory or StateDirectory.default()
     record = read_study(name, directory=state, storage=storage, tracking_uri=tracking_uri)
+    if edited is not None:
+        return run_study(
+            replace(edited, study=name),
+            directory=state,
+            observer=observer,
+            devices=devices,
+            storage=storage,
+            tracking_uri=tracking_uri,
+        )
     if record.state is StudyState.FINISHED:
         return record
     uris = store_uris(state, record.definition, storage=storage_uri(storage, state), tracking_uri=tracking_uri)
@@ -125,14 +147,14 @@ def preview_study(
     state = directory or StateDirectory.default()
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
     existing: StudyState | None = None
-    conflicts: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] = ()
     with _opened(storage_uri(definition.storage, state)) as store:
         names = () if store is None else store.names()
         if new:
             definition = replace(definition, study=_free_name(definition.study, names))
         elif store is not None and definition.study in names:
             study = store.open(definition.study)
-            conflicts = tuple(_conflicts(study.definition, definition))
+            edits = edits_of(study, definition)
             definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
@@ -151,7 +173,7 @@ def preview_study(
         directory=str(state.study(definition.study).directory),
         name=definition.study,
         state=existing,
-        conflicts=conflicts,
+        edits=edits,
     )
 
 
@@ -290,22 +312,6 @@ def _home(study: StoredStudy, storage: str, state: StateDirectory) -> StudyPaths
     """Return the files of a study, which may be in another state directory, or have moved with this one's storage."""
     is_moved = not study.directory.exists() and storage == default_storage(state)
     return state.study(study.name) if is_moved else StudyPaths(directory=study.directory)
-
-
-def _conflicts(recorded: StudyDefinition, given: StudyDefinition) -> list[str]:
-    """Return what differs, one line each; where a study is kept is no part of what it is."""
-    first, second = (replace(each, storage=None, tracking_uri=None) for each in (recorded, given))
-    return differences(first, second)
-
-
-def _require_same(recorded: StudyDefinition, given: StudyDefinition) -> None:
-    changes = _conflicts(recorded, given)
-    if changes:
-        lines = "\n".join(f"  {change}" for change in changes)
-        raise StudyConflictError(
-            f"study {given.study!r} exists and began with another definition:\n{lines}\n"
-            f"Continue it as it began with `zeroin resume {given.study}`, or start another with --new."
-        )
 
 
 def _tracked_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:

@@ -168,6 +168,21 @@ class FinishSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a study may cost in all its sessions; None sets no bound.
+
+    Attributes:
+        hours: Wall time of the study, the finish included, > 0; the time between sessions does not count.
+        device_hours: Time that training runs occupy devices, summed over the devices, > 0.
+        n_trials: Search trials of all stages together, >= 1.
+    """
+
+    hours: float | None = None
+    device_hours: float | None = None
+    n_trials: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyDefinition:
     """A whole study, validated and immutable; `search.study_file` documents the keys.
 
@@ -176,6 +191,7 @@ class StudyDefinition:
         trainer: Arguments for `pytorch_lightning.Trainer` (``precision``, ``gradient_clip_val``, …).
         early_stopping: None for never.
         finish: None to end after the last stage.
+        budget: What the study may cost.
         storage: Optuna storage URL, or None for the journal file in the state directory.
         tracking_uri: MLflow tracking URI, or None for the SQLite file in the state directory.
 
@@ -196,6 +212,7 @@ class StudyDefinition:
     early_stopping: EarlyStopping | None
     resources: Resources
     finish: FinishSettings | None
+    budget: Budget = Budget()
     storage: str | None = None
     tracking_uri: str | None = None
 

@@ -61,7 +61,7 @@ class StageOpening:
         index: Position of the stage, from 0.
         name: Its name.
         narrowed: Its box and why it is what it is.
-        first_trial_number: Number of its first trial; it owns this one and the following ``n_trials - 1``.
+        first_trial_number: Number of its first trial; its trials are those before the next stage's first one.
         time_ms: Unix time in milliseconds.
     """
 
@@ -70,6 +70,63 @@ class StageOpening:
     narrowed: NarrowedSpace
     first_trial_number: int
     time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a study has cost in all its sessions so far.
+
+    Attributes:
+        wall_seconds: Time that coordinators worked on it.
+        worker_seconds: Time that training runs occupied workers, summed over the workers.
+        device_seconds: The same times the devices of each worker.
+        n_epochs: Epochs trained.
+        n_workers: Workers of the latest session, 0 before the first one.
+    """
+
+    wall_seconds: float = 0.0
+    worker_seconds: float = 0.0
+    device_seconds: float = 0.0
+    n_epochs: int = 0
+    n_workers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyForecast:
+    """How long the rest of a study is expected to take.
+
+    Attributes:
+        stage: The stage under way.
+        stage_seconds: Wall time to its end.
+        study_seconds: Wall time to the study's end, with the most that the finish takes.
+        device_seconds: Time of devices to the study's end, summed over the devices.
+        n_workers: Trials that run at a time.
+        left_out: Trials of each stage that the budget is expected to leave out, by name; empty if it suffices.
+        finish_is_cut: Whether the budget is expected to leave less of the finish than the study wants.
+    """
+
+    stage: str
+    stage_seconds: float
+    study_seconds: float
+    device_seconds: float
+    n_workers: int
+    left_out: Mapping[str, int]
+    finish_is_cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishPlan:
+    """The finish as it is carried out, settled once when it begins.
+
+    Attributes:
+        top_k: Configurations that are confirmed; 0 to take the best trial as it is.
+        n_seeds: Seeds that each is confirmed with at most.
+        n_refits: Members that the winner is refitted to, >= 1.
+    """
+
+    top_k: int
+    n_seeds: int
+    n_refits: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +164,7 @@ class StudyResult:
         n_epochs: Epochs trained by phase (each stage's name, ``confirm``, ``refit``).
         notices: What the user should know about it.
         seconds: Wall time that coordinators spent on the study.
+        device_seconds: Time that training runs occupied devices, summed over the devices.
         time_ms: When it finished, Unix time in milliseconds.
     """
 
@@ -122,6 +180,7 @@ class StudyResult:
     notices: tuple[str, ...]
     seconds: float
     time_ms: int
+    device_seconds: float = 0.0
 
 
 class StudyState(StrEnum):
@@ -145,7 +204,7 @@ class StudyRecord:
     """Everything the stores hold about one study, read without changing anything.
 
     Attributes:
-        definition: As it was when the study began.
+        definition: As the study goes by now.
         state: Where it is.
         openings: Stages opened so far, in order.
         trials: Search trials in the order of their numbers (confirmation and refit are in `result`).
@@ -153,10 +212,11 @@ class StudyRecord:
         storage: Optuna storage URI, passwords masked.
         tracking_uri: MLflow tracking URI, passwords masked.
         directory: The study's directory under the state directory, where its checkpoints are.
-        seconds: Wall time that coordinators have spent on the study.
-        bookkeeping_seconds: The part of it that was not training, by category: ``asking``, ``reports``, ``storage`` and
-            ``tracking`` are wall time of the coordinator's thread, ``mlflow`` is processor time of the thread that
-            delivers to MLflow beside it.
+        spent: What it has cost so far.
+        bookkeeping_seconds: The part of its wall time that was not training, by category: ``asking``, ``reports``,
+            ``storage`` and ``tracking`` are wall time of the coordinator's thread, ``mlflow`` is processor time of the
+            thread that delivers to MLflow beside it.
+        finish_has_begun: Whether the search is over: the best configurations are being confirmed or refitted.
     """
 
     definition: StudyDefinition
@@ -167,5 +227,11 @@ class StudyRecord:
     storage: str
     tracking_uri: str
     directory: str
-    seconds: float = 0.0
+    spent: Spent = Spent()
     bookkeeping_seconds: Mapping[str, float] = field(default_factory=dict)
+    finish_has_begun: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that coordinators have spent on the study."""
+        return self.spent.wall_seconds

@@ -51,6 +51,19 @@ class FoundStudy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One entry of a recorded study's definition that differs in the one given for it.
+
+    Attributes:
+        line: What was changed, ``stages.1.n_trials: 6 -> 12``.
+        refusal: Why it cannot be taken; empty if it is.
+    """
+
+    line: str
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPreview:
     """What a dry run found out.
 
@@ -62,7 +75,7 @@ class StudyPreview:
         directory: Where checkpoints would go.
         name: Name that the study would have.
         state: Where the study of that name is that would be continued or told, None if one would begin.
-        conflicts: What its definition has different, one line each; it would then be refused.
+        edits: What its definition has different; if any of it is refused, so would be the run.
     """
 
     inspection: InspectionResult
@@ -72,4 +85,4 @@ class StudyPreview:
     directory: str
     name: str
     state: StudyState | None
-    conflicts: tuple[str, ...]
+    edits: tuple[Edit, ...]

@@ -25,6 +25,7 @@ class TrialState(StrEnum):
     PRUNED = "pruned"
     DIVERGED = "diverged"
     FAILED = "failed"
+    STOPPED = "stopped"  # by the study's budget, not for anything that the trial did
 
     @property
     def is_finished(self) -> bool:
@@ -72,6 +73,7 @@ class TrialRecord:
         started_ms: Unix time in milliseconds.
         finished_ms: Likewise, None while it runs.
         n_retries: How often it was started again after its worker was lost.
+        traceback: Where the user's code raised, if that is how it failed; else empty.
     """
 
     key: str
@@ -87,6 +89,7 @@ class TrialRecord:
     started_ms: int
     finished_ms: int | None = None
     n_retries: int = 0
+    traceback: str = ""
 
     @property
     def latest_ms(self) -> int:
@@ -124,7 +127,8 @@ class FinishedTrial:
 
     Attributes:
         record: Its last snapshot, with a finished state.
-        score: Its score, None for a failed trial (which says nothing about its hyperparameters).
+        score: Its score, None for a trial that says nothing about its hyperparameters: a failed one, or one that was
+            stopped before it had a finite value.
     """
 
     record: TrialRecord
@@ -132,4 +136,5 @@ class FinishedTrial:
 
     def __post_init__(self) -> None:
         assert self.record.state.is_finished, f"{self.record.key} is {self.record.state}"
-        assert (self.score is None) == (self.record.state is TrialState.FAILED), self.record.key
+        failed = self.record.state is TrialState.FAILED
+        assert (self.score is None) == failed or self.record.state is TrialState.STOPPED, self.record.key

@@ -15,7 +15,7 @@ from search.observer import StudyObserver
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StudyRecord, StudyState
-from search.study_views import FoundStudy, StudyPreview, StudySummary
+from search.study_views import Edit, FoundStudy, StudyPreview, StudySummary
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
 STORAGE, TRACKING = "journal:///somewhere/optuna.journal", "sqlite:////somewhere/mlflow.db"
@@ -63,7 +63,7 @@ class RecordedStudies:
         failure: Raised by every call but reading.
         tells: Whether a study that runs is told to the observer.
         state: What a preview says of the study; None if there is none of that name.
-        conflicts: What a preview says that differs from the recorded study.
+        edits: What a preview says that differs from the recorded study.
         unreadable: Why a further study in the list cannot be read; none is listed if empty.
     """
 
@@ -72,7 +72,7 @@ class RecordedStudies:
     failure: BaseException | None = None
     tells: bool = True
     state: StudyState | None = None
-    conflicts: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] = ()
     unreadable: str = ""
 
     def run_study(self, definition: StudyDefinition, *, observer: StudyObserver, **options: Any) -> StudyRecord:
@@ -101,7 +101,7 @@ class RecordedStudies:
             directory="/somewhere",
             name=f"{definition.study}-2" if options["new"] else definition.study,
             state=self.state,
-            conflicts=self.conflicts,
+            edits=self.edits,
         )
 
     def find_study(self, name: str, **options: Any) -> FoundStudy:

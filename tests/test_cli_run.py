@@ -12,6 +12,7 @@ from search.errors import StudyConflictError, StudyDefinitionError, StudyFailedE
 from search.study_definition import StudyDefinition
 from search.study_file import built_in_studies
 from search.study_record import StudyState
+from search.study_views import Edit
 
 
 def test_run_of_a_built_in_study(studies: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,11 +61,13 @@ def test_a_finished_study_is_told_and_not_run(digits: RecordedStudies, capsys: p
 
 def test_resume_takes_name_file_and_stores(digits: RecordedStudies, tmp_path: Path) -> None:
     assert call(digits, "resume", "digits", "--storage", "sqlite:///x.db") == 0
-    assert digits.options_of("resume")["storage"] == "sqlite:///x.db"
+    options = digits.options_of("resume")
+    assert (options["storage"], options["edited"]) == ("sqlite:///x.db", None)
     (tmp_path / "mine.yaml").write_text(built_in_studies()["digits"].read_text() + "storage: sqlite:///mine.db\n")
     digits.calls.clear()
     assert call(digits, "resume", "mine.yaml") == 0
-    assert digits.options_of("resume")["storage"] == "sqlite:///mine.db"
+    options = digits.options_of("resume")
+    assert options["storage"] == options["edited"].storage == "sqlite:///mine.db"
 
 
 def test_dry_run_shows_plan_and_inspection(studies: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,24 +79,29 @@ def test_dry_run_shows_plan_and_inspection(studies: RecordedStudies, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    ("state", "conflicts", "words"),
+    ("state", "edits", "words"),
     [
         (None, (), "A run would begin study digits"),
         (StudyState.UNFINISHED, (), "Study digits is unfinished: a run would go on with it"),
         (StudyState.FINISHED, (), "Study digits is finished: a run would print its result"),
         (StudyState.RUNNING, (), "Study digits is running"),
-        (StudyState.FINISHED, ("seed: 0 -> 1",), "seed: 0 -> 1"),
-        (StudyState.UNFINISHED, ("seed: 0 -> 1",), "a run would be refused"),
+        (StudyState.FINISHED, (Edit(line="seed: 0 -> 1", refusal="no"),), "seed: 0 -> 1 (refused: no)"),
+        (StudyState.UNFINISHED, (Edit(line="seed: 0 -> 1", refusal="no"),), "a run would be refused"),
+        (
+            StudyState.UNFINISHED,
+            (Edit(line="budget: none -> 1", refusal=""),),
+            "a run would go on with it with what has",
+        ),
     ],
 )
 def test_dry_run_says_what_a_run_would_do(
     studies: RecordedStudies,
     capsys: pytest.CaptureFixture[str],
     state: StudyState | None,
-    conflicts: tuple[str, ...],
+    edits: tuple[Edit, ...],
     words: str,
 ) -> None:
-    studies.state, studies.conflicts = state, conflicts
+    studies.state, studies.edits = state, edits
     assert call(studies, "run", "digits", "--dry-run") == 0
     assert words in capsys.readouterr().out
 

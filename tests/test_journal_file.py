@@ -34,8 +34,8 @@ def test_an_entry_that_does_not_fit_on_the_disk_is_an_error_and_leaves_the_journ
         largest_file(len(before) + 20),
         pytest.raises(StateError, match=r"journal .*optuna\.journal cannot be written"),
     ):
-        store.open("small").add_seconds(1.0, bookkeeping={})
+        store.open("small").add_bookkeeping({"asking": 1.0})
     assert path.read_bytes() == before
     again = StudyStore(f"journal://{path}", create=False).open("small")
-    again.add_seconds(2.0, bookkeeping={})
-    assert again.seconds == 2.0
+    again.add_bookkeeping({"asking": 2.0})
+    assert again.bookkeeping_seconds == {"asking": 2.0}

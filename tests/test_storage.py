@@ -14,7 +14,7 @@ from search.search_space import Choices, LogRange, SearchSpace
 from search.storage import StoredStudy, StudyStore, distributions
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain, space_from_plain
-from search.study_record import StageOpening
+from search.study_record import FinishPlan, Spent, StageOpening
 from search.trial import Score, TrialRecord, TrialState
 
 DEFINITION: StudyDefinition = definition_from_plain(
@@ -146,12 +146,17 @@ def test_openings_and_accounts_are_read_back(uri: str) -> None:
     opening = StageOpening(index=0, name="only", narrowed=declared(DEFINITION.space), first_trial_number=0, time_ms=12)
     study.record_opening(opening)
     study.count_test_reading()
-    study.add_seconds(2.0, bookkeeping={"asking": 0.5})
-    study.add_seconds(3.0, bookkeeping={"asking": 0.25, "storage": 1.0})
+    spent = Spent(wall_seconds=5.0, worker_seconds=8.0, device_seconds=4.0, n_epochs=7, n_workers=2)
+    study.record_spent(spent)
+    study.add_bookkeeping({"asking": 0.5})
+    study.add_bookkeeping({"asking": 0.25, "storage": 1.0})
+    plan = FinishPlan(top_k=2, n_seeds=1, n_refits=1)
+    study.record_finish_plan(plan)
     again = reopened(uri)
     assert again.openings() == (opening,)
     assert again.n_test_readings == 1
-    assert again.seconds == 5.0
+    assert again.spent == spent
+    assert again.finish_plan() == plan
     assert again.bookkeeping_seconds == {"asking": 0.75, "storage": 1.0}
     assert again.result() is None
 

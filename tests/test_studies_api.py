@@ -148,7 +148,7 @@ def test_options_of_sqlite_are_no_part_of_the_file_name(state: StateDirectory, t
 def test_a_preview_says_what_a_run_would_do(state: StateDirectory) -> None:
     def preview(study: StudyDefinition, **options: Any) -> tuple[str, StudyState | None, tuple[str, ...]]:
         seen = preview_study(study, directory=state, devices="cpu:1", **options)
-        return seen.name, seen.state, seen.conflicts
+        return seen.name, seen.state, tuple(edit.line for edit in seen.edits if edit.refusal)
 
     assert preview(definition()) == ("bell", None, ())
     assert not state.optuna_journal.exists()  # nothing is created

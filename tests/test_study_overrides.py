@@ -11,7 +11,13 @@ from plain_study import MINIMAL, digits, studies, study
 
 from search.errors import StudyDefinitionError
 from search.search_space import IntLogRange
-from search.study_file import definition_from_plain, differences, with_overrides
+from search.study_definition import StudyDefinition
+from search.study_file import definition_differences, definition_from_plain, with_overrides
+
+
+def changed_lines(old: StudyDefinition, new: StudyDefinition) -> list[str]:
+    return [each.line for each in definition_differences(old, new)]
+
 
 # ---- --set -----------------------------------------------------------------------------------------------------------
 
@@ -40,8 +46,8 @@ from search.study_file import definition_from_plain, differences, with_overrides
     ],
 )
 def test_one_override_makes_one_difference(override: str, line: str) -> None:
-    assert differences(digits(), digits(override)) == [line]
-    assert differences(digits(), with_overrides(digits(), [override])) == [line]
+    assert changed_lines(digits(), digits(override)) == [line]
+    assert changed_lines(digits(), with_overrides(digits(), [override])) == [line]
 
 
 def test_an_override_adds_a_dimension_and_a_section() -> None:
@@ -111,23 +117,23 @@ def test_no_override_crashes(key: str, value: str) -> None:
 
 
 def test_differences_of_stages_and_dimensions_added_and_removed() -> None:
-    assert differences(digits(), digits()) == []
+    assert changed_lines(digits(), digits()) == []
     longer = study(stages=[*MINIMAL["stages"], {"name": "last", "n_trials": 1, "max_epochs": 9}])
-    (line,) = differences(study(), longer)
+    (line,) = changed_lines(study(), longer)
     assert line.startswith("stages.2: (absent) -> {name: last, n_trials: 1, max_epochs: 9")
     other = study(space={"model.depth": {"int": [1, 2]}})
-    assert [line.split(" -> ")[1][:8] for line in differences(study(), other)] == ["(absent)", "{int: [1"]
+    assert [line.split(" -> ")[1][:8] for line in changed_lines(study(), other)] == ["(absent)", "{int: [1"]
 
 
 def test_a_changed_order_of_the_space_is_a_difference() -> None:
     forth = study(space={"model.a": {"int": [1, 2]}, "model.b": {"int": [1, 2]}})
     back = study(space={"model.b": {"int": [1, 2]}, "model.a": {"int": [1, 2]}})
-    assert differences(forth, back) == ["space: order model.a, model.b -> order model.b, model.a"]
+    assert changed_lines(forth, back) == ["space: order model.a, model.b -> order model.b, model.a"]
 
 
 @settings(deadline=None, max_examples=50)
 @given(studies(), studies())
 def test_there_are_no_differences_just_when_definitions_are_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = definition_from_plain(one), definition_from_plain(other)
-    assert differences(first, first) == []
-    assert bool(differences(first, second)) or first == second
+    assert changed_lines(first, first) == []
+    assert bool(changed_lines(first, second)) or first == second

@@ -100,8 +100,8 @@ def test_a_stage_has_its_best_once_all_its_trials_are_finished(direction: Direct
         ScoredTrial(record=replace(record_of(value), finished_ms=when), score=_score(value))
         for value, when in ((0.9, 700), (0.2, 600))
     ]
-    assert stage_best_rows(STAGE, 1, trials[:1], monitor="val_acc", direction=direction) == []
-    rows = stage_best_rows(STAGE, 1, trials, monitor="val_acc", direction=direction)
+    assert stage_best_rows(1, [], monitor="val_acc", direction=direction) == []
+    rows = stage_best_rows(1, trials, monitor="val_acc", direction=direction)
     assert {row.key: row.value for row in rows} == {"stages/best_val_acc": best, "stages/best_reward": best}
     assert {(row.step, row.time_ms) for row in rows} == {(1, 700)}
 
@@ -109,9 +109,9 @@ def test_a_stage_has_its_best_once_all_its_trials_are_finished(direction: Direct
 def test_failed_and_diverged_trials_finish_a_stage_without_being_its_best() -> None:
     failed = ScoredTrial(record=record_of(state=TrialState.FAILED), score=None)
     diverged = ScoredTrial(record=record_of(state=TrialState.DIVERGED), score=_score(-math.inf))
-    assert stage_best_rows(STAGE, 1, [failed, diverged], monitor="val_acc", direction=Direction.MAXIMIZE) == []
+    assert stage_best_rows(1, [failed, diverged], monitor="val_acc", direction=Direction.MAXIMIZE) == []
     good = ScoredTrial(record=record_of(0.5), score=_score(0.5))
-    rows = stage_best_rows(STAGE, 1, [failed, good], monitor="val_acc", direction=Direction.MAXIMIZE)
+    rows = stage_best_rows(1, [failed, good], monitor="val_acc", direction=Direction.MAXIMIZE)
     assert {row.value for row in rows} == {0.5}
 
 

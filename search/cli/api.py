@@ -37,8 +37,9 @@ class StudiesApi(Protocol):
         devices: str,
         storage: str | None = ...,
         tracking_uri: str | None = ...,
+        edited: StudyDefinition | None = ...,
     ) -> StudyRecord:
-        """Continue a recorded study with the definition it began with."""
+        """Continue a recorded study, with an edited definition if there is one."""
 
     def preview_study(
         self,

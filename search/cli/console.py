@@ -21,6 +21,7 @@ STATE_STYLES = {
     TrialState.PRUNED: "dim",
     TrialState.DIVERGED: "magenta",
     TrialState.FAILED: "red",
+    TrialState.STOPPED: "yellow",
 }
 
 

@@ -6,11 +6,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search.budget import stage_quota
+from search.budget_words import budget_words
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, stores, unbroken
 from search.range_text import range_text
 from search.search_space import Dimension
-from search.study_definition import FinishSettings, StudyDefinition
+from search.study_definition import Budget, FinishSettings, StudyDefinition
 from search.study_record import StudyState
 from search.study_views import StudyPreview
 
@@ -32,6 +34,7 @@ def plan_report(definition: StudyDefinition) -> RenderableType:
         heading("Stages"),
         indented(_stages_table(definition)),
         indented(Text(f"at most {_epochs_at_most(definition):,} epochs in all; pruning and early stopping save some")),
+        *_budget(definition),
         heading("Search space"),
         indented(_space_table(definition)),
     ]
@@ -60,16 +63,24 @@ def preview_report(preview: StudyPreview) -> RenderableType:
 def _outcome(preview: StudyPreview) -> list[RenderableType]:
     """Return what a run would do, given the studies that there are."""
     name, another = preview.name, Text("--new would start another under a numbered name.")
-    if preview.conflicts:
-        title = heading(f"Study {name} exists and began with another definition: a run would be refused")
-        return [title, *(indented(Text(line)) for line in preview.conflicts), indented(another)]
+    if any(edit.refusal for edit in preview.edits):
+        title = heading(f"Study {name} exists with another definition: a run would be refused")
+        return [title, *_edits(preview), indented(another)]
     if preview.state is StudyState.FINISHED:
         return [heading(f"Study {name} is finished: a run would print its result"), indented(another)]
     if preview.state is StudyState.RUNNING:
         return [heading(f"Study {name} is running: another run of it would be refused"), indented(another)]
     if preview.state is StudyState.UNFINISHED:
-        return [heading(f"Study {name} is unfinished: a run would go on with it"), indented(another)]
+        changed = " with what has changed" if preview.edits else ""
+        title = heading(f"Study {name} is unfinished: a run would go on with it{changed}")
+        return [title, *_edits(preview), indented(another)]
     return [heading(f"A run would begin study {name}")]
+
+
+def _edits(preview: StudyPreview) -> list[RenderableType]:
+    return [
+        indented(Text(f"{edit.line}{f' (refused: {edit.refusal})' if edit.refusal else ''}")) for edit in preview.edits
+    ]
 
 
 def _stages_table(definition: StudyDefinition) -> Table:
@@ -84,6 +95,20 @@ def _stages_table(definition: StudyDefinition) -> Table:
         for name, n_runs, what in _finish_rounds(finish):
             table.add_row(name, f"<= {n_runs}", str(n_epochs), f"{n_runs * n_epochs:,}", "", what)
     return table
+
+
+def _budget(definition: StudyDefinition) -> list[RenderableType]:
+    """Return the budget, and how it shares its trials among the stages if it has fewer than are planned."""
+    if definition.budget == Budget():
+        return []
+    lines = [f"budget: {budget_words(definition.budget)}"]
+    quotas: list[int] = []
+    for index in range(len(definition.stages)):
+        quotas.append(stage_quota(definition.budget, definition.stages, index=index, first_trial_number=sum(quotas)))
+    if sum(quotas) < definition.n_trials:
+        shared = ", ".join(f"{stage.name} {n}" for stage, n in zip(definition.stages, quotas, strict=True))
+        lines.append(f"its trials are shared: {shared}")
+    return [indented(Text(line)) for line in lines]
 
 
 def _space_table(definition: StudyDefinition) -> Table:

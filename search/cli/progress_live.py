@@ -13,11 +13,12 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import indented, make_console, stores
+from search.cli.forecast_words import forecast_line
 from search.cli.progress_plain import CHECKING, opening_line, phase_line, trial_name
 from search.cli.progress_state import StudyProgress
 from search.cli.progress_view import progress_lines
 from search.cli.tables import opening_summary
-from search.study_record import StageOpening, StudyRecord, StudyResult
+from search.study_record import StageOpening, StudyForecast, StudyRecord, StudyResult
 from search.trial import Score, TrialRecord, TrialState
 
 _CLOCK_SECONDS = 1.0
@@ -101,6 +102,11 @@ class LiveProgress:
         if record.state is TrialState.FAILED and reason not in self._failures:
             self._failures.add(reason)  # what fails once often fails again for the same reason: the count says so
             self._print(Text.assemble((f"{trial_name(record)} failed  ", "red"), reason))
+
+    def forecast_made(self, forecast: StudyForecast) -> None:
+        definition = self._progress.definition
+        assert definition is not None
+        self._print(Text(f"  {forecast_line(forecast, definition.budget)}", style="dim"))
 
     def phase_started(self, name: str, *, n_runs: int, n_epochs: int) -> None:
         with self._lock:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Self, TextIO
 
 from search.cli import figures
+from search.cli.forecast_words import forecast_line
 from search.cli.progress_state import StudyProgress
-from search.study_record import RangeChange, StageOpening, StudyRecord, StudyResult
+from search.study_record import RangeChange, StageOpening, StudyForecast, StudyRecord, StudyResult
 from search.trial import Score, TrialRecord
 
 CHECKING = "checking the model and the data …"
@@ -75,6 +76,11 @@ class PlainProgress:
     def trial_finished(self, record: TrialRecord, score: Score | None) -> None:
         is_best = self._progress.finish(record, score)
         self._line(f"{self._position(record)}: {self._outcome(record, score)}{' (best so far)' if is_best else ''}")
+
+    def forecast_made(self, forecast: StudyForecast) -> None:
+        definition = self._progress.definition
+        assert definition is not None
+        self._line(forecast_line(forecast, definition.budget))
 
     def phase_started(self, name: str, *, n_runs: int, n_epochs: int) -> None:
         self._progress.open_phase(name, n_runs=n_runs, n_epochs=n_epochs)

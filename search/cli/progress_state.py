@@ -71,6 +71,7 @@ class StudyProgress:
         self.best: ScoredTrial | None = None
         self._now = now
         self._began_at = now()
+        self._ends_at = math.inf
         self._epoch_times: deque[float] = deque(maxlen=_RATE_WINDOW_EPOCHS)
 
     @property
@@ -92,6 +93,8 @@ class StudyProgress:
     def open(self, record: StudyRecord) -> None:
         """Take over what a study has done already."""
         self.definition = record.definition
+        hours = record.definition.budget.hours
+        self._ends_at = math.inf if hours is None else self._now() + 3600.0 * hours - record.spent.wall_seconds
         self.stages = [
             RoundProgress(name=stage.name, n_runs=stage.n_trials, n_epochs=stage.max_epochs)
             for stage in record.definition.stages
@@ -107,6 +110,9 @@ class StudyProgress:
 
     def open_stage(self, name: str) -> None:
         """Note that a stage has begun."""
+        names = [stage.name for stage in self.stages]
+        for stage in self.stages[: names.index(name)]:  # those are over, even if a budget cut them short
+            stage.n_runs = stage.n_finished + self.n_running(stage)
         for stage in self.stages:
             stage.is_open = stage.is_open or stage.name == name
 
@@ -159,9 +165,13 @@ class StudyProgress:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds to the study's end at the present rate, with the most that `finish` may take; NaN if unknown."""
+        """Seconds to the study's end at the present rate, with the most that `finish` may take; NaN if unknown.
+
+        A budget of wall time ends it sooner.
+        """
         rate = self.epochs_per_second
-        return self._epochs_left() / rate if rate > 0.0 else math.nan
+        planned = self._epochs_left() / rate if rate > 0.0 else math.nan
+        return min(planned, max(0.0, self._ends_at - self._now()))
 
     def _epochs_left(self) -> float:
         # A phase that has begun ends everything before it: confirmation drops the losers before all runs are done.

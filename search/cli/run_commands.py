@@ -14,7 +14,7 @@ from search.cli.plan import plan_report, preview_report
 from search.cli.progress_live import LiveProgress
 from search.cli.progress_plain import CHECKING, PlainProgress
 from search.cli.result_story import result_story
-from search.cli.study_reference import Stores, StudyToRun, errors_in, recorded_name, study_to_run
+from search.cli.study_reference import Stores, StudyToRun, edited_definition, errors_in, recorded_name, study_to_run
 from search.paths import StateDirectory
 from search.study_record import StudyRecord
 
@@ -48,7 +48,8 @@ def run(
 ) -> None:
     """Run a study: all stages, then confirm, refit and test.
 
-    An unfinished study goes on where it stopped; of a finished one the result is printed, and --new starts another.
+    An unfinished study goes on where it stopped, with what has safely changed in its file; of a finished one the result
+    is printed, and --new starts another.
     Ctrl-C stops cleanly at the end of the epoch, a second Ctrl-C at once; either way nothing finished is lost.
     """
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
@@ -81,11 +82,13 @@ def resume(
 ) -> None:
     """Continue a study where it stopped.
 
-    Interrupted trials go on from their checkpoints. The study's definition is the one that it began with, and its
-    number of trials is a total: what is done already counts.
+    Interrupted trials go on from their checkpoints; the number of trials is a total: what is done already counts. A
+    STUDY given by name goes on as it is recorded; one given as a file goes by what the file says now, as far as the
+    trials that it has stay comparable.
     """
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
     name, places = recorded_name(study, stores=places)
+    edited = edited_definition(study)
     with _display(plain=plain) as progress:
         progress.checking()
         record = context.studies.resume_study(
@@ -95,6 +98,7 @@ def resume(
             devices=devices,
             storage=places.storage,
             tracking_uri=places.tracking_uri,
+            edited=edited,
         )
     _tell(record, was_run=progress.was_opened, again=study)
 

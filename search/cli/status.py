@@ -10,15 +10,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search.budget_words import budget_words
 from search.cli import figures
 from search.cli.console import plain_table, stores, unbroken
+from search.cli.forecast_words import forecast_line, spent_words
 from search.cli.rows import best_of, winner
-from search.study_record import ScoredTrial, StudyRecord, StudyState
+from search.study_definition import Budget
+from search.study_forecast import recorded_pace, study_forecast
+from search.study_record import ScoredTrial, StudyForecast, StudyRecord, StudyState
 from search.trial import TrialState
 
 _SHOWN_STATES = (
     *(TrialState.COMPLETE, TrialState.STOPPED_EARLY, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED),
-    *(TrialState.RUNNING, TrialState.INTERRUPTED),
+    *(TrialState.STOPPED, TrialState.RUNNING, TrialState.INTERRUPTED),
 )
 
 
@@ -30,6 +34,7 @@ def status_report(record: StudyRecord) -> RenderableType:
         parts.append(unbroken(f"  `zeroin resume {name}` continues it"))
     parts.extend([stores(record.storage, record.tracking_uri, indent=2)])
     parts.extend([unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record)])
+    parts.extend(_time(record))
     best = winner(record)
     if best is not None and best.score is not None:
         monitor, score = record.definition.objective.monitor, best.score
@@ -55,9 +60,37 @@ def status_plain(record: StudyRecord) -> dict[str, Any]:
         "storage": record.storage,
         "tracking_uri": record.tracking_uri,
         "directory": record.directory,
+        "seconds": record.spent.wall_seconds,
+        "device_seconds": record.spent.device_seconds,
+        "seconds_left": None if (forecast := _forecast(record)) is None else forecast.study_seconds,
         "n_epochs": None if record.result is None else dict(record.result.n_epochs),
         "n_test_readings": 0 if record.result is None else record.result.n_test_readings,
     }
+
+
+def _time(record: StudyRecord) -> list[RenderableType]:
+    """Return what the study has cost, of which budget, and what is still to come."""
+    if not record.spent.n_epochs:
+        return []
+    budget, forecast = record.definition.budget, _forecast(record)
+    words = f" of a budget of {budget_words(budget)}" if budget != Budget() else ""
+    lines = [f"\nSpent: {spent_words(record.spent)}{words}"]
+    if forecast is not None:
+        lines.append(f"F{forecast_line(forecast, budget)[1:]}")
+    return [Text(line) for line in lines]
+
+
+def _forecast(record: StudyRecord) -> StudyForecast | None:
+    """Return how long the rest will take while stages are under way; the finish is too short to be worth one."""
+    if record.result is not None or record.finish_has_begun:
+        return None
+    return study_forecast(
+        record.definition,
+        openings=record.openings,
+        trials=[trial.record for trial in record.trials],
+        spent=record.spent,
+        pace=recorded_pace(record.spent),
+    )
 
 
 def _stage_plain(record: StudyRecord, index: int) -> dict[str, Any]:

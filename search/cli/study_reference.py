@@ -130,6 +130,11 @@ def recorded_name(study: str, *, stores: Stores) -> tuple[str, Stores]:
     )
 
 
+def edited_definition(study: str) -> StudyDefinition | None:
+    """Return the definition in the file that STUDY names, None if it names none."""
+    return load_study_file(_existing_file(study)) if names_a_file(study) else None
+
+
 def storage_address(stores: Stores) -> str:
     """Return the URI of the Optuna storage in use, password masked."""
     return masked(storage_uri(stores.storage, stores.directory))

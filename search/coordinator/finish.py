@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from search.budget_words import what_was_cut
 from search.coordinator.assembly import assemble
 from search.coordinator.history import History
 from search.coordinator.run_list import RunList
@@ -20,7 +21,7 @@ from search.reward import best_epoch, score
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.study_definition import FinishSettings, SearchStage
-from search.study_record import Confirmation, StudyResult
+from search.study_record import Confirmation, FinishPlan, Spent, StudyResult
 from search.trial import CONFIRM, REFIT, FinishedTrial, TrialRecord, TrialState
 
 # Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
@@ -30,17 +31,15 @@ _ELIMINATION_RISK = 0.1
 def contenders(history: History, context: StudyContext) -> tuple[FinishedTrial, ...]:
     """Return the fully trained trials of every stage, best first, by the rewards that they really reached.
 
-    What a short trial might have reached is no reason to prefer it to one that has.
+    What a short trial might have reached is no reason to prefer it to one that has. Where none is fully trained, those
+    that the budget stopped take their place.
 
     Raises:
         StudyFailedError: If there is none.
     """
     objective = context.definition.objective
-    rewards = {
-        number_of(trial.record): trial.score.reward
-        for trial in history.finished
-        if trial.record.state.is_fully_trained and trial.score is not None and math.isfinite(trial.score.reward)
-    }
+    states = [TrialState.COMPLETE, TrialState.STOPPED_EARLY]
+    rewards = _rewards(history, states) or _rewards(history, [TrialState.STOPPED])
     if not rewards:
         raise StudyFailedError(
             f"none of {len(history.finished)} trials trained to its end with a finite {objective.monitor}; "
@@ -49,6 +48,14 @@ def contenders(history: History, context: StudyContext) -> tuple[FinishedTrial, 
     ranked = sorted(rewards, key=lambda number: (-objective.direction.sign * rewards[number], number))
     trials = {number_of(trial.record): trial for trial in history.finished}
     return tuple(trials[number] for number in ranked)
+
+
+def _rewards(history: History, states: Collection[TrialState]) -> dict[int, float]:
+    return {
+        number_of(trial.record): trial.score.reward
+        for trial in history.finished
+        if trial.record.state in states and trial.score is not None and math.isfinite(trial.score.reward)
+    }
 
 
 def _why(context: StudyContext) -> str:
@@ -77,34 +84,45 @@ class Finish:
         best = contenders(self.history, self.context)
         if settings is None:
             return self._result(number_of(best[0].record), confirmations=(), refits=(), test=None)
-        confirmations = self._confirm(best[: settings.top_k], settings)
+        plan = self._plan(settings, n_contenders=len(best))
+        confirmations = self._confirm(best[: plan.top_k], plan)
         if confirmations is None:
             return None
-        winner = confirmations[0]
-        if not math.isfinite(winner.mean):
-            raise StudyFailedError(
-                "no contender could be confirmed: with other seeds, every one of them diverged or failed; "
-                f"{_why(self.context)} Mend the study file and run it with --new."
-            )
-        hyperparameters = next(
-            trial.record.hyperparameters for trial in best if trial.record.number == winner.trial_number
-        )
-        refits = self._refit(hyperparameters, winner, settings)
+        winner = best[0]
+        if confirmations:
+            if not math.isfinite(confirmations[0].mean):
+                raise StudyFailedError(
+                    "no contender could be confirmed: with other seeds, every one of them diverged or failed; "
+                    f"{_why(self.context)} Mend the study file and run it with --new."
+                )
+            winner = next(trial for trial in best if trial.record.number == confirmations[0].trial_number)
+        n_epochs = self._refit_epochs(confirmations[0]) if confirmations else _best_epoch(winner)
+        refits = self._refit(winner.record.hyperparameters, n_epochs=n_epochs, n_refits=plan.n_refits)
         if refits is None:
             return None
         test = self._test(refits, settings)
-        return self._result(winner.trial_number, confirmations=confirmations, refits=refits, test=test)
+        return self._result(number_of(winner.record), confirmations=confirmations, refits=refits, test=test)
 
-    def _confirm(self, best: Sequence[FinishedTrial], settings: FinishSettings) -> tuple[Confirmation, ...] | None:
+    def _plan(self, settings: FinishSettings, *, n_contenders: int) -> FinishPlan:
+        """Return how the finish is carried out, settled when it begins."""
+        plan = self.context.study.finish_plan()
+        if plan is None:
+            plan = self.context.allotment.finish_plan(settings, n_contenders=n_contenders)
+            self.context.study.record_finish_plan(plan)
+        return plan
+
+    def _confirm(self, best: Sequence[FinishedTrial], plan: FinishPlan) -> tuple[Confirmation, ...] | None:
         """Train the contenders with one more seed each, round by round, dropping those that are clearly worse."""
+        if not best:
+            return ()
         definition = self.context.definition
         self.context.observer.phase_started(
-            CONFIRM, n_runs=len(best) * settings.n_seeds, n_epochs=self._last_stage.max_epochs
+            CONFIRM, n_runs=len(best) * plan.n_seeds, n_epochs=self._last_stage.max_epochs
         )
         rewards: dict[int, list[float]] = {number_of(trial.record): [] for trial in best}
         best_epochs: dict[int, list[int]] = {number: [] for number in rewards}
         eliminated: dict[int, int] = {}
-        for round_index in range(settings.n_seeds):
+        for round_index in range(plan.n_seeds):
             runs = {
                 number_of(trial.record): self._confirmation_run(trial.record, round_index)
                 for trial in best
@@ -142,11 +160,10 @@ class Finish:
         )
 
     def _refit(
-        self, hyperparameters: Hyperparameters, winner: Confirmation, settings: FinishSettings
+        self, hyperparameters: Hyperparameters, *, n_epochs: int, n_refits: int
     ) -> tuple[TrialRecord, ...] | None:
-        """Train the winner on train + val, once per seed, for as long as was best in its confirmations."""
-        n_epochs = self._refit_epochs(winner)
-        self.context.observer.phase_started(REFIT, n_runs=settings.n_seeds, n_epochs=n_epochs)
+        """Train the winner on train + val, once per seed."""
+        self.context.observer.phase_started(REFIT, n_runs=n_refits, n_epochs=n_epochs)
         runs = [
             self._new_run(
                 key=f"refit-seed{index}",
@@ -155,7 +172,7 @@ class Finish:
                 seed_index=index,
                 n_epochs=n_epochs,
             )
-            for index in range(settings.n_seeds)
+            for index in range(n_refits)
         ]
         if not self._run(runs, merge_validation=True):
             return None
@@ -213,6 +230,7 @@ class Finish:
         refits: Sequence[TrialRecord],
         test: TestResult | None,
     ) -> StudyResult:
+        spent = self.context.ledger.spent
         searched = {trial.record.key: trial.record for trial in self.history.finished}
         return StudyResult(
             best_trial_number=winner,
@@ -224,10 +242,15 @@ class Finish:
             n_test_samples=test.n_samples if test else 0,
             n_test_readings=self.context.study.n_test_readings,
             n_epochs=epochs_by_phase({**searched, **self.records}),
-            notices=tuple(self.notices),
-            seconds=self.context.study.seconds + self.context.bookkeeping.wall_seconds,
+            notices=(*self._cuts(spent), *self.notices),
+            seconds=spent.wall_seconds,
+            device_seconds=spent.device_seconds,
             time_ms=now_ms(),
         )
+
+    def _cuts(self, spent: Spent) -> tuple[str, ...]:
+        records = [trial.record for trial in self.history.finished]
+        return what_was_cut(self.context.definition, records, spent=spent, plan=self.context.study.finish_plan())
 
     def _run(self, runs: Sequence[TrialRecord], *, merge_validation: bool) -> bool:
         source = RunList(self.context, runs, merge_validation=merge_validation)
@@ -252,6 +275,10 @@ class Finish:
     @property
     def _last_stage(self) -> SearchStage:
         return self.context.definition.stages[-1]
+
+
+def _best_epoch(trial: FinishedTrial) -> int:
+    return trial.score.best_epoch if trial.score is not None else 1
 
 
 def publish_finish(context: StudyContext) -> None:

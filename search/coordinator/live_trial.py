@@ -15,10 +15,11 @@ from search.trial import CONFIRM, REFIT, Score, TrialRecord, TrialState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The end of a trial, decided after one of its epochs."""
+    """The end of a trial, decided after one of its epochs; `traceback` says where the user's code raised, if it did."""
 
     state: TrialState
     reason: str
+    traceback: str = ""
 
 
 def own_verdict(record: TrialRecord, definition: StudyDefinition) -> Verdict | None:

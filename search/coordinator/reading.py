@@ -48,8 +48,9 @@ def read_record(
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(paths.directory),
-        seconds=study.seconds,
+        spent=study.spent,
         bookkeeping_seconds=study.bookkeeping_seconds,
+        finish_has_begun=study.finish_plan() is not None,
     )
 
 

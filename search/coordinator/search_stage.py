@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 
 from search.comparable_rewards import comparable_observations
+from search.coordinator.allotment import StageTally
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
 from search.coordinator.trial_recorder import now_ms
 from search.errors import StudyFailedError
+from search.forecast import is_due
 from search.narrowing import declared, narrow
 from search.pruning import TrialPruner
 from search.sampling import propose
@@ -18,10 +20,9 @@ from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
 from search.study_definition import SearchStage
+from search.study_forecast import study_forecast
 from search.study_record import StageOpening
 from search.trial import Score, TrialRecord, TrialState
-
-_FAILURES_THAT_END_A_STUDY = 3
 
 
 def open_stage(context: StudyContext, history: History, *, index: int) -> StageOpening:
@@ -43,7 +44,7 @@ def open_stage(context: StudyContext, history: History, *, index: int) -> StageO
         index=index,
         name=stage.name,
         narrowed=narrowed,
-        first_trial_number=sum(earlier.n_trials for earlier in definition.stages[:index]),
+        first_trial_number=history.n_trials,
         time_ms=now_ms(),
     )
     context.study.record_opening(opening)
@@ -69,14 +70,19 @@ class StageTrials:
         self._pruner = pruner
         self._checkpoints = checkpoints
         self._unfinished = deque(history.running)
-        self._last_number = opening.first_trial_number + self._stage.n_trials - 1
+        self._last_number = last_number(context, opening)
+        self._tally = StageTally(opening=opening, n_begun=history.n_trials - opening.first_trial_number)
+        self._tally.count(history.finished)
+        self._has_told_forecast = False
 
     def next_trial(self) -> LiveTrial | None:
         """Return an unfinished trial of an earlier session, else a new one, else None."""
         if self._unfinished:
             return self._context.open_trial(self._unfinished.popleft())
         number = self._history.n_trials
-        if number > self._last_number:
+        if number > self._last_number or not self._context.allotment.may_start(
+            self._tally, last_number=self._last_number
+        ):
             return None
         with self._context.bookkeeping.spent_on("asking"):
             hyperparameters = self._propose(number)
@@ -94,35 +100,70 @@ class StageTrials:
             stored_number = self._context.study.add_trial(record)
         assert stored_number == number, f"the storage numbered trial {number} as {stored_number}"
         self._history.began(record)
+        self._tally.n_begun += 1
         return self._context.open_trial(record)
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
-        """End a trial that has had its epochs, whose own curve is flat, or that is worse than its peers."""
+        """End a trial that has had its epochs, whose curve is flat, that is worse than its peers, or out of budget."""
         verdict = own_verdict(record, self._context.definition)
         if verdict is not None:
             return verdict
         pruned = self._pruner.prune_reason(record)
-        return Verdict(state=TrialState.PRUNED, reason=pruned) if pruned else None
+        if pruned:
+            return Verdict(state=TrialState.PRUNED, reason=pruned)
+        stopped = self._context.allotment.stop_reason()
+        return Verdict(state=TrialState.STOPPED, reason=stopped) if stopped else None
 
     def ended(self, record: TrialRecord, score: Score | None) -> None:
         """Learn from the trial.
 
         Raises:
-            StudyFailedError: If every trial of the study so far has failed.
+            StudyFailedError: If trials fail for what they have in common.
         """
         self._history.ended([record])
         self._pruner.learn(record)
-        finished = self._history.finished
-        if len(finished) >= _FAILURES_THAT_END_A_STUDY and all(each.score is None for each in finished):
-            output = self._context.paths.trial(record.key).output
-            raise StudyFailedError(
-                f"all {len(finished)} trials so far have failed, so the study stops. The last one: {record.reason}\n"
-                f"What it printed is in {output}\nOnce that is mended: zeroin run STUDY --new"
-            )
+        self._tally.count([self._context.finished(record)])
+        self._require_success(record)
+        self._tell_forecast()
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
         self._checkpoints.departed(record, self._history.finished)
+
+    def _require_success(self, record: TrialRecord) -> None:
+        why = self._context.failures.ended(record)
+        if not why:
+            return
+        output = self._context.paths.trial(record.key).output
+        raise StudyFailedError(
+            "\n".join(
+                [
+                    f"{why}, so the study stops. The last one: {record.reason}",
+                    *([record.traceback] if record.traceback else []),
+                    f"What it printed is in {output}",
+                    f"Once the code is mended, go on with: zeroin resume {self._context.definition.study}",
+                    "(the failed trials stay failed; if it is the study file that is wrong: zeroin run STUDY --new)",
+                ]
+            )
+        )
+
+    def _tell_forecast(self) -> None:
+        """Say once how long it will take, as soon as there is something to go by."""
+        n_planned = self._last_number + 1 - self._opening.first_trial_number
+        pace = self._context.ledger.pace
+        due = is_due(n_finished=self._tally.n_finished, n_trials=n_planned, n_workers=pace.n_workers)
+        if self._has_told_forecast or not due or self._tally.n_finished >= n_planned:
+            return
+        self._has_told_forecast = True
+        forecast = study_forecast(
+            self._context.definition,
+            openings=self._context.study.openings(),
+            trials=[trial.record for trial in self._history.finished],
+            spent=self._context.ledger.spent,
+            pace=pace,
+        )
+        if forecast is not None:
+            self._context.observer.forecast_made(forecast)
 
     def _propose(self, number: int) -> Hyperparameters:
         definition, box = self._context.definition, self._opening.narrowed.space
@@ -137,6 +178,12 @@ class StageTrials:
             trial_seed=derived_seed(definition.seed, "sampling", number),
             index_in_stage=number - self._opening.first_trial_number,
         )
+
+
+def last_number(context: StudyContext, opening: StageOpening) -> int:
+    """Return the number of a stage's last trial."""
+    following = context.study.openings()[opening.index + 1 :]
+    return context.allotment.last_number(opening, following[0] if following else None)
 
 
 def number_of(record: TrialRecord) -> int:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from search.coordinator.allotment import Allotment
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
+from search.coordinator.edited_study import take_edits
+from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
+from search.coordinator.ledger import Ledger
 from search.coordinator.packing import pack_devices
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
-from search.coordinator.search_stage import StageTrials, open_stage
+from search.coordinator.search_stage import StageTrials, last_number, open_stage
 from search.coordinator.stores import StoreUris
 from search.coordinator.study_context import StudyContext
 from search.coordinator.study_home import open_or_create
@@ -32,6 +37,7 @@ from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyResult
 from search.tracking import MlflowTracker, run_tags
+from search.trial import TrialState
 
 _CLOSE_SECONDS = 5.0
 _DELIVERY_SECONDS = 120.0
@@ -48,6 +54,7 @@ class Session:
         state: The state directory.
         engine: Where workers run.
         observer: Who watches.
+        clock: Seconds from any origin, never going back: what the study's wall time is measured by.
     """
 
     definition: StudyDefinition
@@ -55,6 +62,7 @@ class Session:
     state: StateDirectory
     engine: Engine
     observer: StudyObserver
+    clock: Callable[[], float] = time.perf_counter
 
     def run(self) -> StudyRecord:
         """Run the study, or what is left of it, to its end.
@@ -113,12 +121,13 @@ class Session:
         store = StudyStore(self.uris.storage, create=True)
         paths = self.state.study(self.definition.study)
         study, resumed = open_or_create(store, self.definition, paths=paths, observer=self.observer)
+        take_edits(study, self.definition, observer=self.observer)
         tracker = MlflowTracker(
             tracking_uri=self.uris.tracking,
             artifact_root=self.state.artifacts,
             definition=study.definition,
             study_uid=study.uid,
-            tags=run_tags(versions=workforce.versions, device=workforce.device),
+            tags=run_tags(versions=workforce.versions, device=workforce.device, edits=study.edits),
             notify=self.observer.notice,
         )
         context = self._context(study, workforce, tracker, interrupted, inspection)
@@ -157,12 +166,21 @@ class Session:
         inspection: InspectionResult,
     ) -> StudyContext:
         bookkeeping = Bookkeeping()
-        recorder = TrialRecorder(study=study, tracker=tracker, observer=self.observer, bookkeeping=bookkeeping)
+        ledger = Ledger(
+            study,
+            n_workers=workforce.n_workers,
+            devices_per_worker=study.definition.resources.devices_per_trial / workforce.trials_per_device,
+            clock=self.clock,
+        )
+        recorder = TrialRecorder(
+            study=study, tracker=tracker, observer=self.observer, bookkeeping=bookkeeping, ledger=ledger
+        )
         pool = TrialPool(
             workforce=workforce,
             recorder=recorder,
             observer=self.observer,
             interruption=interrupted,
+            ledger=ledger,
             told=inspection.notices,
         )
         return StudyContext(
@@ -173,11 +191,18 @@ class Session:
             tracker=tracker,
             observer=self.observer,
             bookkeeping=bookkeeping,
+            ledger=ledger,
+            allotment=Allotment(definition=study.definition, ledger=ledger),
+            failures=FailureStreak(has_succeeded=_has_succeeded(study)),
             has_test_data=inspection.has_test_data,
         )
 
     def _how_to_resume(self) -> str:
         return f"Go on with: zeroin resume {self.definition.study}"
+
+
+def _has_succeeded(study: StoredStudy) -> bool:
+    return any(each.state.is_finished and each.state is not TrialState.FAILED for each in study.trials())
 
 
 def _tell(tracker: MlflowTracker, error: BaseException) -> float:
@@ -190,16 +215,25 @@ def _tell(tracker: MlflowTracker, error: BaseException) -> float:
 
 
 def _settle(context: StudyContext, *, patience_seconds: float) -> None:
-    """Deliver what MLflow lacks and store what the session cost."""
+    """Deliver what MLflow lacks and store what the session has cost."""
     undelivered = context.tracker.close(timeout_seconds=patience_seconds)
     spent = {**context.bookkeeping.seconds, "mlflow": context.tracker.busy_cpu_seconds}
-    context.study.add_seconds(context.bookkeeping.wall_seconds, bookkeeping=spent)
+    context.study.add_bookkeeping(spent)
+    context.ledger.store()
     if context.study.result() is not None and not undelivered:
         context.study.record_delivery()
 
 
 def _run_phases(context: StudyContext, history: History) -> StudyResult | None:
     """Run what is left of the stages and the finish; None if the user interrupted."""
+    # Once the finish has begun, the search is over, even if more could be afforded by now.
+    if context.study.finish_plan() is None and not _run_stages(context, history):
+        return None
+    return Finish(context=context, history=history).run()
+
+
+def _run_stages(context: StudyContext, history: History) -> bool:
+    """Run what is left of the stages as far as the budget goes; return False if the user interrupted."""
     definition = context.definition
     pruner = TrialPruner(
         definition.pruner, monitor=definition.objective.monitor, direction=definition.objective.direction
@@ -208,10 +242,13 @@ def _run_phases(context: StudyContext, history: History) -> StudyResult | None:
         pruner.learn(trial.record)
     checkpoints = BestCheckpoints(context.paths, direction=definition.objective.direction)
     checkpoints.tidy(history.finished)
-    for index, stage in enumerate(definition.stages):
+    n_opened = len(context.study.openings())
+    for index in range(len(definition.stages)):
+        if index >= n_opened and not context.allotment.is_open(index, n_trials=history.n_trials):
+            break
         opening = open_stage(context, history, index=index)
         context.tracker.publish_stage(opening)
-        if history.n_trials - len(history.running) >= opening.first_trial_number + stage.n_trials:
+        if history.n_trials - len(history.running) > last_number(context, opening):
             continue
         context.observer.stage_opened(opening)
         source = StageTrials(
@@ -222,5 +259,5 @@ def _run_phases(context: StudyContext, history: History) -> StudyResult | None:
             checkpoints=checkpoints,
         )
         if not context.pool.run(source):
-            return None
-    return Finish(context=context, history=history).run()
+            return False
+    return True

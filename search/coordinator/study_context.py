@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from search.coordinator.allotment import Allotment
 from search.coordinator.assembly import assemble
 from search.coordinator.bookkeeping import Bookkeeping
+from search.coordinator.failure_streak import FailureStreak
+from search.coordinator.ledger import Ledger
 from search.coordinator.live_trial import LiveTrial
 from search.coordinator.trial_pool import TrialPool
 from search.coordinator.trial_recorder import TrialRecorder
@@ -25,6 +28,9 @@ class StudyContext:
     """The stores, the pool and the ears of one running study.
 
     Attributes:
+        ledger: What the study has spent.
+        allotment: What its budget still allows.
+        failures: Whether trials fail for what they have in common.
         has_test_data: Whether the data or the model define a test split.
     """
 
@@ -35,6 +41,9 @@ class StudyContext:
     tracker: MlflowTracker
     observer: StudyObserver
     bookkeeping: Bookkeeping
+    ledger: Ledger
+    allotment: Allotment
+    failures: FailureStreak
     has_test_data: bool
 
     @property

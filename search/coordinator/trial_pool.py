@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from search.coordinator.alone import RetriesAlone
 from search.coordinator.interruption import Interruption
+from search.coordinator.ledger import Ledger
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
@@ -18,6 +19,7 @@ from search.errors import StateError
 from search.messages import Action, Cause, Decision, EpochReport, FromWorker, Notice, ToWorker, TrialEnded
 from search.observer import StudyObserver
 from search.trial import TrialState
+from search.users_traceback import users_traceback
 
 _MOST_RETRIES = 2
 
@@ -44,6 +46,7 @@ class TrialPool:
         recorder: Writes down what happens to them.
         observer: Who watches.
         interruption: Whether the user wants to stop.
+        ledger: Counts the time that workers are occupied.
         told: Notices that the user has read already; none is given twice.
     """
 
@@ -54,12 +57,14 @@ class TrialPool:
         recorder: TrialRecorder,
         observer: StudyObserver,
         interruption: Interruption,
+        ledger: Ledger,
         told: Iterable[str],
     ) -> None:
         self._workforce = workforce
         self._recorder = recorder
         self._observer = observer
         self._interruption = interruption
+        self._ledger = ledger
         self._runs: dict[int, _Run] = {}
         self._waiting: deque[LiveTrial] = deque()
         self._alone = RetriesAlone()
@@ -83,9 +88,11 @@ class TrialPool:
             while not exhausted and not self._interruption.requested and self._workforce.idle:
                 exhausted = not self._start_one(source)
             self._start_waiting(source)
+            self._ledger.occupied(len(self._runs))
             if not exhausted or self._runs or self._waiting or self._alone:
                 for event in self._workforce.poll(timeout_seconds=_POLL_SECONDS):
                     self._handle(event, source)
+            self._ledger.occupied(len(self._runs))
         return not self._interruption.requested
 
     def ask(self, message: ToWorker, reply: type[Reply], *, doing: str) -> Reply:
@@ -213,7 +220,11 @@ class TrialPool:
             return
         if ended.error:
             alone = f" (out of memory, alone on {run.device} as well)" if was_alone else ""
-            verdict = Verdict(state=TrialState.FAILED, reason=f"{ended.error}{alone}")
+            verdict = Verdict(
+                state=TrialState.FAILED,
+                reason=f"{ended.error}{alone}",
+                traceback=users_traceback(ended.traceback),
+            )
         elif run.paused:
             self._set_aside(run.trial)
             return

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from search.coordinator.bookkeeping import Bookkeeping
+from search.coordinator.ledger import Ledger
 from search.coordinator.live_trial import LiveTrial, Verdict
 from search.observer import StudyObserver
 from search.reward import score
@@ -23,12 +24,19 @@ class TrialRecorder:
     """Writes trials to their epoch logs, to Optuna and to MLflow, and tells the observer."""
 
     def __init__(
-        self, *, study: StoredStudy, tracker: MlflowTracker, observer: StudyObserver, bookkeeping: Bookkeeping
+        self,
+        *,
+        study: StoredStudy,
+        tracker: MlflowTracker,
+        observer: StudyObserver,
+        bookkeeping: Bookkeeping,
+        ledger: Ledger,
     ) -> None:
         self._study = study
         self._tracker = tracker
         self._observer = observer
         self._bookkeeping = bookkeeping
+        self._ledger = ledger
         self._objective = study.definition.objective
 
     def started(self, trial: LiveTrial) -> None:
@@ -43,6 +51,7 @@ class TrialRecorder:
         with self._bookkeeping.spent_on("reports"):
             trial.log.append_epoch(record)
         trial.record = replace(trial.record, epochs=(*trial.record.epochs, record))
+        self._ledger.epoch_trained()
 
     def epoch_published(self, trial: LiveTrial) -> None:
         """Pass the newest epoch on to the stores and the observer."""
@@ -58,8 +67,16 @@ class TrialRecorder:
         """Record how the trial ended and return its score."""
         time_ms = now_ms()
         with self._bookkeeping.spent_on("reports"):
-            trial.log.append_end(state=verdict.state, reason=verdict.reason, time_ms=time_ms)
-        trial.record = replace(trial.record, state=verdict.state, reason=verdict.reason, finished_ms=time_ms)
+            trial.log.append_end(
+                state=verdict.state, reason=verdict.reason, time_ms=time_ms, traceback=verdict.traceback
+            )
+        trial.record = replace(
+            trial.record,
+            state=verdict.state,
+            reason=verdict.reason,
+            traceback=verdict.traceback,
+            finished_ms=time_ms,
+        )
         trial_score = self._score(trial.record)
         self._store_end(trial.record, trial_score)
         self._publish(trial.record)

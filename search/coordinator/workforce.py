@@ -50,6 +50,11 @@ class Workforce:
         """Workers, whatever they do."""
         return len(self._slots)
 
+    @property
+    def trials_per_device(self) -> float:
+        """Workers for each device, or group of devices, on which there are any."""
+        return len(self._slots) / len({self.device_of(worker) for worker in self._slots})
+
     def share_devices(self, *, n_sharing: int) -> None:
         """Have that many workers on each device on which there is one, >= 1."""
         n_slots = self._engine.n_slots

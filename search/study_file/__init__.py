@@ -12,17 +12,20 @@ from search.study_file.conversion import (
     load_study_file,
     with_overrides,
 )
-from search.study_file.differences import differences
+from search.study_file.differences import Difference, definition_differences
 from search.study_file.dimensions import dimension_to_plain, space_from_plain, space_to_plain
+from search.study_file.document import KeyPath
 from search.study_file.schema import study_json_schema
 from search.study_file.starter import starter_study
 
 __all__ = [
+    "Difference",
+    "KeyPath",
     "built_in_studies",
+    "definition_differences",
     "definition_from_plain",
     "definition_to_plain",
     "definition_to_yaml",
-    "differences",
     "dimension_to_plain",
     "error_in_file",
     "load_study_file",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from search.errors import StudyDefinitionError
 from search.search_space import SearchSpace
 from search.study_definition import (
+    Budget,
     ClassSpec,
     Direction,
     EarlyStopping,
@@ -72,7 +73,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
 
     `definition_from_plain` makes an equal definition of it.
     """
-    stopping, finish = definition.early_stopping, definition.finish
+    stopping, finish, budget = definition.early_stopping, definition.finish, definition.budget
     return {
         "study": definition.study,
         "seed": definition.seed,
@@ -104,6 +105,9 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         "finish": None
         if finish is None
         else {"top_k": finish.top_k, "n_seeds": finish.n_seeds, "ensemble": finish.ensemble},
+        "budget": None
+        if budget == Budget()
+        else {"hours": budget.hours, "device_hours": budget.device_hours, "n_trials": budget.n_trials},
         "storage": definition.storage,
         "tracking_uri": definition.tracking_uri,
     }
@@ -155,7 +159,7 @@ def _definition(document: Document) -> StudyDefinition:
 
 
 def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
-    stopping, finish = study.early_stopping, study.finish
+    stopping, finish, budget = study.early_stopping, study.finish, study.budget
     return StudyDefinition(
         study=study.study,
         seed=study.seed,
@@ -187,6 +191,9 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         finish=None
         if finish is None
         else FinishSettings(top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble),
+        budget=Budget()
+        if budget is None
+        else Budget(hours=budget.hours, device_hours=budget.device_hours, n_trials=budget.n_trials),
         storage=study.storage,
         tracking_uri=study.tracking_uri,
     )

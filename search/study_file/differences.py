@@ -1,8 +1,9 @@
-"""How two definitions differ, in lines for people."""
+"""How two definitions differ, entry by entry."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from search.study_definition import StudyDefinition
@@ -12,10 +13,18 @@ from search.study_file.document import KeyPath, dotted
 _ABSENT = object()
 
 
-def differences(old: StudyDefinition, new: StudyDefinition) -> list[str]:
-    """Return one line per entry that differs, ``stages.0.n_trials: 48 -> 12``; empty if the definitions are equal."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One entry that differs: where it is, and a line that shows it, ``stages.0.n_trials: 48 -> 12``."""
+
+    path: KeyPath
+    line: str
+
+
+def definition_differences(old: StudyDefinition, new: StudyDefinition) -> list[Difference]:
+    """Return every entry that differs, in the order of the study file; empty if the definitions are equal."""
     return [
-        f"{dotted(path)}: {_text(before)} -> {_text(after)}"
+        Difference(path=path, line=f"{dotted(path)}: {_text(before)} -> {_text(after)}")
         for path, before, after in _compare(definition_to_plain(old), definition_to_plain(new), ())
     ]
 

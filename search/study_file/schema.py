@@ -214,6 +214,17 @@ class FinishSection(_Section):
     """Whether the refitted members' probabilities are averaged on the test split."""
 
 
+class BudgetSection(_Section):
+    """What the study may cost in all its sessions; used up, the best so far is finished properly."""
+
+    hours: Annotated[float | None, Field(gt=0.0)] = None
+    """Wall time of the study in hours, the finish included; the time between sessions does not count."""
+    device_hours: Annotated[float | None, Field(gt=0.0)] = None
+    """Hours that training runs occupy devices, summed over the devices."""
+    n_trials: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    """Search trials of all stages together; each stage gets its part of them."""
+
+
 class StudySection(_Section):
     """A zeroin study: what to train, what to search, in which stages. What the file leaves out does not happen."""
 
@@ -247,6 +258,8 @@ class StudySection(_Section):
     """What a trial runs on."""
     finish: Annotated[FinishSection | None, _OR_NONE] = None
     """What follows the last stage; without it the test split is never read."""
+    budget: Annotated[BudgetSection | None, _OR_NONE] = None
+    """What the study may cost; none for no bound."""
     storage: Annotated[str | None, Field(min_length=1)] = None
     """Optuna storage URL; by default a journal file in the state directory."""
     tracking_uri: Annotated[str | None, Field(min_length=1)] = None

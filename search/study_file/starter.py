@@ -59,6 +59,10 @@ resources: {{devices_per_trial: 1, trials_per_device: 1}}
 # none: end after the last stage, the test split unread.
 finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 
+# What all of it may cost: hours of wall time, device_hours, n_trials, or several of them. When it is used up, the best
+# so far is confirmed, refitted and tested all the same; time for that is held back. none: no bound.
+budget: none
+
 # storage: postgresql+psycopg2://user@host/optuna  # any Optuna storage; by default a file beside the results
 # tracking_uri: http://mlflow.example.org:5000  # any MLflow server; by default a file beside the results
 """

@@ -188,7 +188,7 @@ class Delivery:
             if status(record.state) != RUNNING:
                 self._runs.terminate(run, status=status(record.state), end_ms=end_ms(record))
             run.n_epochs = len(record.epochs)
-        self._tell_finished_stages()
+        self._tell_finished_stages(search_is_over=False)
 
     def _opening(self, opening: StageOpening) -> None:
         """Log a stage's ranges, as metrics and with all stages so far in ``ranges.json``."""
@@ -200,6 +200,7 @@ class Delivery:
     def _outcome(self, record: StudyRecord, result: StudyResult) -> None:
         """Log how the study ended, and end its run."""
         best = [each.record.key for each in record.trials if each.record.number == result.best_trial_number]
+        self._tell_finished_stages(search_is_over=True)
         self._runs.write_text(self._runs.parent, result_json(result), name="result.json")
         self._runs.log(
             self._runs.parent,
@@ -225,15 +226,15 @@ class Delivery:
         """Return the tag of the study's description; none if a user wrote another one."""
         return {NOTE_TAG: note} if is_ours(self._runs.parent.tags.get(NOTE_TAG, "")) else {}
 
-    def _tell_finished_stages(self) -> None:
+    def _tell_finished_stages(self, *, search_is_over: bool) -> None:
+        """Log the best of each stage whose trials have all ended; a budget may have left it with fewer than planned."""
         objective = self._identity.definition.objective
         for number, stage in enumerate(self._identity.definition.stages, start=1):
             finished = self._finished[stage.name]
-            if stage.name in self._stages_told or len(finished) < stage.n_trials:
+            is_over = len(finished) >= stage.n_trials or search_is_over
+            if stage.name in self._stages_told or not is_over:
                 continue
-            rows = stage_best_rows(
-                stage, number, finished.values(), monitor=objective.monitor, direction=objective.direction
-            )
+            rows = stage_best_rows(number, finished.values(), monitor=objective.monitor, direction=objective.direction)
             self._runs.log(self._runs.parent, metrics=rows)
             self._stages_told.add(stage.name)
 

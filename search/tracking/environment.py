@@ -6,7 +6,7 @@ import getpass
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +16,7 @@ COMMIT_TAG = "mlflow.source.git.commit"
 
 _DISTRIBUTIONS = ("zeroin", "torch", "pytorch-lightning", "torchmetrics", "optuna", "mlflow", "numpy", "scikit-learn")
 _GIT_TIMEOUT_SECONDS = 5.0
+_MAX_TAG_CHARACTERS = 4000  # the oldest servers that we talk to take 5000
 
 
 def environment_tags(directory: Path) -> dict[str, str]:
@@ -27,14 +28,16 @@ def environment_tags(directory: Path) -> dict[str, str]:
     return {**source_tags(directory), **_version_tags(), **_hardware_tags()}
 
 
-def run_tags(*, versions: Mapping[str, str], device: str) -> dict[str, str]:
-    """Return what workers told of themselves, as tags.
+def run_tags(*, versions: Mapping[str, str], device: str, edits: Sequence[str]) -> dict[str, str]:
+    """Return what workers told of themselves, and what was changed in the study's definition, as tags.
 
     Args:
         versions: Library to version.
         device: What trials run on, in words.
+        edits: What was changed since the study began, one line each, in order; the latest are kept.
     """
-    return {**{f"zeroin.version.{name}": text for name, text in versions.items()}, "zeroin.hardware.device": device}
+    tags = {**{f"zeroin.version.{name}": text for name, text in versions.items()}, "zeroin.hardware.device": device}
+    return {**tags, "zeroin.edits": "\n".join(edits)[-_MAX_TAG_CHARACTERS:]} if edits else tags
 
 
 def source_tags(directory: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from search.record_codec import opening_to_plain, result_to_plain
 from search.search_space import Choices
-from search.study_definition import Direction, SearchStage, StudyDefinition
+from search.study_definition import Direction, StudyDefinition
 from search.study_file import definition_to_yaml
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.trial_rows import MetricRow, end_ms, finite_or_nan, metric_key, summary_rows
@@ -30,24 +30,23 @@ def range_rows(opening: StageOpening) -> list[MetricRow]:
 
 
 def stage_best_rows(
-    stage: SearchStage, number: int, finished: Iterable[ScoredTrial], *, monitor: str, direction: Direction
+    number: int, finished: Iterable[ScoredTrial], *, monitor: str, direction: Direction
 ) -> list[MetricRow]:
     """Return the best of a stage's trials as metrics.
 
     Args:
-        stage: The stage.
-        number: Its position, counted from 1.
+        number: The stage's position, counted from 1.
         finished: Its finished trials so far.
         monitor: The monitored metric.
         direction: Whether more reward is better.
 
     Returns:
-        Nothing until every trial of the stage is finished (the best so far would depend on when it was asked), and
-        nothing if no trial has a finite reward.
+        Nothing if no trial has a finite reward. Not to be asked before the stage is over: the best so far would depend
+        on when it was asked.
     """
     trials = list(finished)
     scores = [trial.score for trial in trials if trial.score is not None and math.isfinite(trial.score.reward)]
-    if len(trials) < stage.n_trials or not scores:
+    if not scores:
         return []
     best = max(scores, key=lambda score: direction.sign * score.reward)
     time_ms = max(end_ms(trial.record) for trial in trials)
@@ -65,6 +64,7 @@ def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
         for row in summary_rows(trial.record, trial.score, monitor=monitor)
     ]
     totals = {"n_epochs": float(sum(result.n_epochs.values())), "seconds": result.seconds}
+    totals |= {"spent/hours": result.seconds / 3600.0, "spent/device_hours": result.device_seconds / 3600.0}
     ensemble = {f"{test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
     rows += _rows({**totals, **ensemble}, step, result.time_ms)
     for member, metrics in enumerate(result.test_members, start=1):

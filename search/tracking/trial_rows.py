@@ -31,6 +31,7 @@ _STATUSES = {
     TrialState.PRUNED: "KILLED",
     TrialState.DIVERGED: "KILLED",
     TrialState.FAILED: "FAILED",
+    TrialState.STOPPED: "KILLED",
 }
 _MAX_KEY_CHARACTERS = 250
 _MAX_REASON_CHARACTERS = 4000  # the oldest servers that we talk to take 5000

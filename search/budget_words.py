@@ -1,0 +1,54 @@
+"""A budget, and what it cut off a study, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from search.study_definition import Budget, StudyDefinition
+from search.study_record import FinishPlan, Spent
+from search.trial import TrialRecord, TrialState
+
+
+def budget_words(budget: Budget) -> str:
+    """Return ``2 hours, 3.5 device hours, 40 trials``, as far as they are bounded; empty for no budget."""
+    named = ((budget.hours, "hour"), (budget.device_hours, "device hour"), (budget.n_trials, "trial"))
+    return ", ".join(f"{value:.4g} {name}{'' if value == 1 else 's'}" for value, name in named if value is not None)
+
+
+def what_was_cut(
+    definition: StudyDefinition, trials: Iterable[TrialRecord], *, spent: Spent, plan: FinishPlan | None
+) -> tuple[str, ...]:
+    """Return what a budget left out of a study, one line for the search and one for the finish; empty if nothing.
+
+    Args:
+        definition: The study.
+        trials: Its search trials, all ended.
+        spent: What it has cost.
+        plan: The finish as it was carried out, None for none.
+    """
+    if definition.budget == Budget():
+        return ()
+    records = list(trials)
+    n_by_stage = Counter(record.stage for record in records)
+    n_stopped = sum(record.state is TrialState.STOPPED for record in records)
+    short = [
+        f"{stage.name} has {n_by_stage[stage.name]} of {stage.n_trials} trials"
+        for stage in definition.stages
+        if n_by_stage[stage.name] < stage.n_trials
+    ]
+    if n_stopped:
+        short.append(f"{n_stopped} of them stopped under way")
+    lines = []
+    if short:
+        used = f"{spent.wall_seconds / 3600.0:.4g} hours, {spent.device_seconds / 3600.0:.4g} device hours"
+        lines.append(f"The budget ({budget_words(definition.budget)}) was used up, {used} spent: {', '.join(short)}.")
+    finish = definition.finish
+    if finish is None or plan is None:
+        return tuple(lines)
+    top_k = min(finish.top_k, sum(record.state.is_fully_trained for record in records))
+    if plan.n_refits < finish.n_seeds or plan.top_k < top_k:
+        wanted = f"{finish.top_k} configurations over {finish.n_seeds} seeds"
+        done = f"{plan.top_k} confirmed over {plan.n_seeds}" if plan.top_k else "the best trial not confirmed"
+        lines.append(f"The budget left less for the finish than {wanted}: {done}, {plan.n_refits} refitted.")
+    return tuple(lines)

@@ -1,0 +1,64 @@
+"""Continuing a study whose definition was edited: safe changes are recorded, others refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from search.errors import StudyConflictError
+from search.observer import StudyObserver
+from search.storage import StoredStudy
+from search.study_definition import StudyDefinition
+from search.study_edits import Begun, judge_edits
+from search.study_views import Edit
+
+
+def edits_of(study: StoredStudy, given: StudyDefinition) -> tuple[Edit, ...]:
+    """Return what differs between a recorded study and the definition given for it.
+
+    Where a study is kept is no part of what it is.
+    """
+    begun = Begun(
+        first_numbers=tuple(opening.first_trial_number for opening in study.openings()),
+        n_trials=len(study.trials()),
+        finish_has_begun=study.finish_plan() is not None,
+        is_finished=study.result() is not None,
+    )
+    return judge_edits(study.definition, _kept_as(given, study.definition), begun)
+
+
+def require_safe(edits: Sequence[Edit], *, study: str) -> None:
+    """Refuse edits of which any is unsafe.
+
+    Raises:
+        StudyConflictError: With all edits, and why each unsafe one cannot be taken.
+    """
+    if not any(edit.refusal for edit in edits):
+        return
+    lines = "\n".join(
+        f"  {edit.line}\n    {f'refused: {edit.refusal}' if edit.refusal else 'could be taken'}" for edit in edits
+    )
+    raise StudyConflictError(
+        f"study {study!r} exists with another definition, and cannot be continued with this one:\n{lines}\n"
+        f"Undo what is refused, go on with it as it is recorded (`zeroin resume {study}`), or start another with --new."
+    )
+
+
+def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObserver) -> None:
+    """Let a study go by an edited definition from now on, and tell what has changed.
+
+    Only who holds the study's lease may do so.
+
+    Raises:
+        StudyConflictError: If a change is unsafe; nothing is changed then.
+    """
+    edits = edits_of(study, given)
+    require_safe(edits, study=study.name)
+    if edits:
+        study.record_definition(_kept_as(given, study.definition), edits=[edit.line for edit in edits])
+        for edit in edits:
+            observer.notice(f"the study's definition has changed: {edit.line}")
+
+
+def _kept_as(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
+    return replace(given, storage=recorded.storage, tracking_uri=recorded.tracking_uri)

@@ -1,0 +1,78 @@
+"""What a study has spent, over all its sessions: counted as it goes, and stored so that a kill loses seconds only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from search.forecast import Pace
+from search.storage import StoredStudy
+from search.study_record import Spent
+
+_STORED_EVERY_SECONDS = 5.0
+
+
+class Ledger:
+    """Counts wall time, the time that workers are occupied, and epochs.
+
+    Args:
+        study: Where the account is kept.
+        n_workers: Trials that run at a time in this session, >= 1.
+        devices_per_worker: Devices of one of them, > 0; a fraction if trials share a device.
+        clock: Seconds from any origin, never going back.
+    """
+
+    def __init__(
+        self, study: StoredStudy, *, n_workers: int, devices_per_worker: float, clock: Callable[[], float]
+    ) -> None:
+        self._study = study
+        self._n_workers = n_workers
+        self._devices_per_worker = devices_per_worker
+        self._clock = clock
+        self._earlier = study.spent
+        self._began_at = self._counted_until = self._stored_at = clock()
+        self._n_occupied = 0
+        self._worker_seconds = 0.0
+        self._n_epochs = 0
+
+    def occupied(self, n_workers: int) -> None:
+        """Note how many workers have a trial from now on."""
+        now = self._clock()
+        self._worker_seconds += self._n_occupied * (now - self._counted_until)
+        self._counted_until, self._n_occupied = now, n_workers
+        if now - self._stored_at >= _STORED_EVERY_SECONDS:
+            self.store()
+
+    def epoch_trained(self) -> None:
+        """Note one more epoch."""
+        self._n_epochs += 1
+
+    def store(self) -> None:
+        """Write the account down."""
+        self._stored_at = self._clock()
+        self._study.record_spent(self.spent)
+
+    @property
+    def spent(self) -> Spent:
+        """What the study has cost up to this moment."""
+        now = self._clock()
+        worker_seconds = self._worker_seconds + self._n_occupied * (now - self._counted_until)
+        return Spent(
+            wall_seconds=self._earlier.wall_seconds + now - self._began_at,
+            worker_seconds=self._earlier.worker_seconds + worker_seconds,
+            device_seconds=self._earlier.device_seconds + worker_seconds * self._devices_per_worker,
+            n_epochs=self._earlier.n_epochs + self._n_epochs,
+            n_workers=self._n_workers,
+        )
+
+    @property
+    def pace(self) -> Pace:
+        """How fast the study trains, by all that it has trained so far; unknown before its first epoch has ended."""
+        spent = self.spent
+        # Workers that have a trial are in the middle of an epoch, on average.
+        n_epochs = spent.n_epochs + 0.5 * self._n_occupied
+        return Pace(
+            seconds_per_epoch=spent.worker_seconds / n_epochs if spent.n_epochs else math.nan,
+            n_workers=self._n_workers,
+            devices_per_worker=self._devices_per_worker,
+        )

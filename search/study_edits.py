@@ -1,0 +1,106 @@
+"""A study whose file was edited after it had begun: which changes are taken, which are refused, and why.
+
+A change is safe if the recorded trials stay comparable with those to come, and keep their numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.study_definition import ScheduleHorizon, StudyDefinition
+from search.study_file import KeyPath, definition_differences
+from search.study_views import Edit
+
+_REFUSALS = {
+    "seed": "the recorded trials, and all that is proposed after them, follow from it",
+    "model": "the recorded trials trained another model",
+    "data": "the recorded trials were measured on other data",
+    "trainer": "the recorded trials were trained otherwise",
+    "objective": "the recorded trials were judged by another objective",
+    "schedule_horizon": "the recorded trials' learning-rate schedules span other epochs",
+    "space": "the recorded trials lie in another space",
+}
+_SEARCH_SETTINGS = ("pruner", "early_stopping", "budget")
+_SEARCH_IS_OVER = "the search is over: the finish has begun"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """How far a study has come.
+
+    Attributes:
+        first_numbers: Number of the first trial of each stage opened so far; the last one is open, the others are over.
+        n_trials: Trials that have begun.
+        finish_has_begun: Whether the search is over.
+        is_finished: Whether the result is recorded.
+    """
+
+    first_numbers: tuple[int, ...]
+    n_trials: int
+    finish_has_begun: bool
+    is_finished: bool
+
+
+def judge_edits(recorded: StudyDefinition, given: StudyDefinition, begun: Begun) -> tuple[Edit, ...]:
+    """Return what differs, each with the reason if it cannot be taken; empty if the definitions are equal.
+
+    Args:
+        recorded: The definition that the study goes by.
+        given: The edited one; it must have the same stores.
+        begun: How far the study has come.
+    """
+    return tuple(
+        Edit(line=each.line, refusal=_refusal(each.path, recorded, given, begun))
+        for each in definition_differences(recorded, given)
+    )
+
+
+def _refusal(path: KeyPath, recorded: StudyDefinition, given: StudyDefinition, begun: Begun) -> str:
+    key = str(path[0])
+    if path[:2] == ("resources", "devices_per_trial"):
+        return "the recorded trials had another number of devices each, which changes the batch that they saw at a time"
+    if key == "resources":
+        return ""
+    if key in _REFUSALS:
+        return _REFUSALS[key]
+    if begun.is_finished:
+        return "the study is finished and its result recorded"
+    if key == "stages":
+        return _SEARCH_IS_OVER if begun.finish_has_begun else _stage_refusal(path, recorded, given, begun)
+    if key in _SEARCH_SETTINGS or key == "finish":
+        return _SEARCH_IS_OVER if begun.finish_has_begun else ""
+    return "the study began with it"
+
+
+def _stage_refusal(path: KeyPath, recorded: StudyDefinition, given: StudyDefinition, begun: Begun) -> str:
+    if len(path) < 2 or not isinstance(path[1], int):
+        return "the stages have begun in another order"
+    index, key = path[1], path[2] if len(path) > 2 else ""
+    if index < len(begun.first_numbers):
+        return _opened_stage_refusal(index, str(key), recorded, given, begun)
+    horizons = {each.horizon_epochs(each.stages[-1]) for each in (recorded, given)}
+    if recorded.schedule_horizon is ScheduleHorizon.STUDY and len(horizons) > 1 and key in ("", "max_epochs"):
+        return (
+            f"the recorded trials' learning-rate schedules span {recorded.horizon_epochs(recorded.stages[-1])} epochs, "
+            "the longest stage's (schedule_horizon: study)"
+        )
+    return ""
+
+
+def _opened_stage_refusal(index: int, key: str, recorded: StudyDefinition, given: StudyDefinition, begun: Begun) -> str:
+    name = recorded.stages[index].name
+    if index >= len(given.stages) or key in ("", "name"):
+        return f"stage {name} has begun"
+    if index < len(begun.first_numbers) - 1:
+        return (
+            f"stage {name} is over, and its trials' numbers are followed by those of {recorded.stages[index + 1].name}"
+        )
+    n_begun = begun.n_trials - begun.first_numbers[index]
+    if key == "n_trials":
+        n_given = given.stages[index].n_trials
+        return f"stage {name} has {n_begun} trials already" if n_given < n_begun else ""
+    if key == "sampler":
+        return ""
+    if key == "narrow":
+        return f"the ranges of stage {name} were settled when it opened"
+    return f"stage {name} has begun, and its trials are compared at equal epochs"

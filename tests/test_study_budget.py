@@ -1,0 +1,260 @@
+"""Budgets, edited studies and failure streaks in whole studies, with real stores and virtual workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from virtual_engine import Faults, KilledError, VirtualEngine
+
+from search.coordinator.session import Session
+from search.coordinator.stores import default_storage, store_uris
+from search.engines.engine import EngineEvent, MessageReceived
+from search.errors import StudyConflictError, StudyFailedError
+from search.messages import EpochReport, TrialEnded
+from search.observer import SilentObserver
+from search.paths import StateDirectory
+from search.studies_api import read_study
+from search.study_definition import StudyDefinition
+from search.study_file import definition_from_plain, with_overrides
+from search.study_record import StudyForecast, StudyRecord, StudyState
+from search.trial import TrialState
+
+PLAIN: Mapping[str, Any] = {
+    "study": "bell",
+    "seed": 3,
+    "model": {"class_path": "package.Net"},
+    "objective": {"monitor": "val_acc", "direction": "maximize"},
+    "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+    "stages": [
+        {"name": "coarse", "n_trials": 16, "max_epochs": 2, "sampler": "qmc"},
+        {"name": "fine", "n_trials": 6, "max_epochs": 4, "sampler": "random"},
+    ],
+    "finish": {"top_k": 2, "n_seeds": 2, "ensemble": True},
+}
+MINUTES = 60.0
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "/home/me/net.py", line 7, in forward\n    x\nValueError: no such layer'
+)
+
+
+class TimedEngine(VirtualEngine):
+    """Epochs take a minute of a worker each, and what raises has a traceback."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seconds = 0.0
+
+    def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
+        events = [_with_traceback(event) for event in super().poll(timeout_seconds=timeout_seconds)]
+        n_epochs = sum(isinstance(each, MessageReceived) and isinstance(each.message, EpochReport) for each in events)
+        self.seconds += n_epochs * MINUTES / self.n_slots
+        return events
+
+
+def _with_traceback(event: EngineEvent) -> EngineEvent:
+    if isinstance(event, MessageReceived) and isinstance(event.message, TrialEnded) and event.message.error:
+        return replace(event, message=replace(event.message, traceback=TRACEBACK))
+    return event
+
+
+@dataclass
+class Listener(SilentObserver):
+    forecasts: list[StudyForecast] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def forecast_made(self, forecast: StudyForecast) -> None:
+        self.forecasts.append(forecast)
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+
+@pytest.fixture
+def state(tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]) -> StateDirectory:
+    directory = StateDirectory(root=tmp_path / "mlruns")
+    copied_mlflow_database(directory.mlflow_database)
+    return directory
+
+
+def definition(**changes: Any) -> StudyDefinition:
+    return definition_from_plain({**PLAIN, **changes})
+
+
+def run(
+    state: StateDirectory, engine: TimedEngine, study: StudyDefinition, observer: Listener | None = None
+) -> StudyRecord:
+    return Session(
+        definition=study,
+        uris=store_uris(state, study),
+        state=state,
+        engine=engine,
+        observer=observer or Listener(),
+        clock=lambda: engine.seconds,
+    ).run()
+
+
+def n_by_stage(record: StudyRecord) -> tuple[int, int]:
+    stages = [each.record.stage for each in record.trials]
+    return stages.count("coarse"), stages.count("fine")
+
+
+def optuna_states(state: StateDirectory) -> set[str]:
+    backend = optuna.storages.journal.JournalFileBackend(default_storage(state).removeprefix("journal://"))
+    study = optuna.load_study(study_name="bell", storage=optuna.storages.JournalStorage(backend))
+    return {trial.state.name for trial in study.trials}
+
+
+@pytest.mark.parametrize(
+    ("budget", "n_slots"),
+    [
+        ({"hours": 0.75}, 1),
+        pytest.param({"hours": 0.2}, 1, marks=pytest.mark.slow),
+        pytest.param({"hours": 0.3}, 4, marks=pytest.mark.slow),
+        pytest.param({"device_hours": 0.6}, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_a_budget_of_time_is_kept_and_every_stage_and_the_finish_have_their_part(
+    state: StateDirectory, budget: dict[str, float], n_slots: int
+) -> None:
+    record = run(state, TimedEngine(n_slots=n_slots), definition(budget=budget))
+    result = record.result
+    assert record.state is StudyState.FINISHED and result is not None
+    spent_hours = {"hours": result.seconds / 3600.0, "device_hours": result.device_seconds / 3600.0}
+    assert all(0.5 * hours < spent_hours[name] <= hours for name, hours in budget.items())
+    assert all(0 < n < planned for n, planned in zip(n_by_stage(record), (16, 7), strict=True))
+    assert result.refit_keys and result.n_test_readings == 1
+    assert "was used up" in result.notices[0]
+    assert not {each.record.state for each in record.trials} & {TrialState.FAILED, TrialState.RUNNING}
+
+
+@pytest.mark.slow
+def test_a_budget_that_suffices_changes_nothing(state: StateDirectory) -> None:
+    record = run(state, TimedEngine(), definition(budget={"hours": 3.0, "device_hours": 3.0, "n_trials": 22}))
+    assert n_by_stage(record) == (16, 6)
+    assert record.result is not None
+    assert record.result.notices == ()
+    assert record.result.n_epochs["refit"] == 8
+
+
+@pytest.mark.slow
+def test_of_the_smallest_budget_there_is_still_a_result(state: StateDirectory) -> None:
+    record = run(state, TimedEngine(), definition(budget={"hours": 0.001}))
+    (trial,) = record.trials
+    assert trial.record.state is TrialState.STOPPED
+    assert "budget used up" in trial.record.reason
+    assert record.result is not None
+    assert (record.result.best_trial_number, record.result.n_test_readings) == (0, 1)
+    assert optuna_states(state) == {"PRUNED"}
+
+
+def test_a_budget_of_trials_is_the_same_whatever_happens(
+    tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]
+) -> None:
+    results = []
+    for killed_after in (None, 31):
+        state = StateDirectory(root=tmp_path / str(killed_after))
+        copied_mlflow_database(state.mlflow_database)
+        checkpoints: dict[str, int] = {}
+        study = definition(budget={"n_trials": 9})
+        if killed_after is not None:
+            with pytest.raises(KilledError):
+                run(state, TimedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=killed_after)), study)
+        record = run(state, TimedEngine(checkpoints=checkpoints), study)
+        results.append([(each.record.stage, dict(each.record.hyperparameters)) for each in record.trials])
+    assert results[0] == results[1]
+    assert [stage for stage, _ in results[0]] == ["coarse"] * 6 + ["fine"] * 3
+
+
+@pytest.mark.slow
+def test_what_has_been_spent_outlives_a_kill(state: StateDirectory) -> None:
+    checkpoints: dict[str, int] = {}
+    study = definition(budget={"hours": 0.75})
+    first = TimedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=25))
+    with pytest.raises(KilledError):
+        run(state, first, study)
+    assert first.seconds > 10 * MINUTES
+    second = TimedEngine(checkpoints=checkpoints)
+    record = run(state, second, study)
+    assert record.spent.wall_seconds == pytest.approx(first.seconds + second.seconds, abs=2 * MINUTES)
+    assert record.spent.wall_seconds <= 0.75 * 3600.0
+    assert record.spent.n_epochs == pytest.approx(len(first.trained) + len(second.trained), abs=2)
+
+
+@pytest.mark.slow
+def test_a_forecast_is_made_once_a_stage_and_says_what_will_be_left_out(state: StateDirectory) -> None:
+    listener = Listener()
+    run(state, TimedEngine(), definition(budget={"n_trials": 12}), listener)
+    assert [each.stage for each in listener.forecasts] == ["coarse", "fine"]
+    assert dict(listener.forecasts[0].left_out) == {"coarse": 8, "fine": 2}
+    assert listener.forecasts[0].study_seconds > listener.forecasts[1].study_seconds > 0.0
+
+
+def kill_in_the_last_stage(state: StateDirectory, checkpoints: dict[str, int], study: StudyDefinition) -> None:
+    with pytest.raises(KilledError):
+        run(state, TimedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=62)), study)
+    record = read_study("bell", directory=state)
+    assert len(record.openings) == 2 and record.result is None and not record.finish_has_begun
+
+
+def test_more_trials_are_taken_recorded_and_told(state: StateDirectory) -> None:
+    import mlflow
+
+    checkpoints: dict[str, int] = {}
+    kill_in_the_last_stage(state, checkpoints, definition())
+    listener = Listener()
+    grown = with_overrides(definition(), ["stages.fine.n_trials=8", "budget.hours=9"])
+    record = run(state, TimedEngine(checkpoints=checkpoints), grown, listener)
+    assert n_by_stage(record) == (16, 8)
+    assert record.definition == grown == read_study("bell", directory=state).definition
+    lines = ["stages.1.n_trials: 6 -> 8", "budget: none -> {hours: 9.0, device_hours: none, n_trials: none}"]
+    assert [line for line in listener.notices if "changed" in line] == [
+        f"the study's definition has changed: {line}" for line in lines
+    ]
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{state.mlflow_database}")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "bell"]
+    (parent,) = client.search_runs([experiment.experiment_id], filter_string="tags.`zeroin.study` = 'bell'")
+    assert parent.data.tags["zeroin.edits"].splitlines() == lines
+    assert parent.data.metrics["spent/hours"] == pytest.approx(record.spent.wall_seconds / 3600.0, rel=0.05)
+    assert parent.data.metrics["spent/device_hours"] > 0.0
+    (file,) = (state.artifacts).rglob("study.yaml")
+    assert "hours: 9.0" in file.read_text()
+
+
+@pytest.mark.slow
+def test_an_unsafe_edit_changes_nothing(state: StateDirectory) -> None:
+    checkpoints: dict[str, int] = {}
+    kill_in_the_last_stage(state, checkpoints, definition())
+    edited = with_overrides(definition(), ["stages.coarse.n_trials=17", "stages.fine.n_trials=9"])
+    with pytest.raises(StudyConflictError, match=r"16 -> 17\n.*stage coarse is over(.|\n)*6 -> 9\n.*could be taken"):
+        run(state, TimedEngine(checkpoints=checkpoints), edited)
+    record = run(state, TimedEngine(checkpoints=checkpoints), definition())
+    assert (record.definition, n_by_stage(record)) == (definition(), (16, 6))
+
+
+@pytest.mark.slow
+def test_an_error_in_every_trial_is_shown_and_a_mended_study_goes_on(state: StateDirectory) -> None:
+    raising = Faults(raises={f"trial-{number:04d}" for number in range(99)})
+    for n_failed in (3, 6):  # and it stops as soon again while nothing is mended
+        with pytest.raises(StudyFailedError, match=r"all 3 trials so far have failed(.|\n)*net\.py(.|\n)*resume bell"):
+            run(state, TimedEngine(faults=raising), definition())
+        assert len(read_study("bell", directory=state).trials) == n_failed
+    record = run(state, TimedEngine(), definition())
+    assert record.state is StudyState.FINISHED
+    states = [each.record.state is TrialState.FAILED for each in record.trials]
+    assert states == [True] * 6 + [False] * 16
+    assert record.trials[0].record.traceback == TRACEBACK
+
+
+@pytest.mark.slow
+def test_an_error_that_sets_in_later_stops_the_study_after_five_in_a_row(state: StateDirectory) -> None:
+    raising = Faults(raises={f"trial-{number:04d}" for number in (2, *range(8, 22))})
+    with pytest.raises(StudyFailedError, match="5 trials in a row have failed in the same way"):
+        run(state, TimedEngine(faults=raising), definition())
+    assert len(read_study("bell", directory=state).trials) == 13
+    record = run(state, TimedEngine(), definition())
+    assert (record.state, n_by_stage(record)) == (StudyState.FINISHED, (16, 6))
