@@ -202,6 +202,7 @@ def _save(content: dict[str, Any], path: Path) -> None:
     # Written in memory first: what torch raises when a file cannot be written does not say why.
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getbuffer())
 
 
