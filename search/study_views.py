@@ -76,6 +76,7 @@ class StudyPreview:
         name: Name that the study would have.
         state: Where the study of that name is that would be continued or told, None if one would begin.
         edits: What its definition has different; if any of it is refused, so would be the run.
+        finish_has_begun: Whether its search is over, for ever.
     """
 
     inspection: InspectionResult
@@ -86,3 +87,4 @@ class StudyPreview:
     name: str
     state: StudyState | None
     edits: tuple[Edit, ...]
+    finish_has_begun: bool

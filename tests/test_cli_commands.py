@@ -109,6 +109,7 @@ class RecordedStudies:
             name=f"{definition.study}-2" if options["new"] else definition.study,
             state=self.state,
             edits=self.edits,
+            finish_has_begun=False,
         )
 
     def find_study(self, name: str, **options: Any) -> FoundStudy:
@@ -269,6 +270,7 @@ def test_dry_run_shows_plan_and_inspection(studies: RecordedStudies, capsys: pyt
         (StudyState.FINISHED, (), "Study digits is finished: a run would print its result"),
         (StudyState.RUNNING, (), "Study digits is running"),
         (StudyState.FINISHED, (Edit(line="seed: 0 -> 1", refusal="no"),), "seed: 0 -> 1 (refused: no)"),
+        (StudyState.FINISHED, (Edit(line="stages.0.n_trials: 1 -> 2", refusal=""),), "a run would take it up again"),
         (StudyState.UNFINISHED, (Edit(line="seed: 0 -> 1", refusal="no"),), "a run would be refused"),
         (
             StudyState.UNFINISHED,
