@@ -88,7 +88,7 @@ def test_without_a_finite_value_a_finished_trial_is_worst_and_a_live_one_has_no_
     values: tuple[float, ...], state: TrialState
 ) -> None:
     result = score(record(values, state=state), ACC)
-    if state is TrialState.FAILED or not state.is_finished:
+    if state in (TrialState.FAILED, TrialState.STOPPED) or not state.is_finished:
         assert result is None
         return
     assert result is not None
