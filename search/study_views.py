@@ -36,7 +36,7 @@ class FoundStudy:
     """A recorded study without its trials.
 
     Attributes:
-        definition: As it was when the study began.
+        definition: As the study goes by now.
         is_running: Whether a coordinator works on it.
         storage: Where its trials are recorded, passwords masked.
         tracking_uri: Where its runs are logged, passwords masked.
