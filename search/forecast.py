@@ -1,4 +1,4 @@
-"""How long the rest of a study takes on its devices: an estimate from the mean time of an epoch so far."""
+"""How long training runs take on the devices of a study: an estimate from the mean times so far."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from search.study_record import FinishPlan
+from search.study_record import FinishPlan, Spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,15 +14,43 @@ class Pace:
     """How fast a study trains.
 
     Attributes:
-        seconds_per_epoch: Mean time that an epoch occupies its worker, > 0, all that a trial needs beside its training
-            included; NaN while nothing is known.
+        seconds_per_epoch: Mean time of an epoch, > 0; NaN while nothing is known.
+        seconds_per_run: Mean time that a training run occupies its worker beside its epochs, >= 0: to build the model,
+            to read the data, to hand over to the next.
         n_workers: Trials that run at a time, >= 1.
         devices_per_worker: Devices of one of them, > 0; a fraction if trials share a device.
     """
 
     seconds_per_epoch: float
+    seconds_per_run: float
     n_workers: int
     devices_per_worker: float
+
+
+def measured_pace(spent: Spent, *, n_occupied: int, n_workers: int, devices_per_worker: float) -> Pace:
+    """Return how fast a study trains, by all that it has trained so far.
+
+    Args:
+        spent: What it has cost.
+        n_occupied: Workers that have a run now; they are in the middle of an epoch, on average.
+        n_workers: See `Pace`.
+        devices_per_worker: See `Pace`.
+    """
+    per_epoch = per_run = math.nan
+    if spent.n_epochs:
+        # Without the epochs' own times, all of a worker's time counts as theirs.
+        epoch_seconds = spent.epoch_seconds or spent.worker_seconds * spent.n_epochs / (
+            spent.n_epochs + 0.5 * n_occupied
+        )
+        per_epoch = epoch_seconds / spent.n_epochs
+        beside = spent.worker_seconds - per_epoch * (spent.n_epochs + 0.5 * n_occupied)
+        per_run = max(0.0, beside) / max(1, spent.n_runs)
+    return Pace(
+        seconds_per_epoch=per_epoch,
+        seconds_per_run=per_run,
+        n_workers=n_workers,
+        devices_per_worker=devices_per_worker,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +86,7 @@ def cost(loads: Iterable[Load], pace: Pace) -> Cost:
     for load in loads:
         if load.n_runs == 0:
             continue
-        longest = load.n_epochs * pace.seconds_per_epoch
+        longest = load.n_epochs * pace.seconds_per_epoch + pace.seconds_per_run
         work = load.n_runs * longest
         wall += max(longest, 0.5 * longest + (work - 0.5 * longest) / pace.n_workers)
         device += work * pace.devices_per_worker

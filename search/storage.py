@@ -221,6 +221,11 @@ class StoredStudy:
         self._storage.set_study_user_attr(self._study_id, _RESULT, result_to_plain(result))
         self._sync()
 
+    def forget_result(self) -> None:
+        """Take a finished study up again."""
+        self._storage.set_study_user_attr(self._study_id, _DELIVERED, False)
+        self._storage.set_study_user_attr(self._study_id, _RESULT, None)
+
     @property
     def is_delivered(self) -> bool:
         """Whether MLflow has been told the result, so that nothing is left to do."""

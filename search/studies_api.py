@@ -50,7 +50,8 @@ def run_study(
 ) -> StudyRecord:
     """Run a study to its end; one that is unfinished is resumed, one that is finished is only read.
 
-    An unfinished study goes by the definition given from now on, if what has changed leaves its trials comparable.
+    A recorded study goes by the definition given from now on, if what has changed leaves its trials comparable; one
+    that is finished, but has no `finish`, is taken up again then.
 
     Args:
         definition: The study.
@@ -76,10 +77,11 @@ def run_study(
             definition = replace(definition, study=_free_name(definition.study, names))
         elif store is not None and definition.study in names:
             study = store.open(definition.study)
-            require_safe(edits_of(study, definition), study=definition.study)
+            edits = edits_of(study, definition)
+            require_safe(edits, study=definition.study)
             definition = _tracked_as_before(definition, study.definition)
             record = read_record(study, state, store_uris(state, definition))
-            if record.state is StudyState.FINISHED:
+            if record.state is StudyState.FINISHED and (not edits or record.finish_has_begun):
                 return record
     uris = store_uris(state, definition)
     return _session(definition, uris, state, observer, devices).run()
@@ -148,6 +150,7 @@ def preview_study(
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
     existing: StudyState | None = None
     edits: tuple[Edit, ...] = ()
+    finish_has_begun = False
     with _opened(storage_uri(definition.storage, state)) as store:
         names = () if store is None else store.names()
         if new:
@@ -155,6 +158,7 @@ def preview_study(
         elif store is not None and definition.study in names:
             study = store.open(definition.study)
             edits = edits_of(study, definition)
+            finish_has_begun = study.finish_plan() is not None
             definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
@@ -174,6 +178,7 @@ def preview_study(
         name=definition.study,
         state=existing,
         edits=edits,
+        finish_has_begun=finish_has_begun,
     )
 
 

@@ -31,8 +31,8 @@ class Begun:
     Attributes:
         first_numbers: Number of the first trial of each stage opened so far; the last one is open, the others are over.
         n_trials: Trials that have begun.
-        finish_has_begun: Whether the search is over.
-        is_finished: Whether the result is recorded.
+        finish_has_begun: Whether the search is over, for ever.
+        is_finished: Whether the result is recorded. Without a `finish`, the study can be taken up again.
     """
 
     first_numbers: tuple[int, ...]
@@ -63,8 +63,10 @@ def _refusal(path: KeyPath, recorded: StudyDefinition, given: StudyDefinition, b
         return ""
     if key in _REFUSALS:
         return _REFUSALS[key]
-    if begun.is_finished:
-        return "the study is finished and its result recorded"
+    if begun.is_finished and begun.finish_has_begun:
+        return (
+            "the study is finished: the best have been confirmed and refitted, and the test split is no longer unseen"
+        )
     if key == "stages":
         return _SEARCH_IS_OVER if begun.finish_has_begun else _stage_refusal(path, recorded, given, begun)
     if key in _SEARCH_SETTINGS or key == "finish":

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from search.budget import Allowance, affordable_finish, allowances, end_shares, stage_quota
-from search.forecast import Cost, Load, Pace, cost, expected_epochs, finish_loads
+from search.forecast import Cost, Load, Pace, cost, expected_epochs, finish_loads, measured_pace
 from search.study_definition import StudyDefinition
 from search.study_record import Spent, StageOpening, StudyForecast
 from search.trial import TrialRecord
@@ -15,8 +15,9 @@ from search.trial import TrialRecord
 
 def recorded_pace(spent: Spent) -> Pace:
     """Return how fast a study has trained, on the workers of its latest session."""
-    return Pace(
-        seconds_per_epoch=spent.worker_seconds / spent.n_epochs if spent.n_epochs else math.nan,
+    return measured_pace(
+        spent,
+        n_occupied=0,
         n_workers=max(1, spent.n_workers),
         devices_per_worker=spent.device_seconds / spent.worker_seconds if spent.worker_seconds > 0.0 else 1.0,
     )

@@ -80,14 +80,18 @@ class Spent:
         wall_seconds: Time that coordinators worked on it.
         worker_seconds: Time that training runs occupied workers, summed over the workers.
         device_seconds: The same times the devices of each worker.
+        epoch_seconds: The part of `worker_seconds` in which epochs were trained, as the workers measured it.
         n_epochs: Epochs trained.
+        n_runs: Training runs that workers have begun, those that go on from a checkpoint included.
         n_workers: Workers of the latest session, 0 before the first one.
     """
 
     wall_seconds: float = 0.0
     worker_seconds: float = 0.0
     device_seconds: float = 0.0
+    epoch_seconds: float = 0.0
     n_epochs: int = 0
+    n_runs: int = 0
     n_workers: int = 0
 
 

@@ -36,7 +36,7 @@ class FoundStudy:
     """A recorded study without its trials.
 
     Attributes:
-        definition: As it was when the study began.
+        definition: As the study goes by now.
         is_running: Whether a coordinator works on it.
         storage: Where its trials are recorded, passwords masked.
         tracking_uri: Where its runs are logged, passwords masked.
@@ -76,6 +76,7 @@ class StudyPreview:
         name: Name that the study would have.
         state: Where the study of that name is that would be continued or told, None if one would begin.
         edits: What its definition has different; if any of it is refused, so would be the run.
+        finish_has_begun: Whether its search is over, for ever.
     """
 
     inspection: InspectionResult
@@ -86,3 +87,4 @@ class StudyPreview:
     name: str
     state: StudyState | None
     edits: tuple[Edit, ...]
+    finish_has_begun: bool

@@ -9,9 +9,13 @@ from pathlib import Path
 
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+), in ')
 _LIBRARY_FOLDERS = ("site-packages", "dist-packages")
+_PACKAGE = Path(__file__).parent
 _FOREIGN_ROOTS = tuple(
     Path(each).resolve()
-    for each in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), Path(__file__).parent)
+    for each in (
+        *(sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")),
+        *(_PACKAGE, _PACKAGE.parent / "lightning_modules" / "callbacks"),
+    )
 )
 
 

@@ -102,6 +102,7 @@ class RecordedStudies:
             name=f"{definition.study}-2" if options["new"] else definition.study,
             state=self.state,
             edits=self.edits,
+            finish_has_begun=False,
         )
 
     def find_study(self, name: str, **options: Any) -> FoundStudy:

@@ -23,7 +23,7 @@ from search.cli.tables import opening_summary, ranges_reasons, ranges_story
 from search.cli.trials_table import short_names, trials_table
 from search.range_text import range_text
 from search.search_space import LogRange, SearchSpace
-from search.study_definition import Direction, StudyDefinition
+from search.study_definition import Budget, Direction, StudyDefinition
 from search.study_file import built_in_studies, load_study_file
 from search.study_record import (
     Confirmation,
@@ -31,6 +31,7 @@ from search.study_record import (
     RangeChange,
     RangeDecision,
     ScoredTrial,
+    Spent,
     StageOpening,
     StudyRecord,
     StudyResult,
@@ -420,6 +421,26 @@ def test_the_plan_adds_up(definition: StudyDefinition) -> None:
     assert f"{searched + 9 * 24 + 3 * 24:,} epochs" in text
     for dimension in definition.space:
         assert dimension.name in text
+
+
+def test_the_plan_says_what_it_may_cost(definition: StudyDefinition) -> None:
+    assert "budget" not in text_of(plan_report(definition))
+    text = text_of(plan_report(replace(definition, budget=Budget(hours=8.0, n_trials=40))))
+    assert "budget: 8 hours, 40 trials" in text
+    assert "its trials are shared: coarse 22, medium 11, fine 7" in text
+
+
+def test_status_tells_what_was_spent_and_what_is_to_come(record: StudyRecord) -> None:
+    assert "Spent" not in text_of(status_report(record))
+    spent = Spent(wall_seconds=600.0, worker_seconds=1000.0, device_seconds=1000.0, n_epochs=20, n_workers=2)
+    record = replace(record, spent=spent, definition=replace(record.definition, budget=Budget(hours=1.0)))
+    text = " ".join(text_of(status_report(record)).split())
+    assert "Spent: 10 min, 16 min 40 s of devices, 20 epochs of a budget of 1 hour" in text
+    assert "Forecast for 2 workers: stage medium" in text and "the budget of 1 hour will leave out about" in text
+    plain = status_plain(record)
+    assert (plain["seconds"], plain["device_seconds"]) == (600.0, 1000.0)
+    assert plain["seconds_left"] > 0.0
+    assert status_plain(replace(record, finish_has_begun=True))["seconds_left"] is None
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_dry_run_shows_plan_and_inspection(studies: RecordedStudies, capsys: pyt
         (StudyState.FINISHED, (), "Study digits is finished: a run would print its result"),
         (StudyState.RUNNING, (), "Study digits is running"),
         (StudyState.FINISHED, (Edit(line="seed: 0 -> 1", refusal="no"),), "seed: 0 -> 1 (refused: no)"),
+        (StudyState.FINISHED, (Edit(line="stages.0.n_trials: 1 -> 2", refusal=""),), "a run would take it up again"),
         (StudyState.UNFINISHED, (Edit(line="seed: 0 -> 1", refusal="no"),), "a run would be refused"),
         (
             StudyState.UNFINISHED,

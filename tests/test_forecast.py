@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from search.budget import Allowance, affordable_finish, allowances, end_shares, may_start, stage_quota
 from search.budget_words import budget_words
-from search.forecast import Load, Pace, cost, expected_epochs, finish_loads, is_due
+from search.forecast import Load, Pace, cost, expected_epochs, finish_loads, is_due, measured_pace
 from search.narrowing import declared
 from search.study_definition import Budget, FinishSettings, NarrowRule, SearchStage, StudyDefinition
 from search.study_file import definition_from_plain
@@ -34,7 +34,12 @@ finishes = st.builds(FinishSettings, top_k=st.integers(1, 5), n_seeds=st.integer
 
 
 def a_pace(seconds_per_epoch: float, n_workers: int) -> Pace:
-    return Pace(seconds_per_epoch=seconds_per_epoch, n_workers=n_workers, devices_per_worker=1.0)
+    return Pace(
+        seconds_per_epoch=seconds_per_epoch,
+        seconds_per_run=0.5 * seconds_per_epoch,
+        n_workers=n_workers,
+        devices_per_worker=1.0,
+    )
 
 
 @given(loads, seconds, workers)
@@ -133,8 +138,8 @@ def test_who_has_spent_more_may_not_start_what_another_may_not(one: float, other
 
 def test_a_stage_stops_at_its_share_but_only_if_not_all_fits() -> None:
     assert starts(38.0, share=0.5)
-    assert not starts(39.5, share=0.5)  # of the 80 that are not held back, less the trial itself
-    assert starts(39.5, share=0.5, runs=20)  # everything fits: no reason to cut anything
+    assert not starts(39.0, share=0.5)  # of the 80 that are not held back, less the trial itself
+    assert starts(39.0, share=0.5, runs=20)  # everything fits: no reason to cut anything
     assert starts(60.0, share=0.5, n_begun=0)  # each stage gets its first trial
     assert not starts(80.0, share=1.0, n_begun=0)
 
@@ -225,3 +230,25 @@ def test_nothing_is_forecast_without_an_epoch() -> None:
 )
 def test_a_budget_in_words(budget: Budget, words: str) -> None:
     assert budget_words(budget) == words
+
+
+@given(st.integers(1, 50), st.integers(1, 10), seconds, st.floats(0.0, 100.0))
+def test_the_pace_tells_epochs_from_what_a_run_needs_beside_them(
+    n_runs: int, n_epochs: int, epoch: float, beside: float
+) -> None:
+    spent = Spent(
+        worker_seconds=n_runs * (n_epochs * epoch + beside),
+        epoch_seconds=n_runs * n_epochs * epoch,
+        n_epochs=n_runs * n_epochs,
+        n_runs=n_runs,
+    )
+    pace = measured_pace(spent, n_occupied=0, n_workers=1, devices_per_worker=1.0)
+    assert cost([Load(n_runs=n_runs, n_epochs=n_epochs)], pace).wall_seconds == pytest.approx(spent.worker_seconds)
+    assert pace.seconds_per_epoch == pytest.approx(epoch)
+
+
+def test_of_an_unfinished_epoch_a_half_is_counted() -> None:
+    pace = measured_pace(
+        Spent(worker_seconds=75.0, n_epochs=6, n_runs=3), n_occupied=3, n_workers=3, devices_per_worker=1.0
+    )
+    assert (pace.seconds_per_epoch, pace.seconds_per_run) == (pytest.approx(10.0), pytest.approx(0.0))

@@ -11,20 +11,23 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from search.cli.console import make_console
+from search.cli.forecast_words import forecast_line
 from search.cli.progress_live import LiveProgress
 from search.cli.progress_plain import PlainProgress
 from search.cli.progress_state import StudyProgress
 from search.cli.progress_view import progress_lines
 from search.observer import StudyObserver
 from search.range_text import range_text
-from search.study_definition import StudyDefinition
+from search.study_definition import Budget, StudyDefinition
 from search.study_file import built_in_studies, load_study_file
 from search.study_record import (
     NarrowedSpace,
     RangeChange,
     RangeDecision,
     ScoredTrial,
+    Spent,
     StageOpening,
+    StudyForecast,
     StudyRecord,
     StudyResult,
     StudyState,
@@ -120,6 +123,17 @@ def a_result() -> StudyResult:
     )
 
 
+FORECAST = StudyForecast(
+    stage="coarse",
+    stage_seconds=125.0,
+    study_seconds=7500.0,
+    device_seconds=15000.0,
+    n_workers=2,
+    left_out={"medium": 9, "fine": 1},
+    finish_is_cut=True,
+)
+
+
 def tell_a_study(observer: StudyObserver) -> None:
     """Tell of a short study in which everything happens that can."""
     observer.study_opened(a_record(), resumed=False, n_workers=2)
@@ -128,6 +142,7 @@ def tell_a_study(observer: StudyObserver) -> None:
         observer.trial_started(a_trial(number))
         observer.epoch_finished(with_epochs(a_trial(number), 1, value=value))
         observer.trial_finished(*ended(a_trial(number), value=value))
+    observer.forecast_made(FORECAST)
     for number in (3, 4):
         observer.trial_started(a_trial(number))
         reason = "RuntimeError: out of\n memory"
@@ -156,6 +171,40 @@ def test_before_anything_ran_all_epochs_are_left() -> None:
         progress.advance(with_epochs(a_trial(0, n_epochs=9), epoch))
     assert progress.epochs_per_second == pytest.approx(2.0)
     assert progress.seconds_left == pytest.approx((N_EPOCHS_AT_MOST - 4) / 2.0)
+
+
+def test_stages_that_a_budget_cut_short_are_over_and_time_left_ends_with_it() -> None:
+    clock = Clock()
+    progress = StudyProgress(now=clock)
+    budget = Budget(hours=0.01)
+    progress.open(replace(a_record(replace(DEFINITION, budget=budget)), spent=Spent(wall_seconds=16.0)))
+    progress.start(a_trial(0))
+    for epoch in range(1, 5):
+        clock.seconds += 0.5
+        progress.advance(with_epochs(a_trial(0, n_epochs=9), epoch))
+    assert progress.seconds_left == pytest.approx(36.0 - 16.0 - 2.0)
+    progress.finish(*ended(a_trial(0), value=0.5))
+    progress.start(a_trial(1))
+    progress.open_stage("medium")
+    assert [stage.n_runs for stage in progress.stages] == [2, 24, 12]
+
+
+@pytest.mark.parametrize(
+    ("forecast", "budget", "end"),
+    [
+        (FORECAST, Budget(), "the study at most about 2 h 5 min"),
+        (
+            FORECAST,
+            Budget(hours=2.0),
+            "; the budget of 2 hours will leave out about 9 trials of medium, 1 trial of fine and part of the finish",
+        ),
+        (replace(FORECAST, left_out={}, finish_is_cut=False), Budget(n_trials=9), ", within the budget of 9 trials"),
+    ],
+)
+def test_a_forecast_in_words(forecast: StudyForecast, budget: Budget, end: str) -> None:
+    line = forecast_line(forecast, budget)
+    assert line.startswith("forecast for 2 workers: stage coarse takes about 2 min 5 s more, the study")
+    assert line.endswith(end)
 
 
 def test_nothing_is_left_when_the_last_phase_is_done() -> None:
@@ -274,6 +323,7 @@ def test_plain_lines_tell_everything_once() -> None:
     assert "coarse 3/48 #2: complete, epoch 2/2, val_acc 0.8000, gap +0.0123" in lines
     assert "coarse 4/48 #3: failed, epoch 2/2, RuntimeError: out of memory" in lines
     assert "note: worker 2 was lost" in lines
+    assert lines.count(forecast_line(FORECAST, Budget())) == 1
     assert "  model.dropout: kept 0 or [0.01, 0.8]: no evidence that it matters" in lines
     assert "confirm 1/9 confirm-0001-seed0: complete, epoch 24/24, val_acc 0.9300, gap +0.0123" in lines
     assert lines[-1] == "study digits: finished after 1 min 1 s"

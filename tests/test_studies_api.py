@@ -14,9 +14,17 @@ from search.coordinator.stores import default_storage
 from search.errors import StateError, StudyConflictError, StudyNotFoundError
 from search.paths import StateDirectory
 from search.storage import StudyStore
-from search.studies_api import delete_study, find_study, list_studies, preview_study, read_study, run_study
+from search.studies_api import (
+    delete_study,
+    find_study,
+    list_studies,
+    preview_study,
+    read_study,
+    resume_study,
+    run_study,
+)
 from search.study_definition import StudyDefinition
-from search.study_file import definition_from_plain
+from search.study_file import definition_from_plain, with_overrides
 from search.study_record import StudyState
 
 PLAIN: dict[str, Any] = {
@@ -159,3 +167,16 @@ def test_a_preview_says_what_a_run_would_do(state: StateDirectory) -> None:
     run(state, definition())
     assert preview(replace(definition(), tracking_uri="sqlite:///elsewhere.db")) == ("bell", StudyState.FINISHED, ())
     assert not Path("elsewhere.db").exists()
+
+
+def test_a_study_without_a_finish_is_taken_up_again_and_one_with_a_finish_is_not(state: StateDirectory) -> None:
+    assert len(run(state, definition()).trials) == 2
+    grown = with_overrides(definition(), ["stages.coarse.n_trials=4"])
+    record = run(state, grown)
+    assert (record.state, len(record.trials), record.definition) == (StudyState.FINISHED, 4, grown)
+    finished = with_overrides(grown, ["finish.top_k=1", "finish.n_seeds=1"])
+    record = resume_study("bell", directory=state, devices="cpu:1", edited=finished)
+    assert record.result is not None and record.result.n_test_readings == 1
+    with pytest.raises(StudyConflictError, match=r"n_trials: 4 -> 5\n.*refused: the study is finished(.|\n)*--new"):
+        run(state, with_overrides(finished, ["stages.coarse.n_trials=5"]))
+    assert run(state, with_overrides(finished, ["resources.trials_per_device=2"])).result == record.result

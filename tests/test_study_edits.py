@@ -30,6 +30,7 @@ RECORDED: StudyDefinition = definition_from_plain(PLAIN)
 IN_MEDIUM = Begun(first_numbers=(0, 20), n_trials=24, finish_has_begun=False, is_finished=False)
 IN_FINE = Begun(first_numbers=(0, 20, 30), n_trials=33, finish_has_begun=False, is_finished=False)
 IN_FINISH = Begun(first_numbers=(0, 20, 30), n_trials=36, finish_has_begun=True, is_finished=False)
+WITHOUT_A_FINISH = Begun(first_numbers=(0, 20, 30), n_trials=36, finish_has_begun=False, is_finished=True)
 FINISHED = Begun(first_numbers=(0, 20, 30), n_trials=36, finish_has_begun=True, is_finished=True)
 
 
@@ -120,6 +121,11 @@ def test_a_stage_to_come_may_be_longer_where_each_stage_has_a_horizon_of_its_own
 def test_once_the_search_is_over_it_stays_so(override: str, begun: Begun, reason: str) -> None:
     (found,) = refusals(with_overrides(RECORDED, [override]), begun)
     assert reason in found
+
+
+@pytest.mark.parametrize("override", ["stages.fine.n_trials=9", "finish.n_seeds=5"])
+def test_a_study_that_ended_without_a_finish_may_go_on(override: str) -> None:
+    assert refusals(with_overrides(RECORDED, [override]), WITHOUT_A_FINISH) == [""]
 
 
 @pytest.mark.parametrize("begun", [IN_FINISH, FINISHED])

@@ -66,6 +66,8 @@ def _outcome(preview: StudyPreview) -> list[RenderableType]:
     if any(edit.refusal for edit in preview.edits):
         title = heading(f"Study {name} exists with another definition: a run would be refused")
         return [title, *_edits(preview), indented(another)]
+    if preview.state is StudyState.FINISHED and preview.edits and not preview.finish_has_begun:
+        return [heading(f"Study {name} is finished: a run would take it up again"), *_edits(preview), indented(another)]
     if preview.state is StudyState.FINISHED:
         return [heading(f"Study {name} is finished: a run would print its result"), indented(another)]
     if preview.state is StudyState.RUNNING:

@@ -16,7 +16,6 @@ class Bookkeeping:
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._started = time.perf_counter()
 
     @contextmanager
     def spent_on(self, category: str) -> Iterator[None]:
@@ -31,11 +30,6 @@ class Bookkeeping:
     def seconds(self) -> Mapping[str, float]:
         """Wall seconds by category so far."""
         return dict(self._seconds)
-
-    @property
-    def wall_seconds(self) -> float:
-        """Wall seconds since the start."""
-        return time.perf_counter() - self._started
 
 
 @contextmanager

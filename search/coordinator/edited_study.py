@@ -47,6 +47,8 @@ def require_safe(edits: Sequence[Edit], *, study: str) -> None:
 def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObserver) -> None:
     """Let a study go by an edited definition from now on, and tell what has changed.
 
+    One that is finished, but has no `finish`, is taken up again: what it lacks of the new definition is still to come.
+
     Only who holds the study's lease may do so.
 
     Raises:
@@ -55,6 +57,8 @@ def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObs
     edits = edits_of(study, given)
     require_safe(edits, study=study.name)
     if edits:
+        if study.result() is not None and study.finish_plan() is None:
+            study.forget_result()
         study.record_definition(_kept_as(given, study.definition), edits=[edit.line for edit in edits])
         for edit in edits:
             observer.notice(f"the study's definition has changed: {edit.line}")

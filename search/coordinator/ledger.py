@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-from search.forecast import Pace
+from search.forecast import Pace, measured_pace
 from search.storage import StoredStudy
 from search.study_record import Spent
 
@@ -33,7 +32,9 @@ class Ledger:
         self._began_at = self._counted_until = self._stored_at = clock()
         self._n_occupied = 0
         self._worker_seconds = 0.0
+        self._epoch_seconds = 0.0
         self._n_epochs = 0
+        self._n_runs = 0
 
     def occupied(self, n_workers: int) -> None:
         """Note how many workers have a trial from now on."""
@@ -43,9 +44,15 @@ class Ledger:
         if now - self._stored_at >= _STORED_EVERY_SECONDS:
             self.store()
 
-    def epoch_trained(self) -> None:
-        """Note one more epoch."""
+    def run_begun(self) -> None:
+        """Note that a worker has taken a training run."""
+        self._n_runs += 1
+
+    def epoch_trained(self, *, seconds: float) -> None:
+        """Note one more epoch, and what its worker measured for it; NaN if it did not."""
         self._n_epochs += 1
+        if seconds > 0.0:
+            self._epoch_seconds += seconds
 
     def store(self) -> None:
         """Write the account down."""
@@ -61,18 +68,18 @@ class Ledger:
             wall_seconds=self._earlier.wall_seconds + now - self._began_at,
             worker_seconds=self._earlier.worker_seconds + worker_seconds,
             device_seconds=self._earlier.device_seconds + worker_seconds * self._devices_per_worker,
+            epoch_seconds=self._earlier.epoch_seconds + self._epoch_seconds,
             n_epochs=self._earlier.n_epochs + self._n_epochs,
+            n_runs=self._earlier.n_runs + self._n_runs,
             n_workers=self._n_workers,
         )
 
     @property
     def pace(self) -> Pace:
         """How fast the study trains, by all that it has trained so far; unknown before its first epoch has ended."""
-        spent = self.spent
-        # Workers that have a trial are in the middle of an epoch, on average.
-        n_epochs = spent.n_epochs + 0.5 * self._n_occupied
-        return Pace(
-            seconds_per_epoch=spent.worker_seconds / n_epochs if spent.n_epochs else math.nan,
+        return measured_pace(
+            self.spent,
+            n_occupied=self._n_occupied,
             n_workers=self._n_workers,
             devices_per_worker=self._devices_per_worker,
         )

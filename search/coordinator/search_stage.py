@@ -149,10 +149,11 @@ class StageTrials:
 
     def _tell_forecast(self) -> None:
         """Say once how long it will take, as soon as there is something to go by."""
-        n_planned = self._last_number + 1 - self._opening.first_trial_number
+        n_planned, n_finished = self._last_number + 1 - self._opening.first_trial_number, self._tally.n_finished
+        if self._has_told_forecast or n_finished >= n_planned:
+            return
         pace = self._context.ledger.pace
-        due = is_due(n_finished=self._tally.n_finished, n_trials=n_planned, n_workers=pace.n_workers)
-        if self._has_told_forecast or not due or self._tally.n_finished >= n_planned:
+        if not is_due(n_finished=n_finished, n_trials=n_planned, n_workers=pace.n_workers):
             return
         self._has_told_forecast = True
         forecast = study_forecast(

@@ -42,6 +42,7 @@ class TrialRecorder:
     def started(self, trial: LiveTrial) -> None:
         """A worker takes the trial."""
         trial.record = replace(trial.record, state=TrialState.RUNNING)
+        self._ledger.run_begun()
         self._publish(trial.record)
         self._observer.trial_started(trial.record)
 
@@ -51,7 +52,7 @@ class TrialRecorder:
         with self._bookkeeping.spent_on("reports"):
             trial.log.append_epoch(record)
         trial.record = replace(trial.record, epochs=(*trial.record.epochs, record))
-        self._ledger.epoch_trained()
+        self._ledger.epoch_trained(seconds=metrics.get("epoch_seconds", math.nan))
 
     def epoch_published(self, trial: LiveTrial) -> None:
         """Pass the newest epoch on to the stores and the observer."""
