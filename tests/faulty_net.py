@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from small_training import Net
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 FAULTS_VARIABLE = "FAULTS_OF_TRIALS"
 """JSON of fault by trial; see `FaultyNet`."""
 
-ONCE = ("sigkill", "sigsegv", "sigstop", "fork", "deadlock", "loader_deadlock")
+ONCE = ("sigkill", "sigsegv", "sigstop", "fork", "deadlock", "loader_deadlock", "out_of_memory")
 """Faults that take the worker, the first time that the trial comes to them."""
 
 
@@ -77,6 +78,8 @@ def _take_worker(fault: str) -> None:
         lock.acquire()
     elif fault == "loader_deadlock":
         next(iter(DataLoader(Endless(), num_workers=1)))
+    elif fault == "out_of_memory":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     elif fault == "fork":
         if os.fork() == 0:
             time.sleep(600.0)

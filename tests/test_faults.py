@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN_ERRORS = {"trial-0001": "raise", "trial-0004": "exit", "trial-0006": "nan"}
-FAULTS = {**OWN_ERRORS, **{f"trial-{7 + index:04d}": fault for index, fault in enumerate(ONCE)}, "trial-0013": "flood"}
+FAULTS = {**OWN_ERRORS, **{f"trial-{7 + index:04d}": fault for index, fault in enumerate(ONCE)}, "trial-0014": "flood"}
 N_EPOCHS = 3
 
 STUDY: dict[str, Any] = {
@@ -39,7 +39,7 @@ STUDY: dict[str, Any] = {
     "data": {"class_path": "small_training.Data"},
     "objective": {"monitor": "val_acc", "direction": "maximize"},
     "space": {"model.learning_rate": {"log": [1.0e-3, 1.0]}},
-    "stages": [{"name": "only", "n_trials": 14, "max_epochs": N_EPOCHS, "sampler": "qmc"}],
+    "stages": [{"name": "only", "n_trials": 15, "max_epochs": N_EPOCHS, "sampler": "qmc"}],
     "resources": {"hang_timeout_minutes": 0.05},
 }
 
@@ -121,7 +121,7 @@ def test_every_trial_ends_as_if_nothing_had_happened(studies: list[Done]) -> Non
     assert (states["trial-0001"].state, states["trial-0001"].reason) == (TrialState.FAILED, "ValueError: no such layer")
     assert (states["trial-0004"].state, states["trial-0004"].reason) == (TrialState.FAILED, "SystemExit: 3")
     assert states["trial-0006"].state is TrialState.DIVERGED
-    assert Counter(each.state for each in states.values())[TrialState.COMPLETE] == 11
+    assert Counter(each.state for each in states.values())[TrialState.COMPLETE] == 12
     assert disturbed.record.result is not None
     assert undisturbed.record.result is not None
     assert disturbed.record.result.best_trial_number == undisturbed.record.result.best_trial_number
@@ -143,6 +143,7 @@ def test_nothing_is_lost_but_the_epoch_under_way(studies: list[Done]) -> None:
         ("sigsegv", "killed by SIGSEGV"),
         ("sigstop", "no heartbeat for 6 s"),
         ("fork", "exited with status 9"),
+        ("out_of_memory", "out of memory, tried once more alone on CPU slot "),
         ("deadlock", "hung, no batch was finished for "),
         ("loader_deadlock", "hung, no batch was finished for "),
     ],
@@ -162,7 +163,7 @@ def test_the_output_of_a_hung_training_shows_where_it_was(studies: list[Done]) -
 
 
 def test_megabytes_of_output_are_cut_down(studies: list[Done]) -> None:
-    output = studies[1].state.study("faulty").trial("trial-0013").output
+    output = studies[1].state.study("faulty").trial("trial-0014").output
     assert 0 < output.stat().st_size < MOST_BYTES < 30 * 1_200_000
 
 

@@ -45,6 +45,8 @@ def output_to(path: Path) -> Iterator[None]:
         os.dup2(kept[1], 2)
         for descriptor in (*kept, target):
             os.close(descriptor)
+        with suppress(OSError), path.open("r+b") as file:  # it may have ended before `bound_output` looked
+            cut_down(file.fileno(), most_bytes=MOST_BYTES, kept_bytes=_KEPT_BYTES)
 
 
 def forgiving_streams() -> tuple[TextIO, TextIO]:
