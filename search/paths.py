@@ -105,6 +105,21 @@ class StateDirectory:
         """Files of the study called `name`."""
         return StudyPaths(directory=self.root / "trials" / _checked(name))
 
+    def require_writable(self, directory: Path) -> None:
+        """Check, without creating anything, that a directory under the root can be made or written to.
+
+        Raises:
+            StateError: If it cannot.
+        """
+        obstacle = obstacle_to_writing(directory)
+        if obstacle:
+            raise self._unwritable(f"{directory}: {obstacle}")
+
+    def _unwritable(self, what: str) -> StateError:
+        return StateError(
+            f"the state directory cannot be written: {what}. Set {ENVIRONMENT_VARIABLE} to a directory that can."
+        )
+
     def make(self, directory: Path) -> Path:
         """Create a directory under the root, with parents.
 
@@ -114,28 +129,18 @@ class StateDirectory:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unwritable(directory, error.strerror or str(error)) from error
+            raise self._unwritable(f"{directory}: {error.strerror or error}") from error
         return directory
 
 
-def require_writable(directory: Path) -> None:
-    """Check, without creating anything, that a directory can be made or written to.
-
-    Raises:
-        StateError: If it cannot.
-    """
+def obstacle_to_writing(directory: Path) -> str:
+    """Say why a directory can be neither made nor written to, empty if it can; nothing is created."""
     ancestor = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
     if not ancestor.is_dir():
-        raise _unwritable(directory, f"{ancestor} is no directory")
+        return f"{ancestor} is no directory"
     if not os.access(ancestor, os.W_OK | os.X_OK):
-        raise _unwritable(directory, f"{ancestor} is not writable, or its file system is read-only")
-
-
-def _unwritable(directory: Path, why: str) -> StateError:
-    return StateError(
-        f"the state directory cannot be written: {directory}: {why}. "
-        f"Set {ENVIRONMENT_VARIABLE} to a directory that can."
-    )
+        return f"{ancestor} is not writable, or its file system is read-only"
+    return ""
 
 
 def _checked(name: str) -> str:

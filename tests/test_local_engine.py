@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -29,7 +30,7 @@ def make_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeEngine]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     engines: list[LocalEngine] = []
 
-    def make(*, n_slots: int = 1, **options: float) -> LocalEngine:
+    def make(*, n_slots: int = 1, **options: Any) -> LocalEngine:
         slots = [
             DeviceSlot(label=f"CPU slot {index}", environment={"CUDA_VISIBLE_DEVICES": "", "SLOT": str(index)})
             for index in range(n_slots)
@@ -109,7 +110,8 @@ def test_workers_speak_for_themselves_and_end_when_asked(make_engine: MakeEngine
 
 
 def test_a_killed_worker_is_lost_with_its_signal_and_what_is_sent_to_it_dropped(make_engine: MakeEngine) -> None:
-    engine = make_engine()
+    n_oom_kills = [3]
+    engine = make_engine(oom_kills=lambda: n_oom_kills[0])
     worker = engine.start_worker(slot=0)
     pid = ready(engine, worker).pid
     os.kill(pid, signal.SIGKILL)
@@ -121,7 +123,18 @@ def test_a_killed_worker_is_lost_with_its_signal_and_what_is_sent_to_it_dropped(
     assert engine.poll(timeout_seconds=0.1) == []
     again = engine.start_worker(slot=0)
     assert again != worker
-    assert ready(engine, again).pid != pid
+    pid_again = ready(engine, again).pid
+    assert pid_again != pid
+    n_oom_kills[0] += 1
+    os.kill(pid_again, signal.SIGKILL)
+    assert "killed by SIGKILL, by the system's out-of-memory killer" in lost(engine, again).reason
+
+
+def test_shared_devices_have_a_slot_for_each_that_shares(make_engine: MakeEngine) -> None:
+    engine = make_engine(n_slots=2)
+    engine.share_devices(n_sharing=3)
+    assert engine.n_slots == 6
+    assert [engine.device(slot) for slot in range(6)] == ["CPU slot 0", "CPU slot 1"] * 3
 
 
 def test_a_stopped_worker_is_lost_after_its_silence_and_killed(make_engine: MakeEngine) -> None:

@@ -272,6 +272,7 @@ def test_worker_survives_user_code_and_keeps_its_output_to_itself(start: Any, tm
     reports, ended = worker.run(assignment(tmp_path / "floods", flood=True, n_epochs=1))
     assert len(reports) == 1
     assert isinstance(ended, TrialEnded)
+    assert 0.5 < ended.resident_bytes / psutil.Process(worker.process.pid).memory_info().rss < 2.0
     log = (tmp_path / "floods" / "output.log").read_text()
     assert log.count("flood") == 8 * 2 * 2000
     assert log.count("from a child") == 8

@@ -67,8 +67,10 @@ def packing(memory: InspectionResult, *, what: str, n_devices: int) -> Packing:
     by_memory = int(room // need)
     by_cores = memory.n_cores // n_devices if memory.n_cores else _MOST_TRIALS
     n_trials = max(1, min(by_memory, by_cores, _MOST_TRIALS))
-    limits = {by_memory: "by its memory", by_cores: f"by {memory.n_cores} CPU cores", _MOST_TRIALS: "to that at most"}
-    limit = limits.get(n_trials, "by its memory")
+    if by_memory <= min(by_cores, _MOST_TRIALS):
+        limit = "by its memory"
+    else:
+        limit = f"by {memory.n_cores} CPU cores" if by_cores < _MOST_TRIALS else "to that at most"
     trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
     taken = f"{what} takes {need / _GIB:.2f} GiB of {(memory.free_bytes + memory.worker_bytes) / _GIB:.2f} GiB"
     return Packing(n_trials=n_trials, reason=f"{trials} on each device, limited {limit}: {taken}.")

@@ -31,13 +31,14 @@ from search.errors import SearchError, StateError, StudyFailedError, StudyInterr
 from search.lease import Lease
 from search.messages import InspectionResult
 from search.observer import StudyObserver
-from search.paths import StateDirectory, require_writable
+from search.paths import StateDirectory, StudyPaths, obstacle_to_writing
 from search.pruning import TrialPruner
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyResult
 from search.tracking import MlflowTracker, run_tags
 from search.trial import TrialState
+from search.uris import local_path, masked
 
 _CLOSE_SECONDS = 5.0
 _DELIVERY_SECONDS = 120.0
@@ -80,7 +81,7 @@ class Session:
             StudyInterruptedError: If the user stopped it; all is saved.
         """
         paths = self.state.study(self.definition.study)
-        require_writable(paths.directory)
+        self._require_writable_stores(paths)
         with quick_handover(), interruption() as interrupted, self._workforce(interrupted) as workforce:
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
@@ -98,6 +99,14 @@ class Session:
                 return self._run_leased(workforce, interrupted, inspection)
             finally:
                 lease.release()
+
+    def _require_writable_stores(self, paths: StudyPaths) -> None:
+        """Refuse before anything is started what would only be found out later."""
+        self.state.require_writable(paths.directory)
+        storage = local_path(self.uris.storage)
+        obstacle = "" if storage is None else obstacle_to_writing(storage.parent)
+        if obstacle:
+            raise StateError(f"the Optuna storage {masked(self.uris.storage)} cannot be written: {obstacle}.")
 
     @contextmanager
     def _workforce(self, interrupted: Interruption) -> Iterator[Workforce]:

@@ -51,11 +51,17 @@ class Connection:
         self._socket.setblocking(True)
         # Loader workers must not hold the line open after this process is gone.
         self._socket.set_inheritable(False)
-        os.register_at_fork(after_in_child=self._socket.close)
+        os.register_at_fork(after_in_child=self._let_go_in_child)
         self._sending = threading.Lock()
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._decisions: queue.SimpleQueue[Decision] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="coordinator-reader", daemon=True).start()
+
+    def _let_go_in_child(self) -> None:
+        # `close` would wait for the reader's file, whose thread a child does not have.
+        descriptor = self._socket.detach()
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def start_heartbeat(self) -> None:
         """Begin to show life every second."""

@@ -45,6 +45,8 @@ def output_to(path: Path) -> Iterator[None]:
         os.dup2(kept[1], 2)
         for descriptor in (*kept, target):
             os.close(descriptor)
+        with suppress(OSError), path.open("r+b") as file:  # it may have ended before `bound_output` looked
+            cut_down(file.fileno(), most_bytes=MOST_BYTES, kept_bytes=_KEPT_BYTES)
 
 
 def forgiving_streams() -> tuple[TextIO, TextIO]:
@@ -61,15 +63,19 @@ def forgiving_streams() -> tuple[TextIO, TextIO]:
     return out, error
 
 
-def bound_output() -> None:
+def bound_output(*, most_bytes: int = MOST_BYTES, kept_bytes: int = _KEPT_BYTES) -> None:
     """Keep the file that descriptor 1 refers to, whichever that is at the time, within bounds from now on.
 
     Everybody who writes to it must append (`os.O_APPEND`). Anything but a regular file is left alone.
+
+    Args:
+        most_bytes: See `cut_down`; what is written within a quarter of a second may come on top.
+        kept_bytes: See `cut_down`.
     """
-    threading.Thread(target=_keep_bounded, name="output-bound", daemon=True).start()
+    threading.Thread(target=_keep_bounded, args=(most_bytes, kept_bytes), name="output-bound", daemon=True).start()
 
 
-def cut_down(descriptor: int, *, most_bytes: int = MOST_BYTES, kept_bytes: int = _KEPT_BYTES) -> None:
+def cut_down(descriptor: int, *, most_bytes: int, kept_bytes: int) -> None:
     """Replace the middle of a file by a note if the file has grown too large; what is written meanwhile is lost.
 
     Args:
@@ -97,17 +103,17 @@ class _ForgivingFile(io.FileIO):
             return memoryview(data).nbytes
 
 
-def _keep_bounded() -> None:
+def _keep_bounded(most_bytes: int, kept_bytes: int) -> None:
     pause = threading.Event()
     while not pause.wait(_LOOK_SECONDS):
         with suppress(
             OSError
         ):  # closed by user code, or the disk is full: cutting down needs no room, the next one may
             status = os.fstat(1)
-            if stat.S_ISREG(status.st_mode) and status.st_size > MOST_BYTES:
+            if stat.S_ISREG(status.st_mode) and status.st_size > most_bytes:
                 descriptor = os.open("/proc/self/fd/1", os.O_RDWR | os.O_CLOEXEC)
                 try:
-                    cut_down(descriptor)
+                    cut_down(descriptor, most_bytes=most_bytes, kept_bytes=kept_bytes)
                 finally:
                     os.close(descriptor)
 
