@@ -17,8 +17,8 @@ _FOREIGN_NAMES = frozenset(
 def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without what schedulers and launchers say about ranks and seeds.
 
-    Lightning and torch take such variables for orders, wherever they come from: the job that the coordinator runs in, or
-    a shell that once launched something.
+    Lightning and torch take such variables for orders, wherever they come from: the job that the coordinator runs in,
+    or a shell that once launched something.
     """
     return {
         name: value

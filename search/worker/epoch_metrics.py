@@ -13,8 +13,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_modules.callbacks.batch_samples import n_samples_in
-from lightning_modules.callbacks.rank_reduction import gathered, weighted_means
-from search.errors import SearchError
+from lightning_modules.callbacks.rank_reduction import gathered
+from search.worker.rank_metrics import RankMetrics, merged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,8 @@ class EpochMetricsCollector(Callback):
     device: reading it every step would make the device wait. A module that logs ``train_loss`` itself is believed,
     unless the loss of one of its steps was not finite: then the mean that says so is reported in its place.
 
-    Of a group of processes, every one of them collects the same: means over all ranks, weighted by the samples that each
-    has seen (in validation for what was logged there), and the slowest rank's time.
+    Of a group of processes, every one of them collects the same: means over all ranks, weighted by the samples that
+    each has seen (in validation for what was logged there), and the slowest rank's time.
     """
 
     def __init__(self) -> None:
@@ -110,24 +110,18 @@ class EpochMetricsCollector(Callback):
         return EpochMetrics(values=values, validation_names=names)
 
     def _over_ranks(
-        self, trainer: Trainer, values: dict[str, float], validation_names: tuple[str, ...]
+        self, trainer: Trainer, values: Mapping[str, float], validation_names: tuple[str, ...]
     ) -> dict[str, float]:
-        in_validation = {name: values.pop(name) for name in validation_names}
-        seconds, rate = values.pop("epoch_seconds"), values.pop("learning_rate")
-        share = (self._n_samples, values), (self._n_val_samples, in_validation), seconds, rate
-        shares = gathered(trainer, share)
-        rates = list(dict.fromkeys(each[3] for each in shares if not math.isnan(each[3])))
-        if len(rates) > 1:
-            raise SearchError(
-                f"the processes of a trial must train with one learning rate, but have {', '.join(map(str, rates))}:"
-                " log the metric that the schedule watches with `sync_dist=True`."
-            )
-        return {
-            **weighted_means([each[0] for each in shares]),
-            **weighted_means([each[1] for each in shares]),
-            "learning_rate": rate,
-            "epoch_seconds": max(each[2] for each in shares),
-        }
+        apart = {*validation_names, "learning_rate", "epoch_seconds"}
+        own = RankMetrics(
+            trained={name: value for name, value in values.items() if name not in apart},
+            n_trained=self._n_samples,
+            validated={name: values[name] for name in validation_names},
+            n_validated=self._n_val_samples,
+            learning_rate=values["learning_rate"],
+            seconds=values["epoch_seconds"],
+        )
+        return merged(gathered(trainer, own))
 
     def _mean_loss(self) -> float | None:
         return None if self._loss_sum is None else self._loss_sum.item() / max(self._n_samples, 1)
