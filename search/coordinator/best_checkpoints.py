@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from lightning_modules.callbacks.checkpoint_files import remove_checkpoint
 from search.paths import StudyPaths
 from search.study_definition import Direction
 from search.trial import FinishedTrial, TrialRecord
@@ -41,5 +42,5 @@ class BestCheckpoints:
         }
         best = set(sorted(rewards, key=lambda key: rewards[key], reverse=True)[:_N_KEPT])
         for key in suspects - best:
-            self._paths.trial(key).checkpoint.unlink(missing_ok=True)
+            remove_checkpoint(self._paths.trial(key).checkpoint)
         self._kept = best

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from lightning_modules.callbacks.checkpoint_files import remove_checkpoint
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
 from search.trial import Score, TrialRecord
@@ -41,4 +42,4 @@ class RunList:
 
     def departed(self, record: TrialRecord) -> None:
         """Remove the checkpoint: nothing continues from it, and a refit has its weights in a file of their own."""
-        self._context.paths.trial(record.key).checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(self._context.paths.trial(record.key).checkpoint)
