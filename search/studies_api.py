@@ -25,7 +25,7 @@ from search.coordinator.reading import read_record
 from search.coordinator.session import Session
 from search.coordinator.stores import StoreUris, default_storage, storage_uri, store_uris, with_stores
 from search.coordinator.workforce import Workforce
-from search.engines.devices import device_slots
+from search.engines.devices import DevicePlan, plan_devices
 from search.engines.local import LocalEngine
 from search.errors import SearchError, StudyNotFoundError
 from search.lease import Lease, is_held
@@ -57,7 +57,7 @@ def run_study(
         definition: The study.
         directory: The state directory, ``$ZEROIN_HOME`` or ``mlruns`` by default.
         observer: Who watches, nobody by default.
-        devices: See `search.engines.devices.device_slots`.
+        devices: See `search.engines.devices.plan_devices`.
         new: Start another study under a numbered name (``digits-2``) if this name is taken.
         storage: Optuna storage URI, before the definition's own.
         tracking_uri: MLflow tracking URI, before the definition's own.
@@ -162,16 +162,18 @@ def preview_study(
             definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
-    slots = device_slots(devices, trials_per_device=definition.resources.first_trials_per_device)
-    engine = LocalEngine(slots[:1])
+    plan = _plan(definition, devices)
+    engine = LocalEngine(plan.slots[:1])
     try:
         with interruption() as interrupted:
             inspection = inspect_study(definition, Workforce(engine, interruption=interrupted))
     finally:
         engine.close(timeout_seconds=0.0)
+    if plan.notice:
+        inspection = replace(inspection, notices=(*inspection.notices, plan.notice))
     return StudyPreview(
         inspection=inspection,
-        n_workers=len(slots),
+        n_workers=len(plan.slots),
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(state.study(definition.study).directory),
@@ -289,13 +291,23 @@ def _session(
     observer: StudyObserver | None,
     devices: str,
 ) -> Session:
-    slots = device_slots(devices, trials_per_device=definition.resources.first_trials_per_device)
+    observer = observer or SilentObserver()
+    plan = _plan(definition, devices)
+    if plan.notice:
+        observer.notice(plan.notice)
     return Session(
         definition=definition,
         uris=uris,
         state=state,
-        engine=LocalEngine(slots),
-        observer=observer or SilentObserver(),
+        engine=LocalEngine(plan.slots),
+        observer=observer,
+    )
+
+
+def _plan(definition: StudyDefinition, devices: str) -> DevicePlan:
+    resources = definition.resources
+    return plan_devices(
+        devices, devices_per_trial=resources.devices_per_trial, trials_per_device=resources.first_trials_per_device
     )
 
 

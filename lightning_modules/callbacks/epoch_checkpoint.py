@@ -16,12 +16,18 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, PREVIOUS_CHECKPOINT_NAME
+from lightning_modules.callbacks.checkpoint_files import (
+    CHECKPOINT_NAME,
+    PREVIOUS_CHECKPOINT_NAME,
+    remove_checkpoint,
+)
+from lightning_modules.callbacks.rank_reduction import gathered
 
 _SYNC_SECONDS = 1.0
 """A sync makes every other write on the disk wait, which an epoch of a tenth of a second must not do each time."""
 
 _METRIC_STATES_KEY = "metric_states"
+_OTHER_RANKS_KEY = "metric_states_of_other_ranks"
 _HYPERPARAMETERS_KEYS = (
     "hparams_name",
     "hparams_type",
@@ -60,6 +66,8 @@ class EpochCheckpoint(Callback):
     for which `load_checkpoint` raises `CheckpointError`. The one before is kept as ``previous.ckpt``, by a second name
     for the same file, so that no byte is copied.
 
+    Under a distributed strategy every process takes part, and one file is written, by rank 0 or by the strategy itself.
+
     Continue with ``Trainer.fit(…, ckpt_path=directory / "last.ckpt", weights_only=True)``.
 
     Args:
@@ -67,7 +75,7 @@ class EpochCheckpoint(Callback):
         before_save: Called with the trainer when an epoch is over, before the checkpoint is written.
         after_save: Called with the trainer afterwards; may set ``trainer.should_stop``.
         on_failure: Told when the checkpoint cannot be written, because the disk is full, say; training goes on, and the
-            checkpoints that are there stay. Without it the error is raised.
+            checkpoints that are there stay. Without it, and under a distributed strategy, the error is raised.
     """
 
     def __init__(
@@ -106,10 +114,18 @@ class EpochCheckpoint(Callback):
         if self._is_saving:
             for key in _HYPERPARAMETERS_KEYS:
                 checkpoint.pop(key, None)
-            checkpoint[_METRIC_STATES_KEY] = _metric_states(pl_module)
+            states = _metric_states(pl_module)
+            if trainer.world_size > 1:
+                states = apply_to_collection(states, Tensor, Tensor.cpu)
+            by_rank = gathered(trainer, states)
+            checkpoint[_METRIC_STATES_KEY] = by_rank[0]
+            if len(by_rank) > 1:
+                checkpoint[_OTHER_RANKS_KEY] = by_rank[1:]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        _load_metric_states(pl_module, checkpoint.get(_METRIC_STATES_KEY, {}))
+        by_rank = [checkpoint.get(_METRIC_STATES_KEY, {}), *checkpoint.get(_OTHER_RANKS_KEY, ())]
+        if trainer.global_rank < len(by_rank):
+            _load_metric_states(pl_module, by_rank[trainer.global_rank])
 
     def _epoch_is_over(self, trainer: Trainer) -> None:
         if self._before_save is not None:
@@ -118,7 +134,8 @@ class EpochCheckpoint(Callback):
         try:
             self._save(trainer)
         except OSError as error:
-            if self._on_failure is None:
+            # The other processes of a group wait for one that left a collective operation, so it cannot just go on.
+            if self._on_failure is None or trainer.world_size > 1:
                 raise
             self._on_failure(error)
         finally:
@@ -129,12 +146,20 @@ class EpochCheckpoint(Callback):
     def _save(self, trainer: Trainer) -> None:
         now = time.monotonic()
         sync = now - self._synced_at >= _SYNC_SECONDS
-        write_atomically(
-            self._path,
-            lambda path: trainer.save_checkpoint(path, weights_only=False),
-            sync=sync,
-            before_replacing=lambda: _give_second_name(self._path, self._previous),
-        )
+        temporary = temporary_path(self._path)
+        try:
+            trainer.save_checkpoint(temporary, weights_only=False)  # all processes take part and leave together
+            if trainer.is_global_zero:
+                put_in_place(
+                    temporary,
+                    self._path,
+                    sync=sync,
+                    before_replacing=lambda: _give_second_name(self._path, self._previous),
+                )
+        except OSError:
+            if trainer.is_global_zero:
+                remove_checkpoint(temporary)
+            raise
         if sync:
             self._synced_at = now
 
@@ -172,7 +197,6 @@ def write_atomically(
     write: Callable[[Path], object],
     *,
     sync: bool,
-    before_replacing: Callable[[], object] = lambda: None,
 ) -> None:
     """Have `write` write a temporary file, then put it in the place of `path` so that it is there whole or not at all.
 
@@ -180,22 +204,45 @@ def write_atomically(
         path: The file; its directory exists.
         write: Gets the temporary file's path.
         sync: Whether to wait until it is on the disk; if not, it is whole unless the power is cut soon after.
-        before_replacing: Called when all is written and the file before this one is still there.
 
     Raises:
         OSError: If it cannot be written; no part of it is left behind then.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = temporary_path(path)
     try:
         write(temporary)
-        if sync:
-            _sync(temporary)
-        before_replacing()
-        # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
-        temporary.replace(path)
+        put_in_place(temporary, path, sync=sync)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        remove_checkpoint(temporary)
         raise
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before `put_in_place`."""
+    return path.with_name(f"{path.name}.tmp")
+
+
+def put_in_place(
+    temporary: Path, path: Path, *, sync: bool, before_replacing: Callable[[], object] = lambda: None
+) -> None:
+    """Put a file that is written whole in the place of another; see `write_atomically`.
+
+    Args:
+        temporary: The file, or the directory that a strategy made of it.
+        path: Where it goes.
+        sync: Whether to wait until it is on the disk.
+        before_replacing: Called when the file before this one is still there.
+
+    Raises:
+        OSError: If it cannot be done.
+    """
+    if sync:
+        _sync(temporary)
+    before_replacing()
+    if path.is_dir() or temporary.is_dir():
+        remove_checkpoint(path)  # no system can put a directory in the place of another at once
+    # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
+    temporary.replace(path)
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
@@ -216,12 +263,12 @@ def _sync(path: Path) -> None:
 
 def _give_second_name(path: Path, name: Path) -> None:
     """Make `name` refer to the file at `path`, if there is one, so that it outlives its replacement."""
-    name.unlink(missing_ok=True)
+    remove_checkpoint(name)
     try:
         os.link(path, name)
     except FileNotFoundError:
         return
-    except OSError:  # a file system without hard links; for a moment there is no file at `path`
+    except OSError:  # a directory, or a file system without hard links; for a moment there is nothing at `path`
         path.replace(name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from lightning_modules.callbacks.checkpoint_files import remove_checkpoint
 from search.paths import StudyPaths
 from search.study_definition import Direction
 from search.trial import FinishedTrial, TrialRecord
@@ -43,5 +44,5 @@ class BestCheckpoints:
         for key in suspects:
             self._paths.trial(key).previous_checkpoint.unlink(missing_ok=True)
         for key in suspects - best:
-            self._paths.trial(key).checkpoint.unlink(missing_ok=True)
+            remove_checkpoint(self._paths.trial(key).checkpoint)
         self._kept = best

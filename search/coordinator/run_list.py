@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from lightning_modules.callbacks.checkpoint_files import remove_checkpoint
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
 from search.trial import Score, TrialRecord
@@ -42,5 +43,5 @@ class RunList:
     def departed(self, record: TrialRecord) -> None:
         """Remove the checkpoints: nothing continues from them, and a refit has its weights in a file of their own."""
         paths = self._context.paths.trial(record.key)
-        paths.checkpoint.unlink(missing_ok=True)
-        paths.previous_checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(paths.checkpoint)
+        remove_checkpoint(paths.previous_checkpoint)

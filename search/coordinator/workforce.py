@@ -84,8 +84,9 @@ class Workforce:
         return worker
 
     def release(self, worker: int) -> None:
-        """The worker is idle again."""
-        self._idle.append(worker)
+        """The worker is idle again, unless it was lost when it had answered."""
+        if worker in self._slots:
+            self._idle.append(worker)
 
     def retire(self, worker: int) -> None:
         """Replace a busy worker that has nothing to do any more, to free what memory it holds."""

@@ -195,7 +195,7 @@ class ResourcesSection(_Section):
     """How trials and devices are matched."""
 
     devices_per_trial: Count = 1
-    """Devices of one trial; 1 in this version."""
+    """Devices that train one trial together, a process on each; batch sizes are those of one process."""
     trials_per_device: Annotated[Count | None, _OR_AUTO] = 1
     """Trials that share a device; auto: as many as fit into its memory, at most 8, with a CPU core each."""
     hang_timeout_minutes: Annotated[Annotated[float, Field(ge=0.01, le=1_000_000.0)] | None, _OR_NONE] = 30.0
@@ -239,7 +239,7 @@ class StudySection(_Section):
     data: Annotated[ClassSection | None, _OR_NONE] = None
     """The LightningDataModule; none if the model brings its own data loaders."""
     trainer: dict[str, Any] = {}
-    """Constant arguments for pytorch_lightning.Trainer, without those that zeroin sets itself."""
+    """Constant arguments for pytorch_lightning.Trainer, without those that zeroin sets itself; strategy by its name."""
     objective: ObjectiveSection
     """What trials are ranked by."""
     schedule_horizon: Literal["study", "stage"] = "study"

@@ -9,7 +9,12 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, PREVIOUS_CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.checkpoint_files import (
+    CHECKPOINT_NAME,
+    PREVIOUS_CHECKPOINT_NAME,
+    WEIGHTS_NAME,
+    remove_checkpoint,
+)
 from lightning_modules.callbacks.epoch_checkpoint import (
     CheckpointError,
     EpochCheckpoint,
@@ -23,7 +28,9 @@ from search.messages import Action, Cause, EpochReport, Notice, TrialAssignment,
 from search.worker.assembly import Assembled, assemble, seed_setup
 from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
+from search.worker.final_weights import FinalWeights
 from search.worker.memory import is_out_of_memory
+from search.worker.process_group import this_group
 from search.worker.refit import TrainOnValidationToo
 from search.worker.reporting import EpochReporting, reports_in
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
@@ -73,6 +80,8 @@ class _TrialRun:
         self._watchdog = watchdog
         self._path = Path(assignment.directory) / CHECKPOINT_NAME
         self._previous = self._path.with_name(PREVIOUS_CHECKPOINT_NAME)
+        self._restored_from = self._path
+        self._damaged: list[Path] = []
         self._has_failed_to_save = False
         self._reports: list[EpochReport] = []
 
@@ -92,7 +101,10 @@ class _TrialRun:
         self._fit()
 
     def _restore(self) -> dict[str, Any] | None:
-        """Read the reports of the last checkpoint that can be read, and return its weights; None if there is none."""
+        """Read the reports of the last checkpoint that can be read, and return its weights; None if there is none.
+
+        Nothing is removed or renamed yet: the other ranks of a group read the same files.
+        """
         damage = ""
         for path in (self._path, self._previous):
             try:
@@ -103,12 +115,11 @@ class _TrialRun:
                 continue
             except (CheckpointError, KeyError, TypeError) as error:
                 damage = damage or str(error)
-                path.unlink()
+                self._damaged.append(path)
                 continue
             if damage:
                 self._tell_damage(f"goes on after epoch {self.n_epochs}", damage)
-            if path != self._path:
-                path.replace(self._path)
+            self._restored_from = path
             del self._reports[self._assignment.n_epochs :]
             return weights
         if damage:
@@ -117,6 +128,13 @@ class _TrialRun:
 
     def _tell_damage(self, consequence: str, damage: str) -> None:
         self.notices.append(f"{self._assignment.trial_key} {consequence}, its last checkpoint is useless: {damage}")
+
+    def _remove_damaged(self, trainer: Trainer) -> None:
+        """Remove damaged checkpoints, lest one becomes the previous one; by now every rank has read them."""
+        if trainer.is_global_zero:
+            for path in self._damaged:
+                remove_checkpoint(path)
+        self._damaged.clear()
 
     def _report_again(self) -> bool:
         """Send the reports that the coordinator has not got; returns whether the trial goes on."""
@@ -144,15 +162,21 @@ class _TrialRun:
             reports=self._reports,
         )
         self._reports = reporting.reports
+
+        def before_save(trainer: Trainer) -> None:
+            reporting.send_report(trainer)
+            self._remove_damaged(trainer)
+
         checkpoint = EpochCheckpoint(
             self._path.parent,
-            before_save=reporting.send_report,
+            before_save=before_save,
             after_save=reporting.obey,
             on_failure=self._go_on_without_checkpoint,
         )
         watching = [each for each in (merge, gap) if each is not None]
+        final = FinalWeights()
         ours: list[Callback] = [EpochSeeding(assignment.seed), self._watchdog, collector]
-        trainer = self._make_trainer([*ours, *watching, reporting, checkpoint])
+        trainer = self._make_trainer([*ours, *watching, reporting, checkpoint, final])
         try:
             self._run_trainer(trainer, assembled)
         finally:
@@ -163,7 +187,7 @@ class _TrialRun:
         if self.n_epochs < assignment.n_epochs and reporting.last_action in (None, Action.CONTINUE):
             self.stopped_by_module = True
         if reporting.last_action is not Action.PAUSE:
-            self._keep_weights(assembled.model.state_dict())
+            self._keep_weights(final.weights or assembled.model.state_dict())
 
     def _make_gap(self) -> GeneralizationGap:
         assembly = self._assignment.assembly
@@ -187,7 +211,7 @@ class _TrialRun:
         trainer.fit(
             assembled.model,
             datamodule=assembled.data,
-            ckpt_path=self._path if resumes else None,
+            ckpt_path=self._restored_from if resumes else None,
             weights_only=True if resumes else None,
         )
 
@@ -205,7 +229,7 @@ class _TrialRun:
         Raises:
             StateError: If they cannot be written.
         """
-        if self._assignment.merge_validation and weights is not None:
+        if self._assignment.merge_validation and weights is not None and this_group().rank == 0:
             path = self._path.parent / WEIGHTS_NAME
             try:
                 save_weights(path, weights)
