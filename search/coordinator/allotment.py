@@ -81,10 +81,9 @@ class Allotment:
         mean = expected_epochs(
             n_finished=tally.n_finished, n_epochs=tally.n_epochs, max_epochs=stages[index].max_epochs
         )
-        later = [Load(n_runs=stage.n_trials, n_epochs=stage.max_epochs) for stage in stages[index + 1 :]]
         return may_start(
             bounds,
-            loads=[Load(n_runs=n_planned - tally.n_finished, n_epochs=mean), *later],
+            loads=[Load(n_runs=n_planned - tally.n_finished, n_epochs=mean), *self._later(index, last_number)],
             end_share=end_shares(stages)[index],
             n_begun=tally.n_begun,
             n_running=tally.n_begun - tally.n_finished,
@@ -108,6 +107,15 @@ class Allotment:
             max_epochs=self.definition.stages[-1].max_epochs,
             pace=self.ledger.pace,
         )
+
+    def _later(self, index: int, last_number: int) -> list[Load]:
+        """Return the loads of the stages after one whose last trial has that number."""
+        loads, first = [], last_number + 1
+        for later, stage in enumerate(self.definition.stages[index + 1 :], start=index + 1):
+            quota = stage_quota(self.definition.budget, self.definition.stages, index=later, first_trial_number=first)
+            loads.append(Load(n_runs=quota, n_epochs=stage.max_epochs))
+            first += quota
+        return loads
 
     def _reliable_pace(self) -> Pace:
         """Return the pace, unknown as long as first epochs, which often take longer, would decide it."""
