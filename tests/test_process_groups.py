@@ -42,7 +42,7 @@ from search.worker.training import train
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-HEARTBEAT_TIMEOUT_SECONDS = 3.0
+HEARTBEAT_TIMEOUT_SECONDS = 6.0
 
 
 class Group:
@@ -300,6 +300,7 @@ def test_ranks_divide_the_data_shuffle_alike_and_draw_their_own_numbers(group: G
 
 def test_metrics_count_every_rank(group: Group, tmp_path: Path) -> None:
     (report,), _ = group.run(assignment(tmp_path / "t", assembly(), n_epochs=1))
+    assert report.metrics["seen_in_all"] == 68
     # The module logs its own mean, a torchmetrics metric is reduced by itself: of even shares both are the same.
     assert report.metrics["val_acc"] == pytest.approx(report.metrics["val_synced"], abs=1e-6)
     (report,), _ = group.run(assignment(tmp_path / "nan", assembly(nan_rank=1), n_epochs=1))
@@ -399,9 +400,9 @@ def test_a_stopped_rank_is_noticed_by_its_silence(group: Group, tmp_path: Path) 
     group.decide(report)
     wait_for(hang.exists)
     os.kill(ranks[1].pid, signal.SIGSTOP)
-    lost = group.receive(seconds=20.0)
+    lost = group.receive(seconds=30.0)
     assert isinstance(lost, WorkerLost)
-    assert lost.reason == f"worker process {ranks[1].pid} (rank 1 of 2): no heartbeat for 3 s"
+    assert lost.reason == f"worker process {ranks[1].pid} (rank 1 of 2): no heartbeat for 6 s"
     assert not any(is_alive(each) for each in ranks)
 
 
