@@ -37,6 +37,7 @@ from search.messages import (
     TrialEnded,
     WorkerReady,
 )
+from search.worker.test_reading import read_test
 from search.worker.training import train
 
 pytestmark = pytest.mark.slow
@@ -259,6 +260,14 @@ def test_a_strategy_on_one_process_changes_nothing(tmp_path: Path) -> None:
         assert train(assignment(tmp_path / f"with{len(strategy)}", what, n_epochs=1), alone).error == ""
         reports.append(comparable(alone.reports))
     assert reports[0] == reports[1]
+    keys = ("with0", "with1")
+    tested = TestAssignment(
+        assembly=what, trial_keys=keys, directories=tuple(str(tmp_path / key) for key in keys), ensemble=False
+    )
+    read = read_test(tested)
+    assert (read.error, read.n_samples) == ("", 539)
+    assert read.members[0] == read.members[1]
+    assert train(assignment(tmp_path / "again", what, n_epochs=1), Alone()).error == ""
     assert torch.distributed.get_world_size() == 1
     listening = psutil.Process().net_connections("inet")
     assert {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
