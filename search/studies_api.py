@@ -152,6 +152,7 @@ def preview_study(
         name=definition.study,
         state=existing,
         conflicts=conflicts,
+        is_packed=definition.resources.trials_per_device == "auto",
     )
 
 

@@ -63,6 +63,7 @@ class StudyPreview:
         name: Name that the study would have.
         state: Where the study of that name is that would be continued or told, None if one would begin.
         conflicts: What its definition has different, one line each; it would then be refused.
+        is_packed: Whether more trials run at a time if a device's memory takes several (``trials_per_device: auto``).
     """
 
     inspection: InspectionResult
@@ -73,3 +74,4 @@ class StudyPreview:
     name: str
     state: StudyState | None
     conflicts: tuple[str, ...]
+    is_packed: bool = False

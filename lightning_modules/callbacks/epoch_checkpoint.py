@@ -35,12 +35,30 @@ _HYPERPARAMETERS_KEYS = (
 class DirectCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint where it is to be; for ``Trainer(plugins=…)``.
 
-    Lightning's own way leads over a temporary file elsewhere, which stays there when the disk is full.
+    Lightning's own way leads over a temporary file elsewhere, which stays there when the disk is full. What cannot be
+    written raises afterwards, in `raise_failure`: `Trainer.save_checkpoint` has all processes of a distributed training
+    meet when it is done, and one that raises would not come.
     """
 
+    def __init__(self) -> None:
+        self._failure: OSError | None = None
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write it; a full disk raises `OSError`."""
-        _save(checkpoint, Path(path))
+        """Write it, or keep why that failed."""
+        self._failure = None
+        try:
+            _save(checkpoint, Path(path))
+        except OSError as error:
+            self._failure = error
+
+    def raise_failure(self) -> None:
+        """Raise why the last checkpoint could not be written.
+
+        Raises:
+            OSError: If it could not.
+        """
+        if self._failure is not None:
+            raise self._failure
 
 
 class CheckpointError(Exception):
@@ -131,7 +149,7 @@ class EpochCheckpoint(Callback):
         sync = now - self._synced_at >= _SYNC_SECONDS
         write_atomically(
             self._path,
-            lambda path: trainer.save_checkpoint(path, weights_only=False),
+            lambda path: _write_checkpoint(trainer, path),
             sync=sync,
             before_replacing=lambda: _give_second_name(self._path, self._previous),
         )
@@ -196,6 +214,13 @@ def write_atomically(
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _write_checkpoint(trainer: Trainer, path: Path) -> None:
+    trainer.save_checkpoint(path, weights_only=False)
+    writer = trainer.strategy.checkpoint_io
+    if isinstance(writer, DirectCheckpointIO):
+        writer.raise_failure()
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
