@@ -51,10 +51,12 @@ class Inspect:
 
     Attributes:
         searched: Names of the searched arguments (``model.learning_rate``), to be found in the classes' signatures.
+        hang_timeout_seconds: Time, > 0, after which the worker counts as hung and ends itself, or None for never.
     """
 
     assembly: ModelAssembly
     searched: tuple[str, ...]
+    hang_timeout_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,6 +181,7 @@ def preview_study(
         state=existing,
         edits=edits,
         finish_has_begun=finish_has_begun,
+        is_packed=definition.resources.trials_per_device == "auto",
     )
 
 

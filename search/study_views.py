@@ -77,6 +77,7 @@ class StudyPreview:
         state: Where the study of that name is that would be continued or told, None if one would begin.
         edits: What its definition has different; if any of it is refused, so would be the run.
         finish_has_begun: Whether its search is over, for ever.
+        is_packed: Whether more trials run at a time if a device's memory takes several (``trials_per_device: auto``).
     """
 
     inspection: InspectionResult
@@ -88,3 +89,4 @@ class StudyPreview:
     state: StudyState | None
     edits: tuple[Edit, ...]
     finish_has_begun: bool
+    is_packed: bool = False

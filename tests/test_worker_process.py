@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from search.messages import (
     Action,
     Decision,
     EpochReport,
+    Farewell,
     Heartbeat,
     Inspect,
     InspectionResult,
@@ -50,7 +53,7 @@ class Net(pl.LightningModule):
     Args:
         hang_file: Training writes this file in its second epoch and then hangs in it, unless it is there already.
         flood: Prints to both streams, from Python and from a child process.
-        error: ``exit``, ``os_exit`` or ``segfault``.
+        error: ``exit``, ``os_exit``, ``segfault``, ``deadlock`` or ``lasting_thread``.
     """
 
     def __init__(self, hang_file: str = "", flood: bool = False, error: str = "", native_hang: bool = False) -> None:
@@ -68,6 +71,10 @@ class Net(pl.LightningModule):
             sys.exit(5)
         if options.error == "os_exit":
             os._exit(7)
+        if options.error == "lasting_thread":
+            threading.Thread(target=time.sleep, args=(600.0,), daemon=False).start()
+        if options.error == "deadlock":
+            queue.SimpleQueue[int]().get()
         if options.error == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
         hang = Path(options.hang_file) if options.hang_file else None
@@ -365,3 +372,23 @@ def test_output_goes_to_the_file_and_back(tmp_path: Path, capfd: pytest.CaptureF
     os.write(1, b"outside\n")
     assert (tmp_path / "log").read_text() == "inside\nerror\n"
     assert capfd.readouterr().out == "outside\n"
+
+
+def test_a_worker_with_a_thread_that_stays_hangs_up_when_it_is_to_end(start: Any, tmp_path: Path) -> None:
+    worker = start()
+    worker.run(assignment(tmp_path / "t", error="lasting_thread", n_epochs=1))
+    worker.send(Shutdown())
+    assert worker.receive() is None  # the engine kills what is left then
+    assert worker.process.poll() is None
+
+
+def test_an_inspection_that_hangs_shows_where(start: Any, tmp_path: Path) -> None:
+    worker = start()
+    stuck = assignment(tmp_path / "t", error="deadlock").assembly
+    worker.send(Inspect(assembly=stuck, searched=(), hang_timeout_seconds=2.0))
+    farewell = worker.receive()
+    assert isinstance(farewell, Farewell)
+    assert farewell.reason.startswith("hung, no batch was finished for 0.")
+    assert worker.receive() is None
+    assert worker.process.wait(5) == -signal.SIGKILL
+    assert "in training_step" in (tmp_path / "worker-output").read_text()

@@ -41,16 +41,34 @@ _HYPERPARAMETERS_KEYS = (
 class DirectCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint where it is to be; for ``Trainer(plugins=…)``.
 
-    Lightning's own way leads over a temporary file elsewhere, which stays there when the disk is full.
+    Lightning's own way leads over a temporary file elsewhere, which stays there when the disk is full. What cannot be
+    written raises afterwards, in `raise_failure`: `Trainer.save_checkpoint` has all processes of a distributed training
+    meet when it is done, and one that raises would not come.
     """
 
+    def __init__(self) -> None:
+        self._failure: OSError | None = None
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write it; a full disk raises `OSError`."""
-        _save(checkpoint, Path(path))
+        """Write it, or keep why that failed."""
+        self._failure = None
+        try:
+            _save(checkpoint, Path(path))
+        except OSError as error:
+            self._failure = error
+
+    def raise_failure(self) -> None:
+        """Raise why the last checkpoint could not be written.
+
+        Raises:
+            OSError: If it could not.
+        """
+        if self._failure is not None:
+            raise self._failure
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be read."""
+    """A checkpoint that cannot be read, or written by all processes together."""
 
 
 class EpochCheckpoint(Callback):
@@ -75,7 +93,7 @@ class EpochCheckpoint(Callback):
         before_save: Called with the trainer when an epoch is over, before the checkpoint is written.
         after_save: Called with the trainer afterwards; may set ``trainer.should_stop``.
         on_failure: Told when the checkpoint cannot be written, because the disk is full, say; training goes on, and the
-            checkpoints that are there stay. Without it, and under a distributed strategy, the error is raised.
+            checkpoints that are there stay. Without it the error is raised.
     """
 
     def __init__(
@@ -134,8 +152,7 @@ class EpochCheckpoint(Callback):
         try:
             self._save(trainer)
         except OSError as error:
-            # The other processes of a group wait for one that left a collective operation, so it cannot just go on.
-            if self._on_failure is None or trainer.world_size > 1:
+            if self._on_failure is None:
                 raise
             self._on_failure(error)
         finally:
@@ -148,7 +165,7 @@ class EpochCheckpoint(Callback):
         sync = now - self._synced_at >= _SYNC_SECONDS
         temporary = temporary_path(self._path)
         try:
-            trainer.save_checkpoint(temporary, weights_only=False)  # all processes take part and leave together
+            _write_checkpoint(trainer, temporary)  # all processes take part and leave together
             if trainer.is_global_zero:
                 put_in_place(
                     temporary,
@@ -243,6 +260,19 @@ def put_in_place(
         remove_checkpoint(path)  # no system can put a directory in the place of another at once
     # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
     temporary.replace(path)
+
+
+def _write_checkpoint(trainer: Trainer, path: Path) -> None:
+    try:
+        trainer.save_checkpoint(path, weights_only=False)
+    except OSError as error:
+        if trainer.world_size == 1:
+            raise
+        # A strategy that writes by itself: the other processes wait for this one, which cannot just go on.
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
+    writer = trainer.strategy.checkpoint_io
+    if isinstance(writer, DirectCheckpointIO):
+        writer.raise_failure()
 
 
 def _save(content: dict[str, Any], path: Path) -> None:

@@ -47,7 +47,7 @@ def preview_report(preview: StudyPreview) -> RenderableType:
     found: list[tuple[str, str | Text]] = [
         ("parameters", f"{inspection.n_parameters:,} trainable"),
         ("metrics", ", ".join(inspection.metrics) or "none logged"),
-        ("workers", str(preview.n_workers)),
+        ("workers", f"{preview.n_workers}{_more_workers(preview)}"),
     ]
     found.extend(("note", notice) for notice in inspection.notices)
     return Group(
@@ -58,6 +58,10 @@ def preview_report(preview: StudyPreview) -> RenderableType:
         stores(preview.storage, preview.tracking_uri, indent=2),
         unbroken(f"  trials    {preview.directory}", style="dim"),
     )
+
+
+def _more_workers(preview: StudyPreview) -> str:
+    return ", or more if a device's memory takes several trials" if preview.is_packed else ""
 
 
 def _outcome(preview: StudyPreview) -> list[RenderableType]:

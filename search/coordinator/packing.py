@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.coordinator.assembly import assemble
+from search.coordinator.preflight import inspection_of
 from search.coordinator.workforce import Workforce
-from search.messages import Inspect, InspectionResult
+from search.messages import InspectionResult
 from search.search_space import Choices, Dimension
 from search.study_definition import StudyDefinition
 
@@ -39,9 +39,11 @@ def pack_devices(definition: StudyDefinition, workforce: Workforce, inspection: 
     largest = definition.space.from_units({each.name: _largest(each) for each in definition.space})
     what, result = "a trial", inspection
     if largest != middle:
-        request = Inspect(assembly=assemble(definition, largest), searched=definition.space.names)
         tried = workforce.ask(
-            request, InspectionResult, doing="the largest configuration was tried out", interruptible=True
+            inspection_of(definition, largest),
+            InspectionResult,
+            doing="the largest configuration was tried out",
+            interruptible=True,
         )
         if tried.out_of_memory:
             reason = f"one trial on each device: the largest configuration does not fit beside another ({tried.error})."

@@ -6,7 +6,17 @@ from search.coordinator.assembly import assemble
 from search.coordinator.workforce import Workforce
 from search.errors import StudyDefinitionError
 from search.messages import Inspect, InspectionResult
+from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
+
+
+def inspection_of(definition: StudyDefinition, hyperparameters: Hyperparameters) -> Inspect:
+    """Return the request to try out one point of the search space."""
+    return Inspect(
+        assembly=assemble(definition, hyperparameters),
+        searched=definition.space.names,
+        hang_timeout_seconds=definition.resources.hang_timeout_seconds,
+    )
 
 
 def inspect_study(definition: StudyDefinition, workforce: Workforce) -> InspectionResult:
@@ -17,8 +27,9 @@ def inspect_study(definition: StudyDefinition, workforce: Workforce) -> Inspecti
         StudyFailedError: If the worker dies over it.
     """
     middle = definition.space.from_units(dict.fromkeys(definition.space.names, 0.5))
-    request = Inspect(assembly=assemble(definition, middle), searched=definition.space.names)
-    result = workforce.ask(request, InspectionResult, doing="the model was tried out", interruptible=True)
+    result = workforce.ask(
+        inspection_of(definition, middle), InspectionResult, doing="the model was tried out", interruptible=True
+    )
     if result.error:
         details = f"\n{result.traceback.rstrip()}" if result.traceback else ""
         raise StudyDefinitionError(f"{result.error}{details}", key=result.error_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -53,6 +54,7 @@ class Connection:
         self._socket.set_inheritable(False)
         os.register_at_fork(after_in_child=self._let_go_in_child)
         self._sending = threading.Lock()
+        self._is_leaving = False
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._decisions: queue.SimpleQueue[Decision] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="coordinator-reader", daemon=True).start()
@@ -74,7 +76,14 @@ class Connection:
             with self._sending:
                 self._socket.sendall(line)
         except OSError:
-            end_process_group()
+            if not self._is_leaving:
+                end_process_group()
+
+    def leave(self) -> None:
+        """Hang up: this process is about to end by itself, and is killed if it does not (a thread that stays, say)."""
+        self._is_leaving = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def next_order(self) -> Order:
         """Wait for something to do."""
@@ -101,7 +110,8 @@ class Connection:
         except (ValueError, TypeError):
             # A coordinator of another version, or half a line of one that died while it sent.
             traceback.print_exc(file=sys.stderr)
-        end_process_group()
+        if not self._is_leaving:
+            end_process_group()
 
     def _beat(self) -> None:
         pause = threading.Event()

@@ -31,6 +31,7 @@ from search.worker.process_group import host_rendezvous
 from search.worker.test_reading import read_test
 from search.worker.trainer_settings import device_in_words
 from search.worker.training import train
+from search.worker.watchdog import Watchdog, end_hung_worker
 
 OUTPUT_NAME = "output.log"
 
@@ -70,13 +71,19 @@ def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None
         if isinstance(answer, TrialEnded):
             answer = dataclasses.replace(answer, resident_bytes=resident_bytes())
         connection.send(answer)
+    connection.leave()
 
 
 def _carried_out(order: Order, connection: Connection) -> FromWorker:
     if isinstance(order, TrialAssignment):
         return train(order, connection)
     if isinstance(order, Inspect):
-        return inspect_assembly(order)
+        watchdog = Watchdog(
+            limit_seconds=order.hang_timeout_seconds,
+            on_hang=lambda seconds: end_hung_worker(connection, seconds, where="its stack is among what it printed"),
+        )
+        with watchdog.watching():
+            return inspect_assembly(order)
     assert isinstance(order, TestAssignment)
     return read_test(order)
 

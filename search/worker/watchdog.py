@@ -158,13 +158,18 @@ class PatientCoordinator:
             return self._coordinator.wait_for_decision(trial_key, epoch)
 
 
-def end_hung_worker(coordinator: Coordinator, silent_seconds: float) -> None:
+def end_hung_worker(
+    coordinator: Coordinator,
+    silent_seconds: float,
+    *,
+    where: str = "where it was stands at the end of the trial's output.log",
+) -> None:
     """Write to the output where every thread is, tell the coordinator why, and kill this process and its children."""
     faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)
     coordinator.send(
         Farewell(
             reason=f"hung, no batch was finished for {silent_seconds / 60.0:.1f} min (resources.hang_timeout_minutes); "
-            "where it was stands at the end of the trial's output.log"
+            f"{where}"
         )
     )
     end_process_group()
