@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from postgresql_server import PostgresqlServer, binaries, serving
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,25 @@ def copied_mlflow_database(mlflow_template: Path) -> Callable[[Path], Path]:
         return Path(shutil.copy(mlflow_template, path))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server; a test that stops it starts it again."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with serving(programs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_on_postgresql(postgresql: PostgresqlServer) -> str:
+    """Name of a database with MLflow's tables and nothing in them, to be copied: making one takes seconds."""
+    from search.tracking.database import ensure_database
+    from search.tracking.quiet import prepare_environment
+
+    prepare_environment()
+    url = postgresql.new_database()
+    ensure_database(url, "/nowhere")
+    return url.rpartition("/")[2]

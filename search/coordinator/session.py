@@ -103,7 +103,7 @@ class Session:
             self.engine.close(timeout_seconds=_CLOSE_SECONDS)
 
     def _run_leased(self, workforce: Workforce, interrupted: Interruption, inspection: InspectionResult) -> StudyRecord:
-        store = StudyStore(self.uris.storage, create=True)
+        store = StudyStore(self.uris.storage, create=True, notify=self.observer.notice)
         paths = self.state.study(self.definition.study)
         study, resumed = open_or_create(store, self.definition, paths=paths, observer=self.observer)
         tracker = MlflowTracker(
