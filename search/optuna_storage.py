@@ -66,6 +66,13 @@ class OpenedStorage:
     sync: Callable[[], None]
     patience: Patience
 
+    def close(self) -> None:
+        """Give the database's connections back."""
+        with suppress(Exception):  # a connection that is broken is given back all the same
+            self.storage.remove_session()
+        if isinstance(self.storage, RDBStorage):
+            self.storage.engine.dispose()
+
 
 def open_storage(
     uri: str, *, patience_seconds: float | None = None, notify: Callable[[str], None] = lambda text: None

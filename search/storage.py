@@ -151,7 +151,7 @@ class StudyStore:
 
     def close(self) -> None:
         """Give database connections back."""
-        self._storage.remove_session()
+        self._opened.close()
 
 
 class StoredStudy:
