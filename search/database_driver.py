@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from search.errors import StateError
+from search.known_secrets import remember
 from search.uris import driver_hint, local_path, masked, masked_text
 
 _URL = re.compile(r"[A-Za-z][\w+.-]*://")
@@ -21,6 +22,7 @@ def require_driver(uri: str, *, what: str) -> None:
     Raises:
         StateError: If it is not, with the command that installs it, or if the URL is none.
     """
+    remember(uri)
     if local_path(uri) is not None or _NO_DATABASE.match(uri) or not _URL.match(uri):
         return
     from sqlalchemy.engine import make_url  # MLflow's and Optuna's own; slow to import, and only servers need it

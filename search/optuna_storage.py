@@ -30,6 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from search.database_driver import require_driver
 from search.errors import StateError
 from search.journal_file import JournalFile
+from search.known_secrets import remember
 from search.patience import Patience
 from search.uris import local_path, masked, masked_text
 
@@ -88,6 +89,7 @@ def open_storage(
     Raises:
         StateError: If it cannot be opened; nothing is waited for here.
     """
+    remember(uri)
     is_file = local_path(uri) is not None
     if patience_seconds is None:
         patience_seconds = _LOCAL_PATIENCE_SECONDS if is_file else _SERVER_PATIENCE_SECONDS

@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -105,7 +106,7 @@ class StudyStore:
         """Record a new study; one that a crash left half recorded is recorded whole.
 
         Args:
-            definition: The study.
+            definition: The study; passwords in the URIs of its stores are not recorded.
             directory: Where its checkpoints and logs are.
 
         Raises:
@@ -126,7 +127,7 @@ class StudyStore:
                 ) from error
         self._storage.set_study_user_attr(study_id, _UID, uuid.uuid4().hex)
         self._storage.set_study_user_attr(study_id, _HOME, os.fspath(directory))
-        self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(definition))
+        self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(_public(definition)))
         self._opened.sync()
         return StoredStudy(self._opened, study_id)
 
@@ -356,6 +357,12 @@ class StoredStudy:
 def trial_key(number: int) -> str:
     """Key of the search trial with that Optuna number: ``trial-0012``."""
     return f"trial-{number:04d}"
+
+
+def _public(definition: StudyDefinition) -> StudyDefinition:
+    """Return the definition as everybody may read it who can read the storage: without the stores' passwords."""
+    storage, tracking_uri = (uri and masked(uri) for uri in (definition.storage, definition.tracking_uri))
+    return replace(definition, storage=storage, tracking_uri=tracking_uri)
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:

@@ -26,9 +26,7 @@ _DRIVERS = {
     "mysql+mysqldb": "`pip install mysqlclient` installs it.",
 }
 
-HIDDEN = "***"
-"""What stands for a secret where a URI is shown."""
-
+_HIDDEN = "***"
 # Between "user:" and the last "@": of the host's part in HTTP, where a name without a password is a token; of all in a
 # database's, where SQLAlchemy takes unescaped slashes for a part of the password.
 _HTTP_PASSWORD = re.compile(r"^(https?://[^:/?#@]*:)([^/?#]*)@", re.IGNORECASE)
@@ -52,23 +50,31 @@ def masked(uri: str) -> str:
     The user's name, host and path stay readable; a plain path comes back as it is.
     """
     for pattern in _PASSWORDS:
-        uri = pattern.sub(rf"\g<1>{HIDDEN}@", uri)
-    return _SECRET_OPTION.sub(rf"\g<name>={HIDDEN}", uri)
+        uri = pattern.sub(rf"\g<1>{_HIDDEN}@", uri)
+    return _SECRET_OPTION.sub(rf"\g<name>={_HIDDEN}", uri)
+
+
+def is_masked(uri: str) -> bool:
+    """Whether a secret of `uri` has been replaced, so that it can be shown and not used."""
+    return _HIDDEN in _written_secrets(uri)
+
+
+def _written_secrets(uri: str) -> list[str]:
+    found = [pattern.match(uri) for pattern in _PASSWORDS]
+    options = [match["secret"] for match in _SECRET_OPTION.finditer(uri)]
+    return [match[2] for match in found if match is not None] + options
 
 
 def secrets_in(uri: str) -> frozenset[str]:
     """Return the secrets that `masked` hides, as written, decoded and encoded; none of a URI that is masked already."""
-    found = [pattern.match(uri) for pattern in _PASSWORDS]
-    written = [match[2] for match in found if match is not None]
-    written += [match["secret"] for match in _SECRET_OPTION.finditer(uri)]
     secrets: set[str] = set()
-    for secret in written:
+    for secret in _written_secrets(uri):
         for decode in (str, unquote, unquote_plus):
             plain = decode(secret)
             # A password with an unescaped delimiter is cut there by whoever complains of it.
             pieces = [piece for piece in re.split(r"[/@:?#&]", plain) if len(piece) >= _SHORTEST_PIECE_CHARACTERS]
             secrets.update((plain, quote(plain), quote(plain, safe=""), quote_plus(plain), *pieces))
-    return frozenset(secrets - {"", HIDDEN, quote(HIDDEN)})
+    return frozenset(secrets - {"", _HIDDEN, quote(_HIDDEN)})
 
 
 def masked_text(text: str, *uris: str) -> str:
@@ -81,11 +87,11 @@ def masked_text(text: str, *uris: str) -> str:
     for uri in uris:
         text = text.replace(uri, masked(uri))
     text = _URL_IN_TEXT.sub(lambda match: masked(match[0]), text)
-    text = _SETTING_IN_TEXT.sub(rf"\g<name>{HIDDEN}", text)
+    text = _SETTING_IN_TEXT.sub(rf"\g<name>{_HIDDEN}", text)
     secrets = {secret for uri in uris for secret in secrets_in(uri)}
     for secret in sorted(secrets, key=len, reverse=True):
         bare = re.escape(secret)
-        text = re.sub(bare if len(secret) >= _LONG_CHARACTERS else rf"(?<!\w){bare}(?!\w)", lambda _: HIDDEN, text)
+        text = re.sub(bare if len(secret) >= _LONG_CHARACTERS else rf"(?<!\w){bare}(?!\w)", lambda _: _HIDDEN, text)
     return text
 
 

@@ -20,6 +20,7 @@ from search.coordinator.study_home import open_or_create
 from search.coordinator.trial_pool import TrialPool
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
+from search.credentials import keep_credentials
 from search.engines.engine import Engine
 from search.errors import SearchError, StateError, StudyFailedError, StudyInterruptedError
 from search.lease import Lease
@@ -80,6 +81,7 @@ class Session:
             self.state.make(paths.directory)
             lease = Lease(paths.lease, study=self.definition.study)
             try:
+                keep_credentials(paths.credentials, self.uris.tracking)
                 return self._run_leased(workforce, interrupted, inspection)
             finally:
                 lease.release()
