@@ -8,6 +8,7 @@ nothing. The value of a trial is its reward, its intermediate values are the mon
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,7 +24,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from search.errors import StateError, StudyNotFoundError, did_you_mean
+from search.errors import StateError, StudyConflictError, StudyNotFoundError, did_you_mean
 from search.messages import TestResult
 from search.optuna_storage import OpenedStorage, open_storage
 from search.patience import Patient
@@ -53,6 +54,8 @@ _SECONDS = "zeroin.seconds"
 _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
+
+_RECORDING_SECONDS = 1.0
 
 _OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -111,25 +114,41 @@ class StudyStore:
 
         Raises:
             StateError: If the storage has a study of that name that zeroin did not make.
+            StudyConflictError: If another coordinator begins a study of that name at this moment.
         """
         direction = (
             StudyDirection.MAXIMIZE if definition.objective.direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
         )
         try:
             study_id = self._storage.create_new_study([direction], definition.study)
-        except optuna.exceptions.DuplicatedStudyError as error:
+        except optuna.exceptions.DuplicatedStudyError:
             study_id = self._storage.get_study_id_from_name(definition.study)
-            attributes = self._storage.get_study_user_attrs(study_id)
-            if set(attributes) - {_UID, _HOME} or self._storage.get_n_trials(study_id):
-                raise StateError(
-                    f"{masked(self.uri)} has an Optuna study {definition.study!r} that zeroin did not make. "
-                    "Give yours another name (`study:` in the file)."
-                ) from error
-        self._storage.set_study_user_attr(study_id, _UID, uuid.uuid4().hex)
+            self._require_abandoned(study_id, definition.study)
+        uid = uuid.uuid4().hex
+        self._storage.set_study_user_attr(study_id, _UID, uid)
         self._storage.set_study_user_attr(study_id, _HOME, os.fspath(directory))
         self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(_public(definition)))
         self._opened.sync()
-        return StoredStudy(self._opened, study_id)
+        study = StoredStudy(self._opened, study_id)
+        if study.uid != uid:
+            raise _begun_elsewhere(definition.study)
+        return study
+
+    def _require_abandoned(self, study_id: int, name: str) -> None:
+        """Check that a study is the half-recorded one of a crash, by giving whoever records it now time to finish."""
+        deadline = time.monotonic() + _RECORDING_SECONDS
+        while True:
+            attributes = self._storage.get_study_user_attrs(study_id)
+            if _DEFINITION in attributes:
+                raise _begun_elsewhere(name)
+            if set(attributes) - {_UID, _HOME} or self._storage.get_n_trials(study_id):
+                raise StateError(
+                    f"{masked(self.uri)} has an Optuna study {name!r} that zeroin did not make. "
+                    "Give yours another name (`study:` in the file)."
+                )
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_RECORDING_SECONDS / 10)
 
     def open(self, name: str) -> StoredStudy:
         """Return the study called `name`.
@@ -352,6 +371,12 @@ class StoredStudy:
             started_ms=_ms(started),
             finished_ms=_ms(trial.datetime_complete) if trial.datetime_complete else None,
         )
+
+
+def _begun_elsewhere(name: str) -> StudyConflictError:
+    return StudyConflictError(
+        f"study {name!r} was begun elsewhere at the same moment. Give yours another name (`study:` in the file)."
+    )
 
 
 def trial_key(number: int) -> str:

@@ -19,14 +19,18 @@ import optuna
 import pytest
 from cutting_proxy import cutting
 from mlflow_server import mlflow_serving
-from postgresql_server import PASSWORD, PostgresqlServer
-from virtual_engine import VirtualEngine
+from postgresql_server import ENCODED_PASSWORD, PASSWORD, PostgresqlServer
+from virtual_engine import Faults, KilledError, VirtualEngine
 
+from search import studies_api
+from search.cli.main import exit_code_of
 from search.coordinator.session import Session
 from search.coordinator.stores import store_uris
+from search.errors import StudyConflictError
 from search.messages import EpochReport
 from search.observer import SilentObserver
 from search.paths import StateDirectory
+from search.storage import StudyStore
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain
 from search.study_record import StudyRecord, StudyState
@@ -294,6 +298,75 @@ def test_two_studies_share_two_servers_from_the_first_moment(postgresql: Postgre
         assert record.state is StudyState.FINISHED
         assert [trial[0] for trial in stored(uris["storage"], name)] == list(range(12))
         assert {status for status, *_ in tracked(uris["tracking_uri"], name).values()} == {"FINISHED"}
+
+
+def test_of_two_studies_of_one_name_one_begins(uris: Mapping[str, str], tmp_path: Path) -> None:
+    definition = definition_from_plain(PLAIN)
+    stores = [StudyStore(uris["storage"], create=True) for _ in range(4)]
+    barrier = threading.Barrier(len(stores))
+
+    def create(number: int) -> str:
+        barrier.wait()
+        try:
+            return stores[number].create(definition, directory=tmp_path / str(number)).uid
+        except StudyConflictError:
+            return ""
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        uids = [uid for uid in pool.map(create, range(len(stores))) if uid]
+    assert uids == [stores[0].open("shared").uid]
+    for store in stores:
+        store.close()
+
+
+def everything_in(server: PostgresqlServer, uri: str) -> str:
+    """All rows of all tables of a database."""
+    database = uri.rpartition("/")[2]
+    tables = server.query(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return "\n".join(
+        str(row[0]) for (table,) in tables for row in server.query(database, f"SELECT t::text FROM {table} t")
+    )
+
+
+def test_passwords_are_nowhere_but_in_the_file_for_them(
+    postgresql: PostgresqlServer,
+    uris: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = StateDirectory(root=tmp_path / "state")
+    monkeypatch.setenv("ZEROIN_HOME", str(state.root))
+    engine = VirtualEngine(faults=Faults(killed_after_polls=30))
+    monkeypatch.setattr(studies_api, "LocalEngine", lambda slots: engine)
+    with pytest.raises(KilledError):
+        studies_api.run_study(definition_from_plain(PLAIN | uris))
+    engine = VirtualEngine(checkpoints=engine.checkpoints)
+    listener = Listener()
+    # The storage's password is given, the tracking store's is known from the beginning.
+    record = studies_api.resume_study("shared", storage=uris["storage"], observer=listener)
+    assert record.state is StudyState.FINISHED
+    assert {status for status, *_ in tracked(uris["tracking_uri"], "shared").values()} == {"FINISHED"}
+    told = [*listener.notices, record.storage, record.tracking_uri]
+    for command in (["list"], ["status", "shared"], ["trials", "shared"], ["ranges", "shared"], ["best", "shared"]):
+        for options in ([], ["--format", "json"]):
+            code = exit_code_of([*command, "--storage", uris["storage"], *(options if command[0] != "best" else [])])
+            output = capsys.readouterr()
+            assert code == 0, output.err
+            told += [output.out, output.err]
+    files = {path: path.read_bytes() for path in state.root.rglob("*") if path.is_file()}
+    kept = {path: content for path, content in files.items() if ENCODED_PASSWORD.encode() in content}
+    assert [path.name for path in kept] == ["credentials.json"]
+    assert [path.stat().st_mode & 0o777 for path in kept] == [0o600]
+    recorded = everything_in(postgresql, uris["storage"]) + everything_in(postgresql, uris["tracking_uri"])
+    assert "***" in recorded  # the definition names its stores
+    for text in [
+        *told,
+        recorded,
+        *(content.decode(errors="replace") for content in [files[path] for path in files.keys() - kept.keys()]),
+    ]:
+        assert PASSWORD not in text
+        assert ENCODED_PASSWORD not in text
 
 
 TWO_LIVES = """
