@@ -42,20 +42,24 @@ class CuttingProxy:
                 threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
 
     def _pass_on(self, client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._target)) as server, suppress(OSError):
-            with selectors.DefaultSelector() as selector:
-                selector.register(client, selectors.EVENT_READ, server)
-                selector.register(server, selectors.EVENT_READ, client)
-                while True:
-                    for key, _ in selector.select():
-                        source = client if key.fileobj is client else server
-                        content = source.recv(_CHUNK_BYTES)
-                        if not content:
-                            return
-                        key.data.sendall(content)
-                        if source is client and self._is_cut(content):
-                            server.recv(_CHUNK_BYTES)  # it is done
-                            return
+        with (
+            client,
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+            selectors.DefaultSelector() as selector,
+            suppress(OSError),
+        ):
+            selector.register(client, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, client)
+            while True:
+                for key, _ in selector.select():
+                    source = client if key.fileobj is client else server
+                    content = source.recv(_CHUNK_BYTES)
+                    if not content:
+                        return
+                    key.data.sendall(content)
+                    if source is client and self._is_cut(content):
+                        server.recv(_CHUNK_BYTES)  # it is done
+                        return
 
     def _is_cut(self, content: bytes) -> bool:
         if b"COMMIT" not in content:

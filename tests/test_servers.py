@@ -56,6 +56,9 @@ PLAIN: dict[str, Any] = {
 }
 
 
+SHORT: dict[str, Any] = {"stages": [PLAIN["stages"][0] | {"n_trials": 3}], "finish": "none"}
+
+
 class Listener(SilentObserver):
     """Keeps what the user is told."""
 
@@ -290,13 +293,13 @@ def test_two_studies_share_two_servers_from_the_first_moment(postgresql: Postgre
     uris = {"storage": postgresql.new_database(), "tracking_uri": postgresql.new_database()}  # without tables
 
     def run_named(name: str) -> StudyRecord:
-        return run(tmp_path / name, **uris, engine=VirtualEngine(), changes={"study": name, "seed": len(name)})
+        return run(tmp_path / name, **uris, engine=VirtualEngine(), changes=SHORT | {"study": name})
 
     with ThreadPoolExecutor(2) as pool:
         records = list(pool.map(run_named, ("one", "another")))
     for name, record in zip(("one", "another"), records, strict=True):
         assert record.state is StudyState.FINISHED
-        assert [trial[0] for trial in stored(uris["storage"], name)] == list(range(12))
+        assert [trial[0] for trial in stored(uris["storage"], name)] == list(range(3))
         assert {status for status, *_ in tracked(uris["tracking_uri"], name).values()} == {"FINISHED"}
 
 
@@ -337,10 +340,10 @@ def test_passwords_are_nowhere_but_in_the_file_for_them(
 ) -> None:
     state = StateDirectory(root=tmp_path / "state")
     monkeypatch.setenv("ZEROIN_HOME", str(state.root))
-    engine = VirtualEngine(faults=Faults(killed_after_polls=30))
+    engine = VirtualEngine(faults=Faults(killed_after_polls=5))
     monkeypatch.setattr(studies_api, "LocalEngine", lambda slots: engine)
     with pytest.raises(KilledError):
-        studies_api.run_study(definition_from_plain(PLAIN | uris))
+        studies_api.run_study(definition_from_plain(PLAIN | uris | SHORT))
     engine = VirtualEngine(checkpoints=engine.checkpoints)
     listener = Listener()
     # The storage's password is given, the tracking store's is known from the beginning.
