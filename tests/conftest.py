@@ -3,9 +3,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from postgresql_server import PostgresqlServer, binaries, serving
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from postgresql_server import PostgresqlServer
+    from recorded_studies import RecordedStudies
+
+    from search.study_definition import StudyDefinition
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +33,14 @@ def mlflow_uri(mlflow_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{shutil.copy(mlflow_template, tmp_path / 'mlflow.db')}"
 
 
+@pytest.fixture
+def client(mlflow_uri: str) -> MlflowClient:
+    """A client of the database at `mlflow_uri`."""
+    import mlflow
+
+    return mlflow.MlflowClient(tracking_uri=mlflow_uri)
+
+
 @pytest.fixture(scope="session")
 def copied_mlflow_database(mlflow_template: Path) -> Callable[[Path], Path]:
     """Put an MLflow database at a path, with its parents."""
@@ -37,9 +52,38 @@ def copied_mlflow_database(mlflow_template: Path) -> Callable[[Path], Path]:
     return copy
 
 
+@pytest.fixture
+def definition() -> StudyDefinition:
+    """The built-in study of digits."""
+    from search.study_file import built_in_studies, load_study_file
+
+    return load_study_file(built_in_studies()["digits"])
+
+
+@pytest.fixture
+def studies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RecordedStudies:
+    """Nothing is recorded yet; commands run in `tmp_path`, on 80 columns."""
+    from recorded_studies import RecordedStudies
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return RecordedStudies()
+
+
+@pytest.fixture
+def digits(studies: RecordedStudies, definition: StudyDefinition) -> RecordedStudies:
+    """An unfinished study of digits is recorded."""
+    from recorded_studies import a_record
+
+    studies.records["digits"] = a_record(definition)
+    return studies
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresqlServer]:
     """A PostgreSQL server; a test that stops it starts it again."""
+    from postgresql_server import binaries, serving
+
     programs = binaries()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
