@@ -97,9 +97,8 @@ def open_storage(
     try:
         storage, sync = _open(uri)
     except Exception as error:  # Optuna lets drivers' errors through, whose base classes depend on the driver
-        text = masked_text(str(error), uri).strip()
         raise StateError(
-            f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {text}"
+            f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {_shown(error, uri)}"
         ) from error
     what = f"the Optuna storage {masked(uri)}"
     patience = Patience(
@@ -107,8 +106,7 @@ def open_storage(
         may_pass=may_pass,
         patience_seconds=patience_seconds,
         failure=lambda error: StateError(
-            f"{what} has not answered for {patience_seconds:.0f} s: "
-            f"{masked_text(str(error.__cause__ or error), uri).splitlines()[0]}."
+            f"{what} has not answered for {patience_seconds:.0f} s: {_shown(error.__cause__ or error, uri)}."
         ),
         before_repeating=lambda: _forget_session(storage),
         notify=notify,
@@ -173,6 +171,12 @@ def _tell_apart(context: ExceptionContext) -> None:
     error = context.sqlalchemy_exception
     if context.is_disconnect or isinstance(error, OperationalError | InterfaceError):
         raise StorageAwayError(str(context.original_exception).strip() or "no answer") from error
+
+
+def _shown(error: BaseException, uri: str) -> str:
+    """Return an error's text on one line, without secrets and without SQLAlchemy's link to its handbook."""
+    lines = masked_text(str(error), uri).splitlines()
+    return " ".join(line.strip() for line in lines if line.strip() and not line.startswith("(Background on"))
 
 
 def _forget_session(storage: BaseStorage) -> None:

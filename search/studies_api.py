@@ -318,9 +318,8 @@ def _require_ours(paths: StudyPaths, name: str) -> None:
     """
     directory = paths.directory
     is_named_so = directory.is_absolute() and directory.parts[-2:] == ("trials", name) and ".." not in directory.parts
-    is_link = directory.is_symlink() or directory.parent.is_symlink()
     is_study = not directory.exists() or paths.lease.is_file() or not any(directory.iterdir())
-    if is_link or not (is_named_so and is_study):
+    if directory.is_symlink() or not (is_named_so and is_study):
         raise StateError(
             f"study {name!r} is recorded to have its files in {directory}, which is no directory of a study's, so "
             "nothing was deleted."

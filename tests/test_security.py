@@ -36,6 +36,7 @@ from search.storage import StudyStore
 from search.studies_api import delete_study
 from search.study_file import definition_from_plain
 from search.study_record import StudyState
+from search.tracking import MlflowTracker
 from search.uris import is_masked, masked, masked_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -362,3 +363,21 @@ def test_neither_coordinator_nor_workers_listen() -> None:
         assert listening(psutil.Process()) == set()
     finally:
         engine.close(timeout_seconds=5.0)
+
+
+@pytest.mark.slow
+def test_what_is_told_of_a_tracking_server_hides_its_token(tmp_path: Path) -> None:
+    told: list[str] = []
+    tracker = MlflowTracker(
+        tracking_uri="http://me:tok-123456@127.0.0.1:1",
+        artifact_root=tmp_path,
+        definition=definition_from_plain(PLAIN),
+        study_uid="0a1b2c3d",
+        tags={},
+        notify=told.append,
+    )
+    tracker.interrupt()
+    assert tracker.close(timeout_seconds=30.0) != ()
+    assert "http://me:***@127.0.0.1:1" in told[0]
+    assert "/api/2.0" in told[0]  # MLflow's own text, which quotes the URI
+    assert not any("tok-123456" in text for text in told)
