@@ -13,6 +13,9 @@ from search.errors import StateError
 ENVIRONMENT_VARIABLE = "ZEROIN_HOME"
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+# Devices on Windows, whatever follows the first point, and names that it shortens.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*\.", re.IGNORECASE)
+_OTHERS_WRITE = 0o002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,11 @@ class StudyPaths:
     def lease(self) -> Path:
         """Locked by the coordinator that runs the study."""
         return self.directory / "coordinator.lease"
+
+    @property
+    def credentials(self) -> Path:
+        """Full URIs of its stores, for their owner only (see `search.credentials`)."""
+        return self.directory / "credentials.json"
 
     def trial(self, key: str) -> TrialPaths:
         """Files of the trial named `key`."""
@@ -121,13 +129,15 @@ class StateDirectory:
         )
 
     def make(self, directory: Path) -> Path:
-        """Create a directory under the root, with parents.
+        """Create a directory under the root, with parents; no new one can be written to by everybody.
 
         Raises:
             StateError: If it cannot be created or written to.
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            for each in (*reversed(directory.parents), directory):
+                if not each.is_dir():
+                    each.mkdir(mode=0o777 & ~_OTHERS_WRITE, exist_ok=True)  # less what the user's mask takes away
         except OSError as error:
             raise self._unwritable(f"{directory}: {error.strerror or error}") from error
         return directory
@@ -143,7 +153,14 @@ def obstacle_to_writing(directory: Path) -> str:
     return ""
 
 
+def is_reserved_name(name: str) -> bool:
+    """Whether no file may have that name on Windows: a device's (``con``, ``nul.txt``), or one that ends in a point."""
+    return _RESERVED.fullmatch(name) is not None
+
+
 def _checked(name: str) -> str:
     if not _SAFE_NAME.fullmatch(name):
         raise StateError(f"names must be letters, digits, '-', '_' and '.', at most 100, but got {name!r}.")
+    if is_reserved_name(name):
+        raise StateError(f"names must not end in '.' nor be a device's on Windows (con, nul, …), but got {name!r}.")
     return name

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.exc import OperationalError
 
-from search.errors import StateError, StudyNotFoundError, did_you_mean
-from search.journal_file import JournalFile
+from search.errors import StateError, StudyConflictError, StudyNotFoundError, did_you_mean
 from search.messages import TestResult
+from search.optuna_storage import OpenedStorage, open_storage
 from search.patience import Patient
 from search.record_codec import (
     opening_from_plain,
@@ -40,7 +42,7 @@ from search.study_definition import Direction, StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain
 from search.study_record import FinishPlan, Spent, StageOpening, StudyResult
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
-from search.uris import driver_hint, local_path, masked
+from search.uris import local_path, masked
 
 _DEFINITION = "zeroin.definition"
 _UID = "zeroin.uid"
@@ -56,9 +58,7 @@ _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
 
-# A database that is locked by somebody else, restarts or cannot be reached for a moment.
-_PASSING_ERRORS = (optuna.exceptions.StorageInternalError, OperationalError)
-_PATIENCE_SECONDS = 60.0
+_RECORDING_SECONDS = 1.0
 
 _OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -76,14 +76,23 @@ class StudyStore:
     Args:
         uri: ``journal://`` and the path of a journal file, or a database URL for Optuna's ``RDBStorage``.
         create: Whether to create a local store that does not exist yet.
-        patience_seconds: How long a call to a store that is locked or away is repeated.
+        patience_seconds: How long a call to a store that is locked or away is repeated; by default a quarter of an
+            hour for a server, a minute for a file.
+        notify: Told when the store is waited for, and when it is back.
 
     Raises:
         StudyNotFoundError: If a local store does not exist and `create` is false.
         StateError: If the storage cannot be opened.
     """
 
-    def __init__(self, uri: str, *, create: bool, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        create: bool,
+        patience_seconds: float | None = None,
+        notify: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.uri = uri
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path = local_path(uri)
@@ -96,17 +105,8 @@ class StudyStore:
                 raise StateError(
                     f"the Optuna storage {masked(uri)} cannot be made: {error.strerror or error}."
                 ) from error
-        storage, self._sync = _open(uri)
-        patient = Patient(
-            storage,
-            passing=_PASSING_ERRORS,
-            patience_seconds=patience_seconds,
-            failure=lambda error: StateError(
-                f"the Optuna storage {masked(uri)} has not answered for {patience_seconds:.0f} s: "
-                f"{str(error.__cause__ or error).splitlines()[0]}."
-            ),
-        )
-        self._storage = cast(BaseStorage, patient)
+        self._opened = open_storage(uri, patience_seconds=patience_seconds, notify=notify)
+        self._storage = cast(BaseStorage, Patient(self._opened.storage, patience=self._opened.patience))
 
     def names(self) -> tuple[str, ...]:
         """Names of the zeroin studies, sorted; studies that other programs made are left out."""
@@ -118,30 +118,46 @@ class StudyStore:
         """Record a new study; one that a crash left half recorded is recorded whole.
 
         Args:
-            definition: The study.
+            definition: The study; passwords in the URIs of its stores are not recorded.
             directory: Where its checkpoints and logs are.
 
         Raises:
             StateError: If the storage has a study of that name that zeroin did not make.
+            StudyConflictError: If another coordinator begins a study of that name at this moment.
         """
         direction = (
             StudyDirection.MAXIMIZE if definition.objective.direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
         )
         try:
             study_id = self._storage.create_new_study([direction], definition.study)
-        except optuna.exceptions.DuplicatedStudyError as error:
+        except optuna.exceptions.DuplicatedStudyError:
             study_id = self._storage.get_study_id_from_name(definition.study)
+            self._require_abandoned(study_id, definition.study)
+        uid = uuid.uuid4().hex
+        self._storage.set_study_user_attr(study_id, _UID, uid)
+        self._storage.set_study_user_attr(study_id, _HOME, os.fspath(directory))
+        self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(_public(definition)))
+        self._opened.sync()
+        study = StoredStudy(self._opened, study_id)
+        if study.uid != uid:
+            raise _begun_elsewhere(definition.study)
+        return study
+
+    def _require_abandoned(self, study_id: int, name: str) -> None:
+        """Check that a study is the half-recorded one of a crash, by giving whoever records it now time to finish."""
+        deadline = time.monotonic() + _RECORDING_SECONDS
+        while True:
             attributes = self._storage.get_study_user_attrs(study_id)
+            if _DEFINITION in attributes:
+                raise _begun_elsewhere(name)
             if set(attributes) - {_UID, _HOME} or self._storage.get_n_trials(study_id):
                 raise StateError(
-                    f"{masked(self.uri)} has an Optuna study {definition.study!r} that zeroin did not make. "
+                    f"{masked(self.uri)} has an Optuna study {name!r} that zeroin did not make. "
                     "Give yours another name (`study:` in the file)."
-                ) from error
-        self._storage.set_study_user_attr(study_id, _UID, uuid.uuid4().hex)
-        self._storage.set_study_user_attr(study_id, _HOME, os.fspath(directory))
-        self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(definition))
-        self._sync()
-        return StoredStudy(self._storage, study_id, sync=self._sync)
+                )
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_RECORDING_SECONDS / 10)
 
     def open(self, name: str) -> StoredStudy:
         """Return the study called `name`.
@@ -155,25 +171,27 @@ class StudyStore:
                 f"no study {name!r} in {masked(self.uri)}; it has {', '.join(names) or 'none'}."
                 f"{did_you_mean(name, names)}"
             )
-        return StoredStudy(self._storage, self._storage.get_study_id_from_name(name), sync=self._sync)
+        return StoredStudy(self._opened, self._storage.get_study_id_from_name(name))
 
     def delete(self, name: str) -> None:
-        """Remove the study and its trials from the storage."""
-        self._storage.delete_study(self._storage.get_study_id_from_name(name))
+        """Remove the study and its trials from the storage; one that is gone already is no error."""
+        with suppress(KeyError):  # also of a repeated call, whose first answer was lost
+            self._storage.delete_study(self._storage.get_study_id_from_name(name))
 
     def close(self) -> None:
         """Give database connections back."""
-        self._storage.remove_session()
+        self._opened.close()
 
 
 class StoredStudy:
     """One study in the storage; the coordinator is its only writer."""
 
-    def __init__(self, storage: BaseStorage, study_id: int, *, sync: Callable[[], None]) -> None:
-        self._storage = storage
-        self._sync = sync
+    def __init__(self, opened: OpenedStorage, study_id: int) -> None:
+        self._opened = opened
+        self._storage = cast(BaseStorage, Patient(opened.storage, patience=opened.patience))
+        self._sync = opened.sync
         self._study_id = study_id
-        attributes = storage.get_study_user_attrs(study_id)
+        attributes = self._storage.get_study_user_attrs(study_id)
         self.definition: StudyDefinition = definition_from_plain(attributes[_DEFINITION])
         self.uid: str = attributes[_UID]
         self.directory = Path(attributes[_HOME])
@@ -314,9 +332,29 @@ class StoredStudy:
         template.datetime_start = (
             datetime.fromtimestamp(record.started_ms / 1000.0, tz=UTC).astimezone().replace(tzinfo=None)
         )
-        trial_id = self._storage.create_new_trial(self._study_id, template)
+        trial_id = self._create_once(template, number=record.number)
         self._sync()  # what follows can be rebuilt from the epoch log, the trial's place in the study cannot
         return self._storage.get_trial_number_from_id(trial_id)
+
+    def _create_once(self, template: FrozenTrial, *, number: int | None) -> int:
+        """Create a trial and return its id; an attempt whose answer was lost is looked for before the next one.
+
+        Args:
+            template: The trial.
+            number: The number that it gets, since this process is the study's only writer; None if it is unknown.
+        """
+        storage, study_id = self._opened.storage, self._study_id
+        is_in_doubt = False
+
+        def create() -> int:
+            nonlocal is_in_doubt
+            if is_in_doubt and number is not None:
+                with suppress(KeyError):  # there is none: the attempt failed
+                    return storage.get_trial_id_from_study_id_trial_number(study_id, number)
+            is_in_doubt = True
+            return storage.create_new_trial(study_id, template)
+
+        return self._opened.patience.call(create)
 
     def report(self, number: int, *, epoch: int, value: float) -> None:
         """Store the monitored metric of one epoch."""
@@ -334,7 +372,8 @@ class StoredStudy:
         self._storage.set_trial_user_attr(trial_id, _OUTCOME, outcome)
         has_value = score is not None and record.state is not TrialState.DIVERGED
         values = [score.reward] if score is not None and has_value else None
-        self._storage.set_trial_state_values(trial_id, _OPTUNA_STATES[record.state], values)
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # a repeated call, whose first answer was lost
+            self._storage.set_trial_state_values(trial_id, _OPTUNA_STATES[record.state], values)
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial as the storage knows it, by number; epochs hold the monitored metric only."""
@@ -383,9 +422,21 @@ class StoredStudy:
         )
 
 
+def _begun_elsewhere(name: str) -> StudyConflictError:
+    return StudyConflictError(
+        f"study {name!r} was begun elsewhere at the same moment. Give yours another name (`study:` in the file)."
+    )
+
+
 def trial_key(number: int) -> str:
     """Key of the search trial with that Optuna number: ``trial-0012``."""
     return f"trial-{number:04d}"
+
+
+def _public(definition: StudyDefinition) -> StudyDefinition:
+    """Return the definition as everybody may read it who can read the storage: without the stores' passwords."""
+    storage, tracking_uri = (uri and masked(uri) for uri in (definition.storage, definition.tracking_uri))
+    return replace(definition, storage=storage, tracking_uri=tracking_uri)
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
@@ -409,26 +460,6 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Return the recorded distribution of every dimension."""
     return {dimension.name: distribution(dimension) for dimension in space}
-
-
-def _open(uri: str) -> tuple[BaseStorage, Callable[[], None]]:
-    """Return the storage and what makes sure that all that was written to it is on the disk."""
-    try:
-        if uri.startswith("journal://"):
-            journal = JournalFile(Path(uri.removeprefix("journal://")))
-            return JournalStorage(journal), journal.sync
-        return RDBStorage(uri), _nothing  # a database commits
-    except StateError:
-        raise
-    except Exception as error:  # Optuna lets drivers' errors through, whose base classes depend on the driver
-        hint = f" {driver_hint(uri)}" if isinstance(error, ImportError) else ""
-        raise StateError(
-            f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {error}{hint}"
-        ) from error
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def _ms(moment: datetime) -> int:

@@ -25,9 +25,11 @@ from search.coordinator.reading import read_record
 from search.coordinator.session import Session
 from search.coordinator.stores import StoreUris, default_storage, storage_uri, store_uris, with_stores
 from search.coordinator.workforce import Workforce
+from search.credentials import require_credentials
+from search.database_driver import require_driver
 from search.engines.devices import DevicePlan, plan_devices
 from search.engines.local import LocalEngine
-from search.errors import SearchError, StudyNotFoundError
+from search.errors import SearchError, StateError, StudyNotFoundError
 from search.lease import Lease, is_held
 from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory, StudyPaths
@@ -71,6 +73,7 @@ def run_study(
     """
     state = directory or StateDirectory.default()
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
+    require_driver(definition.tracking_uri or "", what="the MLflow store")
     with _opened(storage_uri(definition.storage, state)) as store:
         names = () if store is None else store.names()
         if new:
@@ -162,6 +165,7 @@ def preview_study(
             definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
+    _require_usable(uris)
     plan = _plan(definition, devices)
     engine = LocalEngine(plan.slots[:1])
     try:
@@ -269,6 +273,8 @@ def delete_study(
         study = store.open(name)
         uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
         paths = _home(study, store.uri, state)
+        _require_ours(paths, name)
+        require_credentials(uris.tracking, what="the MLflow store", option="--tracking-uri")
         lease = Lease(state.make(paths.directory) / paths.lease.name, study=name)
         try:
             was_tracked = delete_tracked_study(uris.tracking, name, study_uid=study.uid)
@@ -285,6 +291,17 @@ def delete_study(
     ]
 
 
+def _require_usable(uris: StoreUris) -> None:
+    """Check what can be checked of the stores before anything is created or started.
+
+    Raises:
+        StateError: If a driver is missing, or a password.
+    """
+    require_driver(uris.storage, what="the Optuna storage")
+    require_driver(uris.tracking, what="the MLflow store")
+    require_credentials(uris.tracking, what="the MLflow store", option="--tracking-uri")
+
+
 def _session(
     definition: StudyDefinition,
     uris: StoreUris,
@@ -292,6 +309,7 @@ def _session(
     observer: StudyObserver | None,
     devices: str,
 ) -> Session:
+    _require_usable(uris)
     observer = observer or SilentObserver()
     plan = _plan(definition, devices)
     if plan.notice:
@@ -330,6 +348,22 @@ def _home(study: StoredStudy, storage: str, state: StateDirectory) -> StudyPaths
     """Return the files of a study, which may be in another state directory, or have moved with this one's storage."""
     is_moved = not study.directory.exists() and storage == default_storage(state)
     return state.study(study.name) if is_moved else StudyPaths(directory=study.directory)
+
+
+def _require_ours(paths: StudyPaths, name: str) -> None:
+    """Check that a directory is a study's before all of it is removed: whoever writes to the storage names it.
+
+    Raises:
+        StateError: If it is not.
+    """
+    directory = paths.directory
+    is_named_so = directory.is_absolute() and directory.parts[-2:] == ("trials", name) and ".." not in directory.parts
+    is_study = not directory.exists() or paths.lease.is_file() or not any(directory.iterdir())
+    if directory.is_symlink() or not (is_named_so and is_study):
+        raise StateError(
+            f"study {name!r} is recorded to have its files in {directory}, which is no directory of a study's, so "
+            "nothing was deleted."
+        )
 
 
 def _tracked_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 _JOURNAL = "journal://"
 # SQLAlchemy takes all before the query for the file's name, percent signs and "#" included; a name that begins with
@@ -15,40 +16,83 @@ _NOT_A_PATH = ("databricks", "databricks-uc", "uc")
 """Words that MLflow takes for a service although they look like a relative path."""
 
 _DRIVERS = {
-    "postgresql": "`pip install psycopg2-binary` installs its driver.",
-    "postgresql+psycopg2": "`pip install psycopg2-binary` installs its driver.",
-    "postgresql+psycopg": "`pip install 'psycopg[binary]'` installs its driver.",
-    "postgresql+pg8000": "`pip install pg8000` installs its driver.",
-    "postgres": "Write postgresql:// for postgres://; `pip install psycopg2-binary` installs its driver.",
-    "mysql": "`pip install pymysql` installs a driver; then write mysql+pymysql:// for mysql://.",
-    "mysql+pymysql": "`pip install pymysql` installs its driver.",
-    "mysql+mysqldb": "`pip install mysqlclient` installs its driver.",
+    "postgresql": "`pip install 'zeroin[postgresql]'` installs it.",
+    "postgresql+psycopg": "`pip install 'zeroin[postgresql]'` installs it.",
+    "postgresql+psycopg2": "`pip install psycopg2-binary` installs it.",
+    "postgresql+pg8000": "`pip install pg8000` installs it.",
+    "postgres": "Write postgresql:// for postgres://; `pip install 'zeroin[postgresql]'` installs the driver.",
+    "mysql": "`pip install pymysql` installs one; then write mysql+pymysql:// for mysql://.",
+    "mysql+pymysql": "`pip install pymysql` installs it.",
+    "mysql+mysqldb": "`pip install mysqlclient` installs it.",
 }
 
 _HIDDEN = "***"
-# Between "user:" and the last "@": of the host's part in HTTP; of all in a database's, where SQLAlchemy takes
-# unescaped slashes for a part of the password.
-_HTTP_PASSWORD = re.compile(r"^(https?://[^:/?#@]*):[^/?#]*@", re.IGNORECASE)
-_DATABASE_PASSWORD = re.compile(r"^((?!https?:)[a-z][\w+.-]*://[^:/?#@]*):.*@", re.IGNORECASE | re.DOTALL)
-_SECRET_OPTION = re.compile(
-    r"(?P<name>[?&;](?:[\w.-]*(?:password|passwd|pwd|token|secret|api_?key|access_?key|signature)|sig))=[^&;#]*",
-    re.IGNORECASE,
+# Between "user:" and the last "@": of the host's part in HTTP, where a name without a password is a token; of all in a
+# database's, where SQLAlchemy takes unescaped slashes for a part of the password.
+_HTTP_PASSWORD = re.compile(r"^(https?://[^:/?#@]*:)([^/?#]*)@", re.IGNORECASE)
+_HTTP_TOKEN = re.compile(r"^(https?://)([^:/?#@]+)@", re.IGNORECASE)
+_DATABASE_PASSWORD = re.compile(r"^((?!https?:)[a-z][\w+.-]*://[^:/?#@]*:)(.*)@", re.IGNORECASE | re.DOTALL)
+_PASSWORDS = (_HTTP_PASSWORD, _HTTP_TOKEN, _DATABASE_PASSWORD)
+_SECRET_NAME = r"(?:[\w.-]*(?:password|passwd|pwd|passphrase|token|secret|api_?key|access_?key|signature)|sig)"
+_SECRET_OPTION = re.compile(rf"(?P<name>[?&;]{_SECRET_NAME})=(?P<secret>[^&;#]*)", re.IGNORECASE)
+# In texts of others: a URL up to where such texts end one, and settings as libpq and Python write them.
+_URL_IN_TEXT = re.compile(r"\b[a-z][\w+.-]*://[^\s'\"`<>]+", re.IGNORECASE)
+_SETTING_IN_TEXT = re.compile(
+    rf"(?P<name>\b{_SECRET_NAME}['\"]?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s,;&'\")]+)", re.IGNORECASE
 )
+_LONG_CHARACTERS = 8
+_SHORTEST_PIECE_CHARACTERS = 3
 
 
 def masked(uri: str) -> str:
-    """Return `uri` with its password, and secrets among its options, replaced by ``***``.
+    """Return `uri` with its password or token, and secrets among its options, replaced by ``***``.
 
     The user's name, host and path stay readable; a plain path comes back as it is.
     """
-    for pattern in (_HTTP_PASSWORD, _DATABASE_PASSWORD):
-        uri = pattern.sub(rf"\1:{_HIDDEN}@", uri)
+    for pattern in _PASSWORDS:
+        uri = pattern.sub(rf"\g<1>{_HIDDEN}@", uri)
     return _SECRET_OPTION.sub(rf"\g<name>={_HIDDEN}", uri)
 
 
-def masked_text(text: str, uri: str) -> str:
-    """Return `text`, such as a library's error message, with every mention of `uri` masked."""
-    return text.replace(uri, masked(uri))
+def is_masked(uri: str) -> bool:
+    """Whether a secret of `uri` has been replaced, so that it can be shown and not used."""
+    return _HIDDEN in _written_secrets(uri)
+
+
+def _written_secrets(uri: str) -> list[str]:
+    found = [pattern.match(uri) for pattern in _PASSWORDS]
+    options = [match["secret"] for match in _SECRET_OPTION.finditer(uri)]
+    return [match[2] for match in found if match is not None] + options
+
+
+def secrets_in(uri: str) -> frozenset[str]:
+    """Return the secrets that `masked` hides, as written, decoded and encoded; none of a URI that is masked already."""
+    secrets: set[str] = set()
+    for secret in _written_secrets(uri):
+        for decode in (str, unquote, unquote_plus):
+            plain = decode(secret)
+            # A password with an unescaped delimiter is cut there by whoever complains of it.
+            pieces = [piece for piece in re.split(r"[/@:?#&]", plain) if len(piece) >= _SHORTEST_PIECE_CHARACTERS]
+            secrets.update((plain, quote(plain), quote(plain, safe=""), quote_plus(plain), *pieces))
+    return frozenset(secrets - {"", _HIDDEN, quote(_HIDDEN)})
+
+
+def masked_text(text: str, *uris: str) -> str:
+    """Return `text`, such as a library's error message, without the secrets of `uris` nor any that shows as one.
+
+    Args:
+        text: Any text; of other URLs in it, too, the passwords are masked.
+        uris: Whose secrets it may hold in any spelling; short ones count as whole words only.
+    """
+    for uri in uris:
+        text = text.replace(uri, masked(uri))
+    text = _URL_IN_TEXT.sub(lambda match: masked(match[0]), text)
+    text = _SETTING_IN_TEXT.sub(rf"\g<name>{_HIDDEN}", text)
+    secrets = {secret for uri in uris for secret in secrets_in(uri)}
+    for secret in sorted(secrets, key=len, reverse=True):
+        bare = re.escape(secret)
+        text = re.sub(bare if len(secret) >= _LONG_CHARACTERS else rf"(?<!\w){bare}(?!\w)", lambda _: _HIDDEN, text)
+    return text
 
 
 def local_path(uri: str) -> Path | None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from postgresql_server import PostgresqlServer
     from recorded_studies import RecordedStudies
 
     from search.study_definition import StudyDefinition
@@ -76,3 +77,27 @@ def digits(studies: RecordedStudies, definition: StudyDefinition) -> RecordedStu
 
     studies.records["digits"] = a_record(definition)
     return studies
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server; a test that stops it starts it again."""
+    from postgresql_server import binaries, serving
+
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with serving(programs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_on_postgresql(postgresql: PostgresqlServer) -> str:
+    """Name of a database with MLflow's tables and nothing in them, to be copied: making one takes seconds."""
+    from search.tracking.database import ensure_database
+    from search.tracking.quiet import prepare_environment
+
+    prepare_environment()
+    url = postgresql.new_database()
+    ensure_database(url, "/nowhere")
+    return url.rpartition("/")[2]

@@ -12,8 +12,9 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
-from command_line import ROOT
+from command_line import ROOT, listening
 from recorded_studies import STORAGE, TRACKING, RecordedStudies, a_record, call
 
 from search.study_definition import StudyDefinition
@@ -194,6 +195,7 @@ def test_ui_serves_and_ends_with_ctrl_c(tmp_path: Path) -> None:
         told = [server.stdout.readline() for _ in range(3)]
         assert uri in told[0] and f"http://127.0.0.1:{port}/" in told[2]
         assert _answers(f"http://127.0.0.1:{port}/health")
+        assert listening(psutil.Process(server.pid)) == {"127.0.0.1"}
         server.send_signal(signal.SIGINT)
         server.wait(timeout=30)
     finally:

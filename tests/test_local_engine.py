@@ -141,6 +141,7 @@ def test_a_stopped_worker_is_lost_after_its_silence_and_killed(make_engine: Make
     engine = make_engine(heartbeat_timeout_seconds=3.0)
     worker = engine.start_worker(slot=0)
     pid = ready(engine, worker).pid
+    time.sleep(4.0)  # the coordinator waits for a store, and hears the heartbeats of that time when it is back
     calm_until = time.monotonic() + 4.0
     while time.monotonic() < calm_until:  # its heartbeat alone keeps it for longer than the timeout
         assert engine.poll(timeout_seconds=0.5) == []

@@ -40,7 +40,7 @@ def test_passwords_are_masked_and_the_rest_is_readable(uri: str, shown: str) -> 
 @given(st.text(st.characters(codec="ascii", exclude_characters="*"), min_size=8))
 def test_no_password_survives(password: str) -> None:
     shown = masked(f"postgresql://me:{password}@db.example/optuna")
-    assert password not in shown.removesuffix("@db.example/optuna")
+    assert password not in shown.removeprefix("postgresql://me:").removesuffix("@db.example/optuna")
     assert masked(shown) == shown
 
 
@@ -103,8 +103,8 @@ def test_what_is_no_local_path_stays_as_it_is(uri: str) -> None:
 @pytest.mark.parametrize(
     ("uri", "package"),
     [
-        ("postgresql://me@host/optuna", "pip install psycopg2-binary"),
-        ("postgresql+psycopg://host/optuna", "pip install 'psycopg[binary]'"),
+        ("postgresql://me@host/optuna", "pip install 'zeroin[postgresql]'"),
+        ("postgresql+psycopg2://host/optuna", "pip install psycopg2-binary"),
         ("mysql://host/optuna", "pip install pymysql"),
         ("mysql+pymysql://host/optuna", "pip install pymysql"),
     ],

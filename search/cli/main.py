@@ -18,6 +18,7 @@ from search.cli.command_context import CommandContext
 from search.cli.import_path import append_working_directory
 from search.cli.lazy_group import LazyCommand, LazyGroup, ReaderLeftError
 from search.errors import SearchError
+from search.known_secrets import without_secrets
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -106,7 +107,7 @@ def exit_code_of(arguments: list[str], *, context: CommandContext | None = None)
 
 def _report(error: Exception, *, debug: bool) -> int:
     if debug and not isinstance(error, click.exceptions.Exit | click.Abort):
-        traceback.print_exception(error)
+        sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
     if isinstance(error, click.UsageError):
         help_of = "zeroin" if error.ctx is None else error.ctx.command_path
         _complain(f"{error.format_message()}\nTry `{help_of} --help`.")
@@ -126,7 +127,7 @@ def _report(error: Exception, *, debug: bool) -> int:
 
 
 def _complain(message: str) -> None:
-    sys.stderr.write(f"zeroin: error: {message}\n")
+    sys.stderr.write(f"zeroin: error: {without_secrets(message)}\n")
 
 
 def _silence_output() -> int:

@@ -26,6 +26,7 @@ from search.coordinator.study_home import open_or_create
 from search.coordinator.trial_pool import TrialPool
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
+from search.credentials import keep_credentials
 from search.engines.engine import Engine
 from search.errors import SearchError, StateError, StudyFailedError, StudyInterruptedError
 from search.lease import Lease
@@ -96,6 +97,7 @@ class Session:
             self.state.make(paths.directory)
             lease = Lease(paths.lease, study=self.definition.study)
             try:
+                keep_credentials(paths.credentials, self.uris.tracking)
                 return self._run_leased(workforce, interrupted, inspection)
             finally:
                 lease.release()
@@ -127,7 +129,7 @@ class Session:
             self.engine.close(timeout_seconds=_CLOSE_SECONDS)
 
     def _run_leased(self, workforce: Workforce, interrupted: Interruption, inspection: InspectionResult) -> StudyRecord:
-        store = StudyStore(self.uris.storage, create=True)
+        store = StudyStore(self.uris.storage, create=True, notify=self.observer.notice)
         paths = self.state.study(self.definition.study)
         study, resumed = open_or_create(store, self.definition, paths=paths, observer=self.observer)
         take_edits(study, self.definition, observer=self.observer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from search.credentials import with_credentials
+from search.known_secrets import remember
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
 from search.uris import absolute_uri
@@ -48,12 +50,17 @@ def store_uris(
         tracking_uri: Likewise; a plain path is a directory of MLflow's.
 
     Returns:
-        Both URIs, local paths absolute: a relative one is meant from the working directory of this moment.
+        Both URIs, local paths absolute: a relative one is meant from the working directory of this moment. Where the
+        definition is a recorded one, which tells no passwords, they come from the study's directory.
     """
-    return StoreUris(
+    tracking = absolute_uri(tracking_uri or definition.tracking_uri or default_tracking(state))
+    uris = StoreUris(
         storage=storage_uri(storage or definition.storage, state),
-        tracking=absolute_uri(tracking_uri or definition.tracking_uri or default_tracking(state)),
+        tracking=with_credentials(state.study(definition.study).credentials, tracking),
     )
+    for uri in (uris.storage, uris.tracking):
+        remember(uri)
+    return uris
 
 
 def with_stores(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from search.paths import is_reserved_name
 from search.study_file.document import KeyPath, shown
 from search.study_file.problems import Problem
 from search.study_file.schema import ClassSection, StudySection
@@ -73,6 +74,8 @@ def _names(study: StudySection) -> Iterator[Problem]:
             message="must be a name of 1 to 100 letters, digits, -, _ and ., beginning with a letter or digit and not "
             f"ending like a file, but got {shown(name)}.",
         )
+    elif is_reserved_name(name):
+        yield Problem(path=("study",), message=f"must not be a device's name on Windows, but got {shown(name)}.")
     seen: dict[str, int] = {}
     for index, stage in enumerate(study.stages):
         path = ("stages", index, "name")

@@ -1,4 +1,4 @@
-"""Create MLflow's SQLite database whole or not at all."""
+"""Create MLflow's database whole or not at all, whoever else does the same at that moment."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 _SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)")
 _DATABASE = re.compile(r"(sqlite|postgresql|postgres|mysql|mssql)(\+\w+)?:")
 _ABANDONED_SECONDS = 600.0
+_LOCK_KEY = int.from_bytes(b"zeroin")  # any number that no other program's locks have
 _MIGRATING = threading.Lock()  # alembic keeps the migration under way in module globals
 
 
@@ -27,22 +28,41 @@ def sqlite_file(tracking_uri: str) -> Path | None:
 
 
 def ensure_database(tracking_uri: str, artifact_root: str) -> None:
-    """Create the SQLite database if there is none; other URIs are left to MLflow.
+    """Create the database's tables if it has none; other URIs are left to MLflow.
 
     SQLite's schema changes are not transactional as MLflow makes them: a process killed in the 5 to 10 seconds that
     its migrations take leaves a database that never opens again, and two processes break each other's. So the schema
     is made in a file of its own, which appears under the final name in one step; whoever comes second drops theirs.
+    PostgreSQL's are transactional, so one after the other is enough there.
 
     Args:
         tracking_uri: Any tracking URI.
         artifact_root: Where runs outside any study's experiment keep artifacts.
+
+    Raises:
+        Exception: What the database's driver raises if the server cannot be reached: at once, where MLflow itself
+            would try again for most of an hour without a word.
     """
     target = sqlite_file(tracking_uri)
-    if target is None:
-        return
-    with _MIGRATING:
-        if not target.exists():
-            _create(target, artifact_root)
+    if target is not None:
+        with _MIGRATING:
+            if not target.exists():
+                _create(target, artifact_root)
+    elif is_database(tracking_uri) and not tracking_uri.startswith("sqlite"):
+        with _MIGRATING:
+            _create_on_server(tracking_uri, artifact_root)
+
+
+def _create_on_server(tracking_uri: str, artifact_root: str) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(tracking_uri, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # held until the connection closes, however this process ends
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+        SqlAlchemyStore(tracking_uri, artifact_root).engine.dispose()  # type: ignore[no-untyped-call]
 
 
 def _create(target: Path, artifact_root: str) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.credentials import require_credentials
+from search.database_driver import require_driver
 from search.errors import StateError
 from search.tracking.database import is_database
 from search.tracking.quiet import quiet_environment
@@ -30,10 +32,12 @@ def ui_command(*, tracking_uri: str, artifact_root: Path | str, host: str, port:
     """Return the command that serves MLflow's UI and REST interface, with one worker, on `host` and `port`.
 
     Raises:
-        StateError: If `tracking_uri` is a server already, which has its own UI.
+        StateError: If `tracking_uri` is a server already, which has its own UI, or lacks its driver or password.
     """
     if not is_database(tracking_uri):
         raise StateError(f"{masked(tracking_uri)} is a server with its own UI: open it in a browser.")
+    require_driver(tracking_uri, what="the MLflow store")
+    require_credentials(tracking_uri, what="the MLflow store", option="--tracking-uri")
     arguments = (
         *(sys.executable, "-m", "mlflow", "server"),
         *("--host", host, "--port", str(port), "--workers", "1"),
