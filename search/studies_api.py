@@ -24,8 +24,8 @@ from search.coordinator.reading import read_record
 from search.coordinator.session import Session
 from search.coordinator.stores import StoreUris, default_storage, storage_uri, store_uris, with_stores
 from search.coordinator.workforce import Workforce
-from search.engines.devices import device_slots
-from search.engines.local import LocalEngine
+from search.engines.choice import EngineName, make_engine
+from search.engines.engine import Engine
 from search.errors import SearchError, StudyConflictError, StudyNotFoundError
 from search.lease import Lease, is_held
 from search.observer import SilentObserver, StudyObserver
@@ -44,6 +44,8 @@ def run_study(
     directory: StateDirectory | None = None,
     observer: StudyObserver | None = None,
     devices: str = "auto",
+    engine: str = EngineName.LOCAL,
+    ray_address: str | None = None,
     new: bool = False,
     storage: str | None = None,
     tracking_uri: str | None = None,
@@ -54,7 +56,9 @@ def run_study(
         definition: The study.
         directory: The state directory, ``$ZEROIN_HOME`` or ``mlruns`` by default.
         observer: Who watches, nobody by default.
-        devices: See `search.engines.devices.device_slots`.
+        devices: See `search.engines.devices.device_slots`, for Ray `search.engines.ray_slots.wanted_devices`.
+        engine: ``local`` for worker processes of this machine, ``ray`` for those of a Ray cluster.
+        ray_address: Of the cluster; see `search.engines.ray_cluster.RayEngine` for None.
         new: Start another study under a numbered name (``digits-2``) if this name is taken.
         storage: Optuna storage URI, before the definition's own.
         tracking_uri: MLflow tracking URI, before the definition's own.
@@ -79,7 +83,8 @@ def run_study(
             if record.state is StudyState.FINISHED:
                 return record
     uris = store_uris(state, definition)
-    return _session(definition, uris, state, observer, devices).run()
+    placed = make_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
+    return _session(definition, uris, state, observer, placed).run()
 
 
 def resume_study(
@@ -88,6 +93,8 @@ def resume_study(
     directory: StateDirectory | None = None,
     observer: StudyObserver | None = None,
     devices: str = "auto",
+    engine: str = EngineName.LOCAL,
+    ray_address: str | None = None,
     storage: str | None = None,
     tracking_uri: str | None = None,
 ) -> StudyRecord:
@@ -104,7 +111,8 @@ def resume_study(
     if record.state is StudyState.FINISHED:
         return record
     uris = store_uris(state, record.definition, storage=storage_uri(storage, state), tracking_uri=tracking_uri)
-    return _session(record.definition, uris, state, observer, devices).run()
+    placed = make_engine(engine, devices=devices, resources=record.definition.resources, ray_address=ray_address)
+    return _session(record.definition, uris, state, observer, placed).run()
 
 
 def preview_study(
@@ -112,6 +120,8 @@ def preview_study(
     *,
     directory: StateDirectory | None = None,
     devices: str = "auto",
+    engine: str = EngineName.LOCAL,
+    ray_address: str | None = None,
     new: bool = False,
     storage: str | None = None,
     tracking_uri: str | None = None,
@@ -136,16 +146,15 @@ def preview_study(
             definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
-    slots = device_slots(devices, trials_per_device=definition.resources.trials_per_device)
-    engine = LocalEngine(slots[:1])
+    placed = make_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
     try:
         with interruption() as interrupted:
-            inspection = inspect_study(definition, Workforce(engine, interruption=interrupted))
+            inspection = inspect_study(definition, Workforce(placed, interruption=interrupted, n_workers=1))
     finally:
-        engine.close(timeout_seconds=0.0)
+        placed.close(timeout_seconds=0.0)
     return StudyPreview(
         inspection=inspection,
-        n_workers=len(slots),
+        n_workers=placed.n_slots,
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(state.study(definition.study).directory),
@@ -260,14 +269,13 @@ def _session(
     uris: StoreUris,
     state: StateDirectory,
     observer: StudyObserver | None,
-    devices: str,
+    engine: Engine,
 ) -> Session:
-    slots = device_slots(devices, trials_per_device=definition.resources.trials_per_device)
     return Session(
         definition=definition,
         uris=uris,
         state=state,
-        engine=LocalEngine(slots),
+        engine=engine,
         observer=observer or SilentObserver(),
     )
 

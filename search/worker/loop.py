@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from search.messages import Inspect, Shutdown, TestAssignment, TrialAssignment, WorkerReady
+from search.package_version import zeroin_version
 from search.worker.connection import Connection, Order
 from search.worker.inspection import inspect_assembly
 from search.worker.output_file import output_to
@@ -38,6 +39,7 @@ def run(connection: Connection, *, n_threads: int) -> None:
             pid=os.getpid(),
             device=device_in_words(),
             versions={
+                "zeroin": zeroin_version(),
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy")},
             },
