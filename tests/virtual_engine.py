@@ -95,13 +95,23 @@ class VirtualEngine:
         self._n_polls = 0
         self._events: deque[EngineEvent] = deque()
         self._trainings: dict[int, _Training] = {}
+        self._living: set[int] = set()
 
     def start_worker(self, *, slot: int) -> int:
         worker, self._n_started = self._n_started, self._n_started + 1
+        self._living.add(worker)
         self._say(worker, WorkerReady(pid=worker, device="virtual", versions={"torch": "0"}))
         return worker
 
+    def kill_worker(self, worker: int) -> None:
+        """End a worker as SIGKILL would."""
+        self._living.discard(worker)
+        self._trainings.pop(worker, None)
+        self._events.append(WorkerLost(worker=worker, reason="killed by SIGKILL", output=""))
+
     def send(self, worker: int, message: ToWorker) -> None:
+        if worker not in self._living:
+            return
         if isinstance(message, Inspect):
             error, key = self._inspection_error
             self._say(
@@ -167,8 +177,7 @@ class VirtualEngine:
         deaths = self.faults.loses_worker.get(decision.trial_key, 0)
         if deaths:
             self.faults.loses_worker[decision.trial_key] = deaths - 1
-            del self._trainings[worker]
-            self._events.append(WorkerLost(worker=worker, reason="killed by SIGKILL", output=""))
+            self.kill_worker(worker)
         elif decision.action is not Action.CONTINUE or training.epoch == training.assignment.n_epochs:
             self._end(worker)
         elif decision.trial_key in self.faults.stops_itself:
