@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,20 +37,23 @@ class Rig:
         engine: The engine.
         kill: Kills a worker, by number.
         suspend: Makes it hang; None where nothing can.
+        crash: Makes it end with a word of why; likewise.
         ready: What each living worker said of itself.
     """
 
     engine: Engine
     kill: Signal = field(init=False)
     suspend: Signal | None = field(init=False)
+    crash: Signal | None = field(init=False)
     ready: dict[int, WorkerReady] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.engine, VirtualEngine):
-            self.kill, self.suspend = self.engine.kill_worker, None
+            self.kill, self.suspend, self.crash = self.engine.kill_worker, None, None
         else:
             self.kill = lambda worker: os.kill(self.ready[worker].pid, signal.SIGKILL)
             self.suspend = lambda worker: os.kill(self.ready[worker].pid, signal.SIGSTOP)
+            self.crash = lambda worker: os.kill(self.ready[worker].pid, signal.SIGSEGV)
         self.fill()
 
     def fill(self) -> None:
@@ -70,19 +73,19 @@ class Rig:
 
 
 @contextmanager
-def make_engine(kind: str, *, variables: Mapping[str, str], n_slots: int = N_SLOTS) -> Iterator[Engine]:
-    """Make an engine whose workers have environment `variables`; closed at the end if it is not yet."""
+def make_engine(kind: str) -> Iterator[Engine]:
+    """Make an engine of that kind, whose workers find this clone."""
     engine: Engine
-    with mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT), **variables}):
+    with mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT)}):
         if kind == "virtual":
-            engine = VirtualEngine(n_slots=n_slots)
+            engine = VirtualEngine(n_slots=N_SLOTS)
         elif kind == "local":
             slot = DeviceSlot(label="CPU slot", environment={"CUDA_VISIBLE_DEVICES": ""})
-            engine = LocalEngine([slot] * n_slots, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+            engine = LocalEngine([slot] * N_SLOTS, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
         else:
             engine = RayEngine(
                 address="local",
-                devices=f"cpu:{n_slots}",
+                devices=f"cpu:{N_SLOTS}",
                 devices_per_trial=1,
                 trials_per_device=1,
                 heartbeat_timeout_seconds=HEARTBEAT_SECONDS,

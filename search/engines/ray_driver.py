@@ -47,6 +47,7 @@ _MOST_OWN_CPUS = 8
 _OWN_OBJECT_STORE_BYTES = 100 << 20  # messages are small; Ray wants that much at least
 _WAIT_SECONDS = 0.2
 _HOST_POLL_SECONDS = 5.0
+_PROBE_SECONDS = 10.0
 _CLOSE_SECONDS = 3.0
 _LEAVE_SECONDS = 10.0
 _RETRY_SECONDS = 2.0
@@ -92,7 +93,7 @@ def _connect(arguments: argparse.Namespace) -> ClusterFound:
         try:
             _initialize(address, own_cpus=arguments.own_cpus)
             break
-        except ConnectionError:
+        except OSError:  # refused, no such host, no answer, or Ray's own ConnectionError
             if address == "auto":
                 _start_over_with_a_cluster_of_ones_own()
             if time.monotonic() > deadline:
@@ -108,6 +109,10 @@ def _connect(arguments: argparse.Namespace) -> ClusterFound:
 
 
 def _initialize(address: str, *, own_cpus: int) -> None:
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        # Ray itself would try for two minutes.
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS).close()
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if address == _LOCAL:
         options |= {

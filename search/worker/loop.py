@@ -53,6 +53,7 @@ def run(connection: Connection, *, n_threads: int) -> None:
             # Left where the engine keeps it, and shows it if this process is lost: a dry run has no file of its own.
             _carry_out(order, connection)
         del order
+        _show_crashes()
         # A trainer, its loops and its module refer to each other: their memory would stay until some later trial.
         gc.collect()
 
@@ -68,10 +69,19 @@ def _carry_out(order: Order, connection: Connection) -> None:
 
 def _prepare_process(n_threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the coordinator's to handle
-    faulthandler.enable()  # writes to descriptor 2, wherever that goes at the time
+    _show_crashes()
     torch.set_num_threads(n_threads)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # What is imported now stays: the collector need not look at it after every trial.
     gc.collect()
     gc.freeze()
+
+
+def _show_crashes() -> None:
+    """Have a traceback written to descriptor 2, wherever that goes at the time, when this process crashes.
+
+    Once more after every trainer: when one ends, it sets all signals back to what Python knows of, which is not this.
+    """
+    faulthandler.disable()
+    faulthandler.enable()
