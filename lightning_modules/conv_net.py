@@ -27,7 +27,8 @@ class ConvNet(pl.LightningModule):
 
     Images may have any size; each block halves it. Logs per epoch ``train_loss`` and ``train_acc`` (running, with
     dropout on), ``val_loss`` and ``val_acc``, ``test_loss`` and ``test_acc``: the mean cross-entropy of the images
-    in nats, and the share of them that is classified right.
+    in nats, and the share of them that is classified right. Where several processes train together, each logs the means
+    over its own share of validation and test images.
     """
 
     # Sums over the running train epoch, on the images' device from its first step on.
@@ -113,8 +114,8 @@ class ConvNet(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if self._n_images:
-            means = {"train_loss": self._loss_total / self._n_images, "train_acc": self._n_correct / self._n_images}
-            self.log_dict(means, sync_dist=True)
+            loss, n_correct, n = map(self._over_ranks, (self._loss_total, self._n_correct, self._n_images))
+            self.log_dict({"train_loss": loss / n, "train_acc": n_correct / n})
         self._reset_train_totals()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -157,7 +158,14 @@ class ConvNet(pl.LightningModule):
             f"{split}_loss": nn.functional.cross_entropy(logits, labels),
             f"{split}_acc": (logits.argmax(dim=1) == labels).float().mean(),
         }
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        # Without `sync_dist`: Lightning would round the mean number of images a rank has to an integer.
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(labels))
+
+    def _over_ranks(self, total: Tensor | float) -> Any:
+        """Sum over the processes that train together."""
+        if self.trainer.world_size == 1:
+            return total
+        return self.trainer.strategy.reduce(torch.as_tensor(total, device=self.device), reduce_op="sum")
 
     def _reset_train_totals(self) -> None:
         self._loss_total = 0.0

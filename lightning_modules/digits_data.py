@@ -42,7 +42,7 @@ class DigitsDataModule(pl.LightningDataModule):
 
     The splits depend on `split_seed` and the shares alone, and the test split not on `val_share` either; the seed of
     the training moves no image. Images are standardized by the mean and the standard deviation of all the pixels of the
-    train split, also where train and validation images are trained on together.
+    train split, also where train and validation images are trained on together. Several processes share them out.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class DigitsDataModule(pl.LightningDataModule):
         """Keep the settings; nothing is loaded before `setup` or the first loader.
 
         Args:
-            batch_size: Images of a training batch, >= 1.
-            eval_batch_size: Images of a batch that is only evaluated, >= 1; no metric depends on it.
+            batch_size: Images of a training batch, of each process where several train together, >= 1.
+            eval_batch_size: Likewise of a batch that is only evaluated, >= 1; no metric depends on it.
             test_share: Share of all images in the test split, in ``(0, 1)``.
             val_share: Share of the others in the validation split, in ``(0, 1)``.
             split_seed: Decides the splits, >= 0.
@@ -115,8 +115,8 @@ class DigitsDataModule(pl.LightningDataModule):
         return self._training_loader(self.splits.train)
 
     def train_eval_dataloader(self) -> TensorLoader:
-        """Train images as they are, in order: what the generalization gap is measured on."""
-        return self._evaluation_loader(self.splits.train)
+        """Train images as they are, in order, all on every rank: what the generalization gap is measured on."""
+        return TensorLoader(self._dataset(self.splits.train), batch_size=self.eval_batch_size)
 
     def val_dataloader(self) -> TensorLoader:
         """Validation images, in order."""
@@ -132,10 +132,23 @@ class DigitsDataModule(pl.LightningDataModule):
 
     def _training_loader(self, indices: NDArray[np.int64]) -> TensorLoader:
         transform = RandomShift(max_shift=self.max_shift, fill=self._tensors().background) if self.max_shift else None
-        return TensorLoader(self._dataset(indices), batch_size=self.batch_size, shuffle=True, transform=transform)
+        rank, n_ranks = self._place()
+        return TensorLoader(
+            self._dataset(indices),
+            batch_size=self.batch_size,
+            shuffle=True,
+            transform=transform,
+            rank=rank,
+            n_ranks=n_ranks,
+        )
 
     def _evaluation_loader(self, indices: NDArray[np.int64]) -> TensorLoader:
-        return TensorLoader(self._dataset(indices), batch_size=self.eval_batch_size)
+        rank, n_ranks = self._place()
+        return TensorLoader(self._dataset(indices), batch_size=self.eval_batch_size, rank=rank, n_ranks=n_ranks)
+
+    def _place(self) -> tuple[int, int]:
+        """This process's rank and the number of ranks."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _dataset(self, indices: NDArray[np.int64]) -> TensorDataset:
         data = self._tensors()

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+MPS_VARIABLE = "ZEROIN_MPS"
+"""Environment variable that is ``1`` for a worker that is to use Apple's GPU."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAssembly:

@@ -24,8 +24,7 @@ from search.coordinator.reading import read_record
 from search.coordinator.session import Session
 from search.coordinator.stores import StoreUris, default_storage, storage_uri, store_uris, with_stores
 from search.coordinator.workforce import Workforce
-from search.engines.choice import EngineName, make_engine
-from search.engines.engine import Engine
+from search.engines.choice import EngineName, PlacedEngine, place_engine
 from search.errors import SearchError, StudyConflictError, StudyNotFoundError
 from search.lease import Lease, is_held
 from search.observer import SilentObserver, StudyObserver
@@ -56,7 +55,7 @@ def run_study(
         definition: The study.
         directory: The state directory, ``$ZEROIN_HOME`` or ``mlruns`` by default.
         observer: Who watches, nobody by default.
-        devices: See `search.engines.devices.device_slots`, for Ray `search.engines.ray_slots.wanted_devices`.
+        devices: See `search.engines.devices.plan_devices`, for Ray `search.engines.ray_slots.wanted_devices`.
         engine: ``local`` for worker processes of this machine, ``ray`` for those of a Ray cluster.
         ray_address: Of the cluster; see `search.engines.ray_cluster.RayEngine` for None.
         new: Start another study under a numbered name (``digits-2``) if this name is taken.
@@ -83,7 +82,7 @@ def run_study(
             if record.state is StudyState.FINISHED:
                 return record
     uris = store_uris(state, definition)
-    placed = make_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
+    placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
     return _session(definition, uris, state, observer, placed).run()
 
 
@@ -111,7 +110,7 @@ def resume_study(
     if record.state is StudyState.FINISHED:
         return record
     uris = store_uris(state, record.definition, storage=storage_uri(storage, state), tracking_uri=tracking_uri)
-    placed = make_engine(engine, devices=devices, resources=record.definition.resources, ray_address=ray_address)
+    placed = place_engine(engine, devices=devices, resources=record.definition.resources, ray_address=ray_address)
     return _session(record.definition, uris, state, observer, placed).run()
 
 
@@ -146,15 +145,17 @@ def preview_study(
             definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
-    placed = make_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
+    placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
     try:
         with interruption() as interrupted:
-            inspection = inspect_study(definition, Workforce(placed, interruption=interrupted, n_workers=1))
+            inspection = inspect_study(definition, Workforce(placed.engine, interruption=interrupted, n_workers=1))
     finally:
-        placed.close(timeout_seconds=0.0)
+        placed.engine.close(timeout_seconds=0.0)
+    if placed.notice:
+        inspection = replace(inspection, notices=(*inspection.notices, placed.notice))
     return StudyPreview(
         inspection=inspection,
-        n_workers=placed.n_slots,
+        n_workers=placed.engine.n_slots,
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(state.study(definition.study).directory),
@@ -269,14 +270,17 @@ def _session(
     uris: StoreUris,
     state: StateDirectory,
     observer: StudyObserver | None,
-    engine: Engine,
+    placed: PlacedEngine,
 ) -> Session:
+    observer = observer or SilentObserver()
+    if placed.notice:
+        observer.notice(placed.notice)
     return Session(
         definition=definition,
         uris=uris,
         state=state,
-        engine=engine,
-        observer=observer or SilentObserver(),
+        engine=placed.engine,
+        observer=observer,
     )
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from search.engines.devices import device_slots, usable_cores
+from search.engines.devices import plan_devices, usable_cores
 from search.errors import SearchError
 
 
@@ -17,8 +17,10 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def visible(devices: str, *, trials_per_device: int = 1) -> list[str]:
-    slots = device_slots(devices, trials_per_device=trials_per_device)
-    return [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots]
+    plan = plan_devices(devices, devices_per_trial=1, trials_per_device=trials_per_device)
+    assert plan.unused == ()
+    assert {slot.n_ranks for slot in plan.slots} == {1}
+    return [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in plan.slots]
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -56,7 +58,66 @@ def test_several_trials_share_a_device() -> None:
 )
 def test_impossible_devices_are_refused(devices: str, message: str) -> None:
     with pytest.raises(SearchError, match=message):
-        device_slots(devices, trials_per_device=1)
+        plan_devices(devices, devices_per_trial=1, trials_per_device=1)
+
+
+@pytest.mark.usefixtures("four_gpus")
+@pytest.mark.parametrize(
+    ("devices", "visible", "unused"),
+    [
+        ("auto", ["0,1", "2,3"], ()),
+        ("3", ["0,1"], ("GPU 2",)),
+        ("3,1,0", ["3,1"], ("GPU 0",)),
+        ("cpu:5", ["", ""], ("CPU slot 4",)),
+    ],
+)
+def test_neighbouring_devices_make_a_slot_and_what_is_left_over_is_told(
+    devices: str, visible: list[str], unused: tuple[str, ...]
+) -> None:
+    plan = plan_devices(devices, devices_per_trial=2, trials_per_device=1)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in plan.slots] == visible
+    assert {slot.n_ranks for slot in plan.slots} == {2}
+    assert plan.unused == unused
+    assert plan.notice == (
+        f"{unused[0]} will stay unused: a trial takes 2 devices (devices_per_trial)." if unused else ""
+    )
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_a_slot_of_several_devices_is_told_by_all_of_them() -> None:
+    labels = [
+        plan_devices(devices, devices_per_trial=3, trials_per_device=1).slots[0].label for devices in ("3", "cpu:3")
+    ]
+    assert labels == ["GPUs 0, 1 and 2", "CPU slots 0, 1 and 2"]
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_number_cpu_slots_suffice_for_a_trial_and_none_is_left_over() -> None:
+    for devices_per_trial in (2, 3, 100):
+        plan = plan_devices("auto", devices_per_trial=devices_per_trial, trials_per_device=1)
+        assert plan.unused == ()
+        assert plan.slots
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_too_few_devices_for_a_trial_are_refused() -> None:
+    with pytest.raises(SearchError, match=r"takes 2 devices.*'1' gives 1: GPU 0.*--devices cpu:2"):
+        plan_devices("1", devices_per_trial=2, trials_per_device=1)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_an_apple_gpu_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    for devices in ("auto", "1", "mps"):
+        (slot,) = plan_devices(devices, devices_per_trial=1, trials_per_device=1).slots
+        assert slot.label == "Apple GPU"
+        assert slot.environment == {"ZEROIN_MPS": "1"}
+    assert plan_devices("cpu:1", devices_per_trial=1, trials_per_device=1).slots[0].label == "CPU slot 0"
+    with pytest.raises(SearchError, match="2 GPUs asked for, but 1 are visible"):
+        plan_devices("2", devices_per_trial=1, trials_per_device=1)
+    with pytest.raises(SearchError, match="takes 2 devices"):
+        plan_devices("auto", devices_per_trial=2, trials_per_device=1)
 
 
 def test_nvidia_smi_is_asked_when_the_variable_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from engine_conformance import ROOT, living_children, wait_until
 
-from search.engines.choice import make_engine
+from search.engines.choice import place_engine
 from search.engines.engine import WorkerLost
 from search.engines.ray_cluster import RayEngine
 from search.engines.ray_frames import NodeResources
@@ -74,14 +74,14 @@ def test_without_ray_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else found(name))
     with pytest.raises(SearchError, match=r"pip install 'zeroin\[ray\]'"):
-        make_engine("ray", devices="auto", resources=ONE_EACH, ray_address=None)
+        place_engine("ray", devices="auto", resources=ONE_EACH, ray_address=None)
 
 
 def test_engines_and_addresses_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SearchError, match="expected `local` or `ray`, but got 'rai'"):
-        make_engine("rai", devices="auto", resources=ONE_EACH, ray_address=None)
+        place_engine("rai", devices="auto", resources=ONE_EACH, ray_address=None)
     with pytest.raises(SearchError, match="only `--engine ray`"):
-        make_engine("local", devices="auto", resources=ONE_EACH, ray_address="10.0.0.1:6379")
+        place_engine("local", devices="auto", resources=ONE_EACH, ray_address="10.0.0.1:6379")
 
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'zeroin[ray]'")
@@ -90,14 +90,14 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 @needs_ray
 def test_an_address_for_clients_from_outside_is_refused() -> None:
     with pytest.raises(SearchError, match="ray job submit"):
-        make_engine("ray", devices="auto", resources=ONE_EACH, ray_address="ray://head:10001")
+        place_engine("ray", devices="auto", resources=ONE_EACH, ray_address="ray://head:10001")
 
 
 @needs_ray
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"no Ray cluster to be had at '127\.0\.0\.1:1'"):
-        make_engine("ray", devices="auto", resources=ONE_EACH, ray_address="127.0.0.1:1")
+        place_engine("ray", devices="auto", resources=ONE_EACH, ray_address="127.0.0.1:1")
     assert living_children() == []
 
 

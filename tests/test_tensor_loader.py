@@ -79,6 +79,63 @@ def test_dataset_is_a_map_style_one() -> None:
     assert images[:, 0, 0, 0].tolist() == [7.0, 2.0]
 
 
+@given(data=st.data(), n_ranks=st.integers(2, 5), batch_size=st.integers(1, 20), seed=st.integers(0, 99))
+def test_ranks_share_out_the_global_batches_of_a_single_process(
+    data: st.DataObject, n_ranks: int, batch_size: int, seed: int
+) -> None:
+    n = data.draw(st.integers(n_ranks, 80))
+    torch.manual_seed(seed)
+    whole = [
+        set(labels.tolist()) for _, labels in TensorLoader(dataset_of(n), batch_size=batch_size * n_ranks, shuffle=True)
+    ]
+    by_rank = []
+    for rank in range(n_ranks):
+        torch.manual_seed(seed)
+        loader = TensorLoader(dataset_of(n), batch_size=batch_size, shuffle=True, rank=rank, n_ranks=n_ranks)
+        by_rank.append([labels.tolist() for _, labels in loader])
+        assert len(loader) == len(by_rank[-1])
+    for together, *parts in zip(whole, *by_rank, strict=True):
+        assert set().union(*parts) == together
+        assert all(parts)
+        if len(together) >= n_ranks:
+            assert sum(map(len, parts)) == len(together)  # none twice
+
+
+@given(data=st.data(), n_ranks=st.integers(2, 5), batch_size=st.integers(1, 20))
+def test_in_order_ranks_see_every_sample_once_in_as_many_batches(
+    data: st.DataObject, n_ranks: int, batch_size: int
+) -> None:
+    n = data.draw(st.integers(n_ranks, 80))
+    loaders = [
+        TensorLoader(dataset_of(n), batch_size=batch_size, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)
+    ]
+    assert [label for loader in loaders for label in order(loader)] == list(range(n))
+    assert {len(list(loader)) for loader in loaders} == {len(loaders[0])}
+
+
+def test_ranks_shuffle_alike_but_transform_with_numbers_of_their_own() -> None:
+    drawn = []
+    for rank, n_ranks in ((0, 1), (0, 2), (1, 2)):
+        torch.manual_seed(0)
+        noise: list[float] = []
+
+        def draw(images: torch.Tensor, noise: list[float] = noise) -> torch.Tensor:
+            noise.append(torch.rand(()).item())
+            return images
+
+        order(TensorLoader(dataset_of(8), batch_size=4, shuffle=True, transform=draw, rank=rank, n_ranks=n_ranks))
+        drawn.append(noise)
+    alone, first, second = drawn
+    assert first == alone[:1]
+    assert second != first
+
+
+@pytest.mark.parametrize(("rank", "n_ranks"), [(2, 2), (-1, 2), (0, 4)])
+def test_refuses_a_rank_without_samples(rank: int, n_ranks: int) -> None:
+    with pytest.raises(ValueError, match="0 <= rank < n_ranks <= number of samples"):
+        TensorLoader(dataset_of(3), batch_size=1, rank=rank, n_ranks=n_ranks)
+
+
 @pytest.mark.parametrize("batch_size", [0, -1, 2.0, True])
 def test_refuses_a_wrong_batch_size(batch_size: int) -> None:
     with pytest.raises(ValueError, match="`batch_size` must be an integer >= 1"):

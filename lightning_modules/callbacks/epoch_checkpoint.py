@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
+from lightning_modules.callbacks.rank_reduction import gathered
 
 _SYNC_SECONDS = 1.0
 """A sync makes every other write on the disk wait, which an epoch of a tenth of a second must not do each time."""
 
 _METRIC_STATES_KEY = "metric_states"
+_OTHER_RANKS_KEY = "metric_states_of_other_ranks"
 _HYPERPARAMETERS_KEYS = (
     "hparams_name",
     "hparams_type",
@@ -45,6 +47,8 @@ class EpochCheckpoint(Callback):
     Whenever the process is killed, the file is there whole. It is forced to the disk at most once a second, for the
     first time a second after this object was made; a power cut may leave one that was not forced yet damaged or empty,
     for which `load_checkpoint` raises `CheckpointError`.
+
+    Under a distributed strategy every process takes part, and one file is written, by rank 0 or by the strategy itself.
 
     Continue with ``Trainer.fit(…, ckpt_path=directory / "last.ckpt", weights_only=True)``.
 
@@ -87,10 +91,18 @@ class EpochCheckpoint(Callback):
         if self._is_saving:
             for key in _HYPERPARAMETERS_KEYS:
                 checkpoint.pop(key, None)
-            checkpoint[_METRIC_STATES_KEY] = _metric_states(pl_module)
+            states = _metric_states(pl_module)
+            if trainer.world_size > 1:
+                states = apply_to_collection(states, Tensor, Tensor.cpu)
+            by_rank = gathered(trainer, states)
+            checkpoint[_METRIC_STATES_KEY] = by_rank[0]
+            if len(by_rank) > 1:
+                checkpoint[_OTHER_RANKS_KEY] = by_rank[1:]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        _load_metric_states(pl_module, checkpoint.get(_METRIC_STATES_KEY, {}))
+        by_rank = [checkpoint.get(_METRIC_STATES_KEY, {}), *checkpoint.get(_OTHER_RANKS_KEY, ())]
+        if trainer.global_rank < len(by_rank):
+            _load_metric_states(pl_module, by_rank[trainer.global_rank])
 
     def _epoch_is_over(self, trainer: Trainer) -> None:
         if self._before_save is not None:
@@ -106,7 +118,10 @@ class EpochCheckpoint(Callback):
     def _save(self, trainer: Trainer) -> None:
         now = time.monotonic()
         sync = now - self._synced_at >= _SYNC_SECONDS
-        write_atomically(self._path, lambda path: trainer.save_checkpoint(path, weights_only=False), sync=sync)
+        temporary = temporary_path(self._path)
+        trainer.save_checkpoint(temporary, weights_only=False)  # all processes take part and leave together
+        if trainer.is_global_zero:
+            put_in_place(temporary, self._path, sync=sync)
         if sync:
             self._synced_at = now
 
@@ -143,8 +158,18 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, sync: bool)
         write: Gets the temporary file's path.
         sync: Whether to wait until it is on the disk; if not, it is whole unless the power is cut soon after.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = temporary_path(path)
     write(temporary)
+    put_in_place(temporary, path, sync=sync)
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before `put_in_place`."""
+    return path.with_name(f"{path.name}.tmp")
+
+
+def put_in_place(temporary: Path, path: Path, *, sync: bool) -> None:
+    """Put a file that is written whole in the place of another; see `write_atomically`."""
     if sync:
         _sync(temporary)
     # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.

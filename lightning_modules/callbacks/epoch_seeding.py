@@ -20,6 +20,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
 from lightning_modules.callbacks.attached_data import attached_datamodule
 
@@ -42,6 +43,8 @@ def seed_all(seed: int, *purpose: int | str) -> None:
     torch.default_generator.manual_seed(torch_seed)
     if torch.cuda.is_available():
         torch.cuda.manual_seed_all(torch_seed)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(torch_seed)
 
 
 class EpochSeeding(Callback):
@@ -50,6 +53,9 @@ class EpochSeeding(Callback):
     Exact for dataloaders that ``train_dataloader()`` of the module or data module returns, with any number of loader
     workers that are not persistent. Generators that such a DataLoader holds are reseeded from their own seed and the
     epoch. Loaders handed to ``Trainer.fit`` directly must be wrapped by `seeded_loaders`.
+
+    Under a distributed strategy all processes shuffle alike, while augmentation and dropout are a function of (`seed`,
+    epoch, rank), on rank 0 the same as in a single process.
 
     Args:
         seed: Any integer.
@@ -79,7 +85,7 @@ class EpochSeeding(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
-            seed_all(self._seed, "steps", trainer.current_epoch)
+            seed_all(self._seed, "steps", trainer.current_epoch, *_rank(trainer))
 
     def seeded_loaders(self, trainer: Trainer, loaders: Any) -> Any:
         """Return the same dataloaders, made to seed when the first batch of an iteration is fetched.
@@ -89,18 +95,22 @@ class EpochSeeding(Callback):
             loaders: A DataLoader, a list, tuple, dict or CombinedLoader of them, or any iterable.
         """
         seed_fetch = functools.partial(self._seed_fetch, trainer)
+        shuffling = functools.partial(_RankedShuffling, trainer, self._seed)
         if isinstance(loaders, CombinedLoader):
             loaders.flattened = [self.seeded_loaders(trainer, loader) for loader in loaders.flattened]
             return loaders
         if isinstance(loaders, DataLoader | list | tuple | dict):
-            return apply_to_collection(loaders, DataLoader, lambda loader: _seeded_dataloader(loader, seed_fetch))
+            return apply_to_collection(
+                loaders, DataLoader, lambda loader: _seeded_dataloader(loader, seed_fetch, shuffling())
+            )
         return _SeededIterable(loaders, seed_fetch)
 
     def _seed_fetch(self, trainer: Trainer) -> int:
         """Seed for the next fetch of this epoch that must be seeded, and return the epoch."""
         if trainer.current_epoch != self._epoch:
             self._epoch, self._n_seedings = trainer.current_epoch, 0
-        seed_all(self._seed, "data", self._epoch, self._n_seedings)
+        # Shuffling draws in the first fetch, alike on all ranks; what is drawn later is each rank's own.
+        seed_all(self._seed, "data", self._epoch, self._n_seedings, *(_rank(trainer) if self._n_seedings else ()))
         self._n_seedings += 1
         return self._epoch
 
@@ -166,7 +176,60 @@ class _SeededIterable:
         return getattr(vars(self)["_iterable"], name)
 
 
-def _seeded_dataloader(loader: DataLoader[Any], seed_fetch: Callable[[], int]) -> DataLoader[Any]:
+class _RankedShuffling:
+    """Has the ranks of a distributed strategy shuffle alike, by the seed, and augment differently."""
+
+    def __init__(self, trainer: Trainer, seed: int) -> None:
+        self._trainer = trainer
+        self._seed = seed
+        self._own_seeds: dict[DistributedSampler[Any], int] = {}
+
+    def prepare(self, loader: DataLoader[Any], epoch: int) -> None:
+        """Called before the loader starts an iteration."""
+        sampler = self._sampler(loader)
+        if sampler is None or self._trainer.world_size == 1:
+            return
+        own_seed = self._own_seeds.setdefault(sampler, sampler.seed)
+        digest = hashlib.blake2b(repr((self._seed, "shuffling", own_seed)).encode(), digest_size=4).digest()
+        sampler.seed = int.from_bytes(digest, "big")
+        sampler.set_epoch(epoch)
+        if self._trainer.global_rank and loader.num_workers and not isinstance(loader.worker_init_fn, _RankedWorker):
+            loader.worker_init_fn = _RankedWorker(self._trainer.global_rank, loader.worker_init_fn)
+
+    def part(self, loader: DataLoader[Any], epoch: int) -> None:
+        """Called when the iteration has started: from here on, this rank draws random numbers of its own."""
+        # A sampler that Lightning wraps is not read before the first batch, unless loader workers wait for it.
+        is_read = loader.num_workers > 0 or type(self._sampler(loader)) is DistributedSampler
+        if self._trainer.global_rank and is_read:
+            seed_all(self._seed, "data", epoch, 0, *_rank(self._trainer))
+
+    @staticmethod
+    def _sampler(loader: DataLoader[Any]) -> DistributedSampler[Any] | None:
+        samplers = (loader.sampler, getattr(loader.batch_sampler, "sampler", None))
+        return next((each for each in samplers if isinstance(each, DistributedSampler)), None)
+
+
+class _RankedWorker:
+    """A loader worker's start on a rank other than 0, whose augmentation would be rank 0's otherwise."""
+
+    def __init__(self, rank: int, start: Callable[[int], Any] | None) -> None:
+        self._rank = rank
+        self._start = start
+
+    def __call__(self, worker_id: int) -> None:
+        seed_all(torch.initial_seed(), "rank", self._rank)
+        if self._start is not None:
+            self._start(worker_id)
+
+
+def _rank(trainer: Trainer) -> tuple[int | str, ...]:
+    """What tells this rank's random numbers from those of rank 0."""
+    return ("rank", trainer.global_rank) if trainer.global_rank else ()
+
+
+def _seeded_dataloader(
+    loader: DataLoader[Any], seed_fetch: Callable[[], int], shuffling: _RankedShuffling
+) -> DataLoader[Any]:
     """Return a twin of the loader, still of the user's class, whose iterations seed."""
     kind = type(loader)
     generators = _generators(loader)
@@ -176,7 +239,9 @@ def _seeded_dataloader(loader: DataLoader[Any], seed_fetch: Callable[[], int]) -
             def start(epoch: int) -> Iterator[Any]:
                 for generator, own_seed in generators:
                     generator.manual_seed((own_seed + epoch * 0x9E3779B97F4A7C15) % 2**63)
+                shuffling.prepare(self, epoch)
                 batches: Iterator[Any] = super(Seeded, self).__iter__()
+                shuffling.part(self, epoch)
                 return batches
 
             return _SeededIterator(start, seed_fetch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -11,8 +11,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 
+from lightning_modules.callbacks.batch_samples import n_samples_in
 from lightning_modules.callbacks.captured_evaluation import captured_evaluation
 from lightning_modules.callbacks.metric_names import gap_name, stem, train_eval_name
+from lightning_modules.callbacks.rank_reduction import mean_over_ranks
 from lightning_modules.callbacks.train_subset import TrainSubset, train_source, validation_size
 
 _LOWER_IS_BETTER = re.compile(
@@ -31,6 +33,8 @@ class GeneralizationGap(Callback):
 
     Training and validation are bit-identical with and without this callback. It runs when the first validation batch is
     about to be evaluated: everything (other callbacks' averaged weights among it) is set for validation by then.
+
+    Under a distributed strategy the processes share the subset out, and `metrics` holds means over all of them.
 
     Args:
         monitor: Metric whose direction is known; the others' follows from their names.
@@ -66,6 +70,8 @@ class GeneralizationGap(Callback):
         self._subset: TrainSubset | None = None
         self._is_off = False
         self._train_eval: Mapping[str, float] = {}
+        self._n_train_samples = 0
+        self._n_val_samples = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._subset, self._is_off, self.notices = None, False, ()
@@ -76,9 +82,14 @@ class GeneralizationGap(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.metrics = MappingProxyType({})
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._n_train_samples = self._n_val_samples = 0
+
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
+        if trainer.world_size > 1:
+            self._n_val_samples += n_samples_in(batch)
         if batch_idx or dataloader_idx or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         subset = self._open_subset(trainer, pl_module)
@@ -86,19 +97,20 @@ class GeneralizationGap(Callback):
             return
         n_loaders = len(trainer.num_val_batches)
         self._train_eval = captured_evaluation(
-            trainer, pl_module, subset, seed=self._seed, dataloader_idx=0 if n_loaders > 1 else None
+            trainer, pl_module, self._counted(subset), seed=self._seed, dataloader_idx=0 if n_loaders > 1 else None
         )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         train_eval, self._train_eval = self._train_eval, {}
         if not train_eval:
             return
-        validation = {name: trainer.callback_metrics[name] for name in train_eval if name in trainer.callback_metrics}
+        logged = {name: trainer.callback_metrics[name] for name in train_eval if name in trainer.callback_metrics}
+        validation = {name: value.item() for name, value in logged.items() if value.numel() == 1}
+        train_eval = mean_over_ranks(trainer, train_eval, n_samples=self._n_train_samples)
+        validation = mean_over_ranks(trainer, validation, n_samples=self._n_val_samples)
         metrics: dict[str, float] = {}
         for name, value in validation.items():
-            if value.numel() != 1:
-                continue
-            excess = train_eval[name] - value.item()
+            excess = train_eval[name] - value
             more_is_better = self._maximize if name == self._monitor else higher_is_better(name)
             metrics[train_eval_name(name)] = train_eval[name]
             metrics[gap_name(name)] = excess if more_is_better else -excess
@@ -108,6 +120,11 @@ class GeneralizationGap(Callback):
         if self._log:
             for name, value in self.metrics.items():
                 LightningModule.log(pl_module, name, value)  # past an override that renames what the module logs
+
+    def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self._n_train_samples += n_samples_in(batch)
+            yield batch
 
     def _open_subset(self, trainer: Trainer, module: LightningModule) -> TrainSubset | None:
         if self._subset is None and not self._is_off:
@@ -125,7 +142,14 @@ class GeneralizationGap(Callback):
             raise TypeError("`validation_step` takes the dataloader's iterator, not a batch")
         source = train_source(trainer, module)
         n_samples = self._n_samples if self._n_samples is not None else validation_size(trainer)
-        subset = TrainSubset(source.loader, n_samples=n_samples, seed=self._seed, cache_bytes=self._cache_bytes)
+        subset = TrainSubset(
+            source.loader,
+            n_samples=n_samples,
+            seed=self._seed,
+            cache_bytes=self._cache_bytes,
+            rank=trainer.global_rank,
+            n_ranks=trainer.world_size,
+        )
         if source.augmented:
             self.notices = (
                 "the generalization gap is measured on the train data as training sees them, with augmentation if there"

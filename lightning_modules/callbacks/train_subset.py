@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from lightning_modules.callbacks.attached_data import attached_datamodule
+from lightning_modules.callbacks.batch_samples import part_of_batch
+from lightning_modules.even_shares import even_batches, even_share
 
 _UNKNOWN_N_BATCHES = 16
 """How many batches are read where the validation loader does not tell its length."""
@@ -52,21 +54,29 @@ class TrainSubset:
         n_samples: Samples at most, >= 1; fewer if there are fewer, more where whole batches are taken.
         seed: Draws which samples.
         cache_bytes: Batches are kept on the CPU if all together are not larger.
+        rank: Which share of the subset this process has: all ranks have as many batches, and the shares together are
+            the subset of a single process.
+        n_ranks: Among how many processes it is divided.
 
     Raises:
         TypeError: If `loader` is neither, is a collection of several loaders, or holds an iterable data set that cannot
             be copied.
     """
 
-    def __init__(self, loader: Any, *, n_samples: int, seed: int, cache_bytes: int) -> None:
+    def __init__(
+        self, loader: Any, *, n_samples: int, seed: int, cache_bytes: int, rank: int = 0, n_ranks: int = 1
+    ) -> None:
+        n_samples = max(n_samples, n_ranks)
         self._cache_bytes = cache_bytes
         self._cache: list[Any] | None = None
         self._loader: Iterable[Any]
         self._n_batches: int | None = None
         if isinstance(loader, DataLoader):
-            self._loader, self._n_batches = _subset_loader(loader, n_samples, seed)
+            self._loader, self._n_batches = _subset_loader(loader, n_samples, seed, rank=rank, n_ranks=n_ranks)
         elif _is_loader(loader):
             self._loader = _SomeBatches(loader, n_batches=-(-n_samples // _batch_size(loader)), seed=seed)
+            if n_ranks > 1:
+                self._loader = _PartOfEach(self._loader, rank=rank, n_ranks=n_ranks)
         else:
             raise TypeError(f"the train data come from a {type(loader).__name__}, not from a single DataLoader")
 
@@ -102,15 +112,28 @@ class _SomeBatches:
                 yield batch
 
 
+class _PartOfEach:
+    """This rank's part of each batch that all ranks read."""
+
+    def __init__(self, batches: Iterable[Any], *, rank: int, n_ranks: int) -> None:
+        self._batches = batches
+        self._rank = rank
+        self._n_ranks = n_ranks
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._batches:
+            yield part_of_batch(batch, rank=self._rank, n_ranks=self._n_ranks)
+
+
 def validation_size(trainer: Trainer) -> int:
-    """Samples that one run over the (first) validation dataloader reads, as far as it tells; >= 1."""
+    """Samples that one run over the (first) validation dataloader reads, on all processes, as far as it tells; >= 1."""
     loader = trainer.val_dataloaders
     if isinstance(loader, CombinedLoader):
         loader = loader.flattened[0]
     while isinstance(loader, dict | list | tuple) and loader:
         loader = next(iter(loader.values() if isinstance(loader, dict) else loader))
     limit = trainer.num_val_batches[0] if trainer.num_val_batches else float("inf")
-    batch_size = _batch_size(loader)
+    batch_size = _batch_size(loader) * trainer.world_size
     n_read = int(limit) * batch_size if limit != float("inf") else _UNKNOWN_N_BATCHES * batch_size
     dataset = getattr(loader, "dataset", None)
     if isinstance(dataset, Sized) and not isinstance(dataset, IterableDataset):
@@ -118,7 +141,9 @@ def validation_size(trainer: Trainer) -> int:
     return max(1, n_read)
 
 
-def _subset_loader(loader: DataLoader[Any], n_samples: int, seed: int) -> tuple[Iterable[Any], int | None]:
+def _subset_loader(
+    loader: DataLoader[Any], n_samples: int, seed: int, *, rank: int, n_ranks: int
+) -> tuple[Iterable[Any], int | None]:
     """Return what to iterate and how many batches to take from it (None for all)."""
     shared: dict[str, Any] = {
         "collate_fn": loader.collate_fn,
@@ -133,13 +158,26 @@ def _subset_loader(loader: DataLoader[Any], n_samples: int, seed: int) -> tuple[
             dataset = deepcopy(loader.dataset)
         except Exception as error:
             raise TypeError(f"the train data are a stream that cannot be copied ({error})") from error
-        return DataLoader(dataset, batch_size=loader.batch_size, **shared), -(-n_samples // _batch_size(loader))
+        batches: Iterable[Any] = DataLoader(dataset, batch_size=loader.batch_size, **shared)
+        if n_ranks > 1:
+            batches = _PartOfEach(batches, rank=rank, n_ranks=n_ranks)
+        return batches, -(-n_samples // _batch_size(loader))
     n_train = len(loader.dataset)  # type: ignore[arg-type]
     order = torch.randperm(n_train, generator=torch.Generator().manual_seed(seed))
     indices = sorted(order[:n_samples].tolist())
     # A batch_size of None without a batch sampler means that the data set's items are batches already.
     batch_size = None if loader.batch_sampler is None else _batch_size(loader)
-    return DataLoader(Subset(loader.dataset, indices), batch_size=batch_size, shuffle=False, **shared), None
+    if n_ranks == 1:
+        return DataLoader(Subset(loader.dataset, indices), batch_size=batch_size, shuffle=False, **shared), None
+    if len(indices) < n_ranks:
+        raise TypeError(f"there are {len(indices)} train samples for {n_ranks} processes")
+    if batch_size is None:
+        own = even_share(len(indices) - len(indices) % n_ranks, rank=rank, n_ranks=n_ranks)
+        return DataLoader(Subset(loader.dataset, indices[own.start : own.stop]), batch_size=None, **shared), None
+    own_batches = even_batches(len(indices), batch_size=batch_size, rank=rank, n_ranks=n_ranks)
+    return DataLoader(
+        Subset(loader.dataset, indices), batch_sampler=[list(each) for each in own_batches], **shared
+    ), None
 
 
 def _is_loader(loader: Any) -> bool:

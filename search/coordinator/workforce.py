@@ -55,8 +55,9 @@ class Workforce:
         return self._idle.popleft()
 
     def release(self, worker: int) -> None:
-        """The worker is idle again."""
-        self._idle.append(worker)
+        """The worker is idle again, unless it was lost when it had answered."""
+        if worker in self._slots:
+            self._idle.append(worker)
 
     def send(self, worker: int, message: ToWorker) -> None:
         """Send a message to a worker."""

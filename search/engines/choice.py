@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
-from search.engines.devices import device_slots
+from search.engines.devices import plan_devices
 from search.engines.engine import Engine
 from search.engines.local import LocalEngine
 from search.errors import SearchError, did_you_mean
@@ -18,8 +19,21 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
-def make_engine(name: str, *, devices: str, resources: Resources, ray_address: str | None) -> Engine:
-    """Make an engine; no worker is started yet.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedEngine:
+    """An engine on its devices.
+
+    Attributes:
+        engine: The engine; it has not started a worker yet.
+        notice: What the user should know of the devices, empty normally.
+    """
+
+    engine: Engine
+    notice: str
+
+
+def place_engine(name: str, *, devices: str, resources: Resources, ray_address: str | None) -> PlacedEngine:
+    """Make an engine for a study.
 
     Args:
         name: An `EngineName`.
@@ -32,15 +46,15 @@ def make_engine(name: str, *, devices: str, resources: Resources, ray_address: s
     """
     if name not in list(EngineName):
         raise SearchError(f"--engine: expected `local` or `ray`, but got {name!r}.{did_you_mean(name, EngineName)}")
+    per_trial, per_device = resources.devices_per_trial, resources.trials_per_device
     if name == EngineName.RAY:
         from search.engines.ray_cluster import RayEngine  # no other engine needs what it imports
 
-        return RayEngine(
-            address=ray_address,
-            devices=devices,
-            devices_per_trial=resources.devices_per_trial,
-            trials_per_device=resources.trials_per_device,
+        engine = RayEngine(
+            address=ray_address, devices=devices, devices_per_trial=per_trial, trials_per_device=per_device
         )
+        return PlacedEngine(engine=engine, notice="")
     if ray_address is not None:
         raise SearchError("--ray-address: only `--engine ray` has one.")
-    return LocalEngine(device_slots(devices, trials_per_device=resources.trials_per_device))
+    plan = plan_devices(devices, devices_per_trial=per_trial, trials_per_device=per_device)
+    return PlacedEngine(engine=LocalEngine(plan.slots), notice=plan.notice)

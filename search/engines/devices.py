@@ -3,54 +3,123 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.errors import SearchError
+from search.messages import MPS_VARIABLE
 
 _MOST_CPU_SLOTS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSlot:
-    """Where one worker runs.
+    """Where one worker runs: a process or, for trials on several devices, a group of processes.
 
     Attributes:
-        label: In words (``GPU 0``, ``CPU slot 1``).
-        environment: Variables that make the worker see this device alone, as index 0.
+        label: In words (``GPU 0``, ``GPUs 0 and 1``, ``CPU slot 1``).
+        environment: Variables that make the worker see its devices alone, as index 0 and following.
+        n_ranks: Processes of the worker, one for each of its devices, >= 1.
     """
 
     label: str
     environment: Mapping[str, str]
+    n_ranks: int = 1
 
 
-def device_slots(devices: str, *, trials_per_device: int) -> tuple[DeviceSlot, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePlan:
+    """How ``--devices`` was divided.
+
+    Attributes:
+        slots: Where workers run, at least one.
+        unused: Labels of the devices that are left over, since they make no whole slot.
+    """
+
+    slots: tuple[DeviceSlot, ...]
+    unused: tuple[str, ...] = ()
+
+    @property
+    def notice(self) -> str:
+        """What the user should know, empty if every device is used."""
+        if not self.unused:
+            return ""
+        n_ranks = self.slots[0].n_ranks
+        return f"{', '.join(self.unused)} will stay unused: a trial takes {n_ranks} devices (devices_per_trial)."
+
+
+def plan_devices(devices: str, *, devices_per_trial: int, trials_per_device: int) -> DevicePlan:
     """Turn ``--devices`` into slots.
 
     Args:
-        devices: ``auto`` (every visible GPU, else one slot per usable CPU core, at most 8), a count (``4``: so many
-            GPUs if there are any, else so many CPU slots), GPU indices (``0,2``; ``0,`` for one), ``cpu`` or ``cpu:4``.
-        trials_per_device: Slots on each device, >= 1.
+        devices: ``auto`` (every visible GPU, else one slot per usable CPU core, at most 8, and enough for one trial),
+            a count (``4``: so many GPUs if there are any, else so many CPU slots), GPU indices (``0,2``; ``0,`` for
+            one), ``cpu`` or ``cpu:4``. Apple's GPU counts as one, ``mps``.
+        devices_per_trial: Neighbouring devices that make one slot, >= 1.
+        trials_per_device: Slots on the same devices, >= 1.
 
     Raises:
-        SearchError: If the text is none of these, or names a GPU that is not there.
+        SearchError: If the text is none of these, names a GPU that is not there, or gives a trial too few devices.
     """
+    chosen = _chosen(devices, devices_per_trial=devices_per_trial)
+    n_groups = len(chosen) // devices_per_trial
+    if n_groups == 0:
+        raise SearchError(
+            f"--devices: a trial takes {devices_per_trial} devices (resources.devices_per_trial), but {devices!r} gives"
+            f" {len(chosen)}: {', '.join(each.label for each in chosen)}. Give it more,"
+            f" or run it on CPU processes with --devices cpu:{devices_per_trial}."
+        )
+    groups = [chosen[index * devices_per_trial : (index + 1) * devices_per_trial] for index in range(n_groups)]
+    return DevicePlan(
+        slots=tuple(_joined(group) for group in groups for _ in range(trials_per_device)),
+        unused=tuple(each.label for each in chosen[n_groups * devices_per_trial :]),
+    )
+
+
+def _chosen(devices: str, *, devices_per_trial: int) -> list[DeviceSlot]:
+    """Return the devices asked for, one slot each."""
     gpus = visible_gpus()
     text = devices.strip().lower()
     if text == "auto":
-        chosen = _gpu_slots(gpus) if gpus else _cpu_slots(min(usable_cores(), _MOST_CPU_SLOTS))
-    elif text == "cpu" or text.startswith("cpu:"):
-        chosen = _cpu_slots(_positive(text.partition(":")[2] or str(min(usable_cores(), _MOST_CPU_SLOTS)), devices))
-    elif "," in text:
-        chosen = _gpu_slots([_gpu(part.strip(), gpus, devices) for part in text.split(",") if part.strip()])
-    else:
-        count = _positive(text, devices)
-        if gpus and count > len(gpus):
-            raise SearchError(f"--devices: {count} GPUs asked for, but {len(gpus)} are visible ({', '.join(gpus)}).")
-        chosen = _gpu_slots(gpus[:count]) if gpus else _cpu_slots(count)
-    return tuple(slot for slot in chosen for _ in range(trials_per_device))
+        return (_gpu_slots(gpus) if gpus else _mps_slots()) or _cpu_slots(_n_cpu_slots(devices_per_trial))
+    if text == "cpu" or text.startswith("cpu:"):
+        given = text.partition(":")[2]
+        return _cpu_slots(_positive(given, devices) if given else _n_cpu_slots(devices_per_trial))
+    if text == "mps" and _mps_slots():
+        return _mps_slots()
+    if "," in text:
+        return _gpu_slots([_gpu(part.strip(), gpus, devices) for part in text.split(",") if part.strip()])
+    count = _positive(text, devices)
+    offered = _gpu_slots(gpus) or _mps_slots() or _cpu_slots(count)
+    if count > len(offered):
+        labels = ", ".join(gpus) or "Apple's"
+        raise SearchError(f"--devices: {count} GPUs asked for, but {len(offered)} are visible ({labels}).")
+    return offered[:count]
+
+
+def _n_cpu_slots(devices_per_trial: int) -> int:
+    """How many CPU slots there are if nobody says: no core is left over, and one trial fits in any case."""
+    n_cores = min(usable_cores(), _MOST_CPU_SLOTS)
+    return max(devices_per_trial, n_cores - n_cores % devices_per_trial)
+
+
+def _joined(group: Sequence[DeviceSlot]) -> DeviceSlot:
+    """Make one slot of neighbouring devices; each of its processes sees all of them."""
+    if len(group) == 1:
+        return group[0]
+    kinds = {"GPU": "GPUs", "CPU slot": "CPU slots"}
+    kind, _, first = group[0].label.rpartition(" ")
+    names = [first, *(each.label.rpartition(" ")[2] for each in group[1:])]
+    visible = [each.environment["CUDA_VISIBLE_DEVICES"] for each in group]
+    return DeviceSlot(
+        label=f"{kinds[kind]} {', '.join(names[:-1])} and {names[-1]}",
+        environment={"CUDA_VISIBLE_DEVICES": ",".join(filter(None, visible))},
+        n_ranks=len(group),
+    )
 
 
 def visible_gpus() -> list[str]:
@@ -72,11 +141,20 @@ def visible_gpus() -> list[str]:
 
 def usable_cores() -> int:
     """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _gpu_slots(gpus: list[str]) -> list[DeviceSlot]:
     return [DeviceSlot(label=f"GPU {gpu}", environment={"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus]
+
+
+def _mps_slots() -> list[DeviceSlot]:
+    """Apple's GPU, where torch sees one; asking torch would mean to import it."""
+    if sys.platform != "darwin" or platform.machine() != "arm64":
+        return []
+    return [DeviceSlot(label="Apple GPU", environment={MPS_VARIABLE: "1"})]
 
 
 def _cpu_slots(count: int) -> list[DeviceSlot]:

@@ -11,21 +11,26 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
 from search.engines.devices import DeviceSlot
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
-from search.messages import FromWorker, Heartbeat, Shutdown, ToWorker, decode, encode
+from search.engines.rank_environment import rank_environment, without_ranks
+from search.engines.rank_merging import RankMerging
+from search.messages import FromWorker, Shutdown, ToWorker, decode, encode
 
 _OUTPUT_TAIL_BYTES = 4000
 _ABSENCE_SECONDS = 5.0
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(slots=True, kw_only=True)
 class _Process:
-    number: int
+    worker: int
+    rank: int
     popen: subprocess.Popen[bytes]
     socket: socket.socket
     output: IO[bytes]
@@ -34,15 +39,25 @@ class _Process:
     has_spoken: bool = False
 
 
-class LocalEngine:
-    """One long-lived process per slot, in a session of its own, so that a terminal's Ctrl-C does not reach it.
+@dataclass(slots=True, kw_only=True)
+class _Worker:
+    """One process, or the processes of a group by rank."""
 
-    A worker's end of the socket closes when the coordinator dies, however it dies, and the worker then ends itself.
+    number: int
+    merging: RankMerging
+    processes: list[_Process] = field(default_factory=list)
+
+
+class LocalEngine:
+    """One long-lived process per slot, or a group of them, each in a session of its own.
+
+    So a terminal's Ctrl-C does not reach them. A process's end of its socket closes when the coordinator dies, however
+    it dies, and the process then ends itself. When one process of a group is lost, all of them are killed at once.
 
     Args:
         slots: Where workers may run.
-        heartbeat_timeout_seconds: Silence after which a worker counts as hung and is killed.
-        start_timeout_seconds: The same for a worker that has not spoken yet (it imports torch).
+        heartbeat_timeout_seconds: Silence after which a process counts as hung and is killed.
+        start_timeout_seconds: The same for a process that has not spoken yet (it imports torch).
     """
 
     def __init__(
@@ -56,7 +71,7 @@ class LocalEngine:
         self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
         self._start_timeout_seconds = start_timeout_seconds
         self._selector = selectors.DefaultSelector()
-        self._processes: dict[int, _Process] = {}
+        self._workers: dict[int, _Worker] = {}
         self._polled_at = time.monotonic()
         self._n_started = 0
 
@@ -66,37 +81,68 @@ class LocalEngine:
         return len(self._slots)
 
     def start_worker(self, *, slot: int) -> int:
-        """Start a worker process on `slot` and return its number."""
+        """Start a worker on `slot` and return its number."""
+        place = self._slots[slot]
+        worker = _Worker(number=self._n_started, merging=RankMerging(place.n_ranks))
+        self._n_started += 1
+        self._workers[worker.number] = worker
+        environment = _environment(place)
+        if place.n_ranks == 1:
+            self._start_process(worker, rank=0, environment=environment)
+            return worker.number
+        # The port is taken here and handed on open, so that no other group and no other program can have it.
+        with socket.create_server((_LOOPBACK, 0)) as listener:
+            group = uuid.uuid4().hex
+            for rank in range(place.n_ranks):
+                ranks = rank_environment(
+                    rank,
+                    n_ranks=place.n_ranks,
+                    group=group,
+                    address=_LOOPBACK,
+                    port=listener.getsockname()[1],
+                )
+                self._start_process(
+                    worker, rank=rank, environment={**environment, **ranks}, listener=listener if rank == 0 else None
+                )
+        return worker.number
+
+    def _start_process(
+        self, worker: _Worker, *, rank: int, environment: dict[str, str], listener: socket.socket | None = None
+    ) -> None:
         ours, theirs = socket.socketpair()
-        output = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the worker)
+        output = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
         command = [sys.executable, "-P", "-m", "search.worker", "--fd", str(theirs.fileno())]
+        inherited = [theirs.fileno()]
+        if listener is not None:
+            command += ["--listen-fd", str(listener.fileno())]
+            inherited.append(listener.fileno())
         popen = subprocess.Popen(
             [*command, "--import-path", os.getcwd()],  # noqa: PTH109
-            env=_environment(self._slots[slot]),
-            pass_fds=(theirs.fileno(),),
+            env=environment,
+            pass_fds=inherited,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         theirs.close()
-        process = _Process(number=self._n_started, popen=popen, socket=ours, output=output)
-        self._n_started += 1
-        self._processes[process.number] = process
+        process = _Process(worker=worker.number, rank=rank, popen=popen, socket=ours, output=output)
+        worker.processes.append(process)
         self._selector.register(ours, selectors.EVENT_READ, process)
-        return process.number
 
     def send(self, worker: int, message: ToWorker) -> None:
-        """Send a message; one to a worker that is gone is dropped."""
-        process = self._processes.get(worker)
-        if process is not None:
-            with contextlib.suppress(OSError):  # the worker died; `poll` reports it
-                process.socket.sendall(encode(message))
+        """Send a message to every rank; one to a worker that is gone is dropped."""
+        if worker in self._workers:
+            line = encode(message)
+            for process in self._workers[worker].processes:
+                with contextlib.suppress(OSError):  # it died; `poll` reports it
+                    process.socket.sendall(line)
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         """Wait at most that long for messages and deaths."""
         events: list[EngineEvent] = []
         self._forgive_own_absence(timeout_seconds)
+        ended: list[_Process] = []
         for key, _ in self._selector.select(timeout_seconds):
             process: _Process = key.data
             chunk = _receive(process.socket)
@@ -105,71 +151,98 @@ class LocalEngine:
             process.has_spoken = True
             events.extend(self._messages(process))
             if not chunk:
+                ended.append(process)
+        for process in ended:
+            if process.worker in self._workers:
                 events.append(self._bury(process, kill_reason=None))
-        events.extend(self._bury(process, kill_reason=reason) for process, reason in self._silent())
+        for process, reason in self._silent():
+            if process.worker in self._workers:
+                events.append(self._bury(process, kill_reason=reason))
+        for worker in tuple(self._workers.values()):
+            events.extend(self._given_up(worker))
         return events
 
     def close(self, *, timeout_seconds: float) -> None:
         """Ask all workers to end, wait that long, then kill those that are left."""
-        for number in tuple(self._processes):
+        for number in tuple(self._workers):
             self.send(number, Shutdown())
         deadline = time.monotonic() + timeout_seconds
-        for process in tuple(self._processes.values()):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.popen.wait(max(0.0, deadline - time.monotonic()))
-            self._bury(process, kill_reason="closed")
+        for worker in tuple(self._workers.values()):
+            for process in worker.processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.popen.wait(max(0.0, deadline - time.monotonic()))
+            self._bury(worker.processes[0], kill_reason="closed")
         self._selector.close()
 
     def _forgive_own_absence(self, timeout_seconds: float) -> None:
         """Let silence count anew if nobody listened meanwhile: this process was suspended, or waited for a store."""
         now = time.monotonic()
         if now - self._polled_at > timeout_seconds + _ABSENCE_SECONDS:
-            for process in self._processes.values():
+            for process in self._processes():
                 process.heard_at = now
         self._polled_at = now
 
+    def _processes(self) -> list[_Process]:
+        return [process for worker in self._workers.values() for process in worker.processes]
+
     def _messages(self, process: _Process) -> list[EngineEvent]:
         events: list[EngineEvent] = []
+        merging = self._workers[process.worker].merging
         *lines, rest = bytes(process.received).split(b"\n")
         process.received[:] = rest
         for line in lines:
             message = decode(line)
-            if not isinstance(message, Heartbeat):
-                assert isinstance(message, FromWorker)
-                events.append(MessageReceived(worker=process.number, message=message))
+            assert isinstance(message, FromWorker)
+            said = merging.add(process.rank, message, now=time.monotonic())
+            if said is not None:
+                events.append(MessageReceived(worker=process.worker, message=said))
         return events
+
+    def _given_up(self, worker: _Worker) -> list[EngineEvent]:
+        """Tell the error of a group in which a rank raised, and end the group: the others may wait for that rank."""
+        error = worker.merging.overdue_error(now=time.monotonic()) if worker.merging.has_raised else None
+        if error is None:
+            return []
+        told = MessageReceived(worker=worker.number, message=error)
+        return [told, self._bury(worker.processes[0], kill_reason="ended, since one of its ranks raised")]
 
     def _silent(self) -> list[tuple[_Process, str]]:
         now = time.monotonic()
         silent = []
-        for process in self._processes.values():
+        for process in self._processes():
             limit = self._heartbeat_timeout_seconds if process.has_spoken else self._start_timeout_seconds
             if now - process.heard_at > limit:
                 silent.append((process, f"no heartbeat for {limit:.0f} s"))
         return silent
 
     def _bury(self, process: _Process, *, kill_reason: str | None) -> WorkerLost:
-        """Kill what is left of the worker's process group and forget it."""
+        """Kill what is left of the process's worker, with all of its ranks and their children, and forget it."""
+        worker = self._workers.pop(process.worker)
         if kill_reason is None:
             # Its socket is closed, so it is ending; its exit status says how.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.popen.wait(5.0)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.popen.pid, signal.SIGKILL)
+        for each in worker.processes:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(each.popen.pid, signal.SIGKILL)
         status = process.popen.wait()
-        self._selector.unregister(process.socket)
-        process.socket.close()
-        del self._processes[process.number]
+        output = _tail(process.output)
+        for each in worker.processes:
+            each.popen.wait()
+            self._selector.unregister(each.socket)
+            each.socket.close()
+            each.output.close()
+        rank = f" (rank {process.rank} of {len(worker.processes)})" if len(worker.processes) > 1 else ""
         reason = kill_reason or _ending(status)
         return WorkerLost(
-            worker=process.number, reason=f"worker process {process.popen.pid}: {reason}", output=_tail(process.output)
+            worker=worker.number, reason=f"worker process {process.popen.pid}{rank}: {reason}", output=output
         )
 
 
 def _environment(slot: DeviceSlot) -> dict[str, str]:
     # Several threads in each of several workers make all of them crawl; a user who sets the variable keeps it.
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    return {**os.environ, **threads, **slot.environment}
+    return {**without_ranks(os.environ), **threads, **slot.environment}
 
 
 def _receive(connection: socket.socket) -> bytes:
@@ -189,7 +262,9 @@ def _ending(status: int) -> str:
 
 
 def _tail(output: IO[bytes]) -> str:
-    with output:
-        size = output.seek(0, os.SEEK_END)
-        output.seek(max(0, size - _OUTPUT_TAIL_BYTES))
-        return output.read().decode(errors="replace").strip()
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - 4 * _OUTPUT_TAIL_BYTES))
+    lines = output.read().decode(errors="replace").splitlines()
+    # Pages of names that Python writes under the traceback of a crash.
+    told = "\n".join(line for line in lines if not line.startswith("Extension modules: "))
+    return told.strip()[-_OUTPUT_TAIL_BYTES:]

@@ -224,6 +224,7 @@ class _Driver:
             group = placement_group([bundle], strategy="STRICT_PACK")
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
         actor = self._actor_class.options(**options).remote(
+            n_devices=order.n_devices,
             # An empty list keeps Lightning off the GPU where CPU slots were asked for; otherwise Ray sets the variable.
             environment={} if order.n_gpus else {"CUDA_VISIBLE_DEVICES": ""},
             working_directory=self._arguments.working_directory,

@@ -22,6 +22,7 @@ class WorkerHost:
     The worker ends when this process does, as it would with a coordinator on its own machine.
 
     Args:
+        n_devices: Devices of the worker, >= 1: it has a process for each.
         environment: Variables of the worker, beside those of this process.
         working_directory: Where the coordinator runs; the worker runs there too, if this node has that directory, and
             finds the user's modules there.
@@ -32,6 +33,7 @@ class WorkerHost:
     def __init__(
         self,
         *,
+        n_devices: int,
         environment: Mapping[str, str],
         working_directory: str,
         heartbeat_timeout_seconds: float,
@@ -40,7 +42,7 @@ class WorkerHost:
         # Without it, the directory is the one of this node that the job's runtime environment was unpacked in.
         with contextlib.suppress(OSError):
             os.chdir(working_directory)
-        slot = DeviceSlot(label=f"slot on {socket.gethostname()}", environment=environment)
+        slot = DeviceSlot(label=f"slot on {socket.gethostname()}", environment=environment, n_ranks=n_devices)
         self._engine = LocalEngine(
             [slot],
             heartbeat_timeout_seconds=heartbeat_timeout_seconds,

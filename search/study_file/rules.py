@@ -23,6 +23,7 @@ _STAGES_SET_IT = "each stage's `max_epochs` says how long a trial trains"
 _WORKER_OWNS_IT = "zeroin's workers train without a terminal, under one progress display"
 _DEVICES = "zeroin places the trials on devices: see `resources:` and `--devices`"
 _EVERY_EPOCH = "zeroin reports, prunes and resumes after each epoch's validation"
+_STARTS_PROCESSES = ("spawn", "fork", "notebook")
 OWNED_TRAINER_ARGUMENTS = {
     "max_epochs": _STAGES_SET_IT,
     "min_epochs": _STAGES_SET_IT,
@@ -41,7 +42,6 @@ OWNED_TRAINER_ARGUMENTS = {
     "enable_model_summary": _WORKER_OWNS_IT,
     "barebones": _WORKER_OWNS_IT,
     "accelerator": _DEVICES,
-    "strategy": _DEVICES,
     "devices": _DEVICES,
     "num_nodes": _DEVICES,
     "check_val_every_n_epoch": _EVERY_EPOCH,
@@ -61,7 +61,7 @@ def broken_rules(study: StudySection) -> list[Problem]:
         *_searched_names(study),
         *_searched_constants(study),
         *_stages(study),
-        *_resources(study),
+        *_strategy(study),
     ]
 
 
@@ -139,6 +139,8 @@ def _searched_names(study: StudySection) -> Iterator[Problem]:
         elif prefix == "trainer" and rest.split(".")[0] in OWNED_TRAINER_ARGUMENTS:
             reason = OWNED_TRAINER_ARGUMENTS[rest.split(".")[0]]
             yield Problem(path=path, message=f"cannot be searched, but got {shown(name)}: {reason}.")
+        elif name == "trainer.strategy":
+            yield Problem(path=path, message="cannot be searched: all trials of a study are placed alike.")
         for other in names:
             if name.startswith(f"{other}."):
                 yield Problem(path=path, message=f"lies within {other!r}, which is searched too; search only one.")
@@ -184,10 +186,16 @@ def _stages(study: StudySection) -> Iterator[Problem]:
         )
 
 
-def _resources(study: StudySection) -> Iterator[Problem]:
-    if study.resources.devices_per_trial != 1:
+def _strategy(study: StudySection) -> Iterator[Problem]:
+    strategy = study.trainer.get("strategy")
+    path = ("trainer", "strategy")
+    if strategy is None:
+        return
+    if not isinstance(strategy, str):
+        yield Problem(path=path, message=f"must be the name of a Lightning strategy, but got {shown(strategy)}.")
+    elif any(word in strategy for word in _STARTS_PROCESSES):
         yield Problem(
-            path=("resources", "devices_per_trial"),
-            message="must be 1, since this version trains each trial on one device, but got "
-            f"{study.resources.devices_per_trial}.",
+            path=path,
+            message="must not start processes of its own, since zeroin starts one for each device of a trial: use ddp "
+            f"or fsdp, for instance, but got {shown(strategy)}.",
         )

@@ -194,7 +194,7 @@ class ResourcesSection(_Section):
     """How trials and devices are matched."""
 
     devices_per_trial: Count = 1
-    """Devices of one trial; 1 in this version."""
+    """Devices that train one trial together, a process on each; batch sizes are those of one process."""
     trials_per_device: Count = 1
     """Trials that share a device."""
 
@@ -224,7 +224,7 @@ class StudySection(_Section):
     data: Annotated[ClassSection | None, _OR_NONE] = None
     """The LightningDataModule; none if the model brings its own data loaders."""
     trainer: dict[str, Any] = {}
-    """Constant arguments for pytorch_lightning.Trainer, without those that zeroin sets itself."""
+    """Constant arguments for pytorch_lightning.Trainer, without those that zeroin sets itself; strategy by its name."""
     objective: ObjectiveSection
     """What trials are ranked by."""
     schedule_horizon: Literal["study", "stage"] = "study"

@@ -11,6 +11,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m search.worker")
     parser.add_argument("--fd", type=int, required=True, help="descriptor of a connected stream socket")
     parser.add_argument("--import-path", action="append", default=[], help="appended to the import path")
+    parser.add_argument("--listen-fd", type=int, default=None, help="of rank 0 of a group: where the others connect")
     parser.add_argument("--threads", type=int, default=None, help="default: OMP_NUM_THREADS, else 1")
     return parser.parse_args()
 
@@ -29,7 +30,7 @@ def main() -> None:
 
     from search.worker.loop import run
 
-    run(connection, n_threads=threads)
+    run(connection, n_threads=threads, listen_descriptor=arguments.listen_fd)
 
 
 if __name__ == "__main__":

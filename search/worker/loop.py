@@ -18,6 +18,7 @@ from search.package_version import zeroin_version
 from search.worker.connection import Connection, Order
 from search.worker.inspection import inspect_assembly
 from search.worker.output_file import output_to
+from search.worker.process_group import host_rendezvous
 from search.worker.test_reading import read_test
 from search.worker.trainer_settings import device_in_words
 from search.worker.training import train
@@ -25,14 +26,16 @@ from search.worker.training import train
 OUTPUT_NAME = "output.log"
 
 
-def run(connection: Connection, *, n_threads: int) -> None:
+def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None = None) -> None:
     """Work until `Shutdown`.
 
     Args:
         connection: To the coordinator.
         n_threads: Threads of torch's CPU operations, >= 1.
+        listen_descriptor: Of a listening socket on which the other ranks of the group find rank 0.
     """
     _prepare_process(n_threads)
+    host_rendezvous(listen_descriptor)
     connection.start_heartbeat()
     connection.send(
         WorkerReady(

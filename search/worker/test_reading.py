@@ -19,6 +19,7 @@ from lightning_modules.callbacks.metric_names import stem
 from search.errors import SearchError
 from search.messages import TestAssignment, TestResult
 from search.worker.assembly import Assembled, make_data, make_model, seed_setup
+from search.worker.process_group import leave_process_group, this_group
 from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.user_error import describe
@@ -37,6 +38,10 @@ def read_test(assignment: TestAssignment) -> TestResult:
 
 
 def _read(assignment: TestAssignment) -> TestResult:
+    # The split is read by one process, each sample once: dividing it would repeat samples to make the shares equal.
+    leave_process_group()
+    if this_group().rank != 0:
+        return TestResult(members=(), ensemble={}, n_samples=0, notices=(), error="", traceback="")
     data = make_data(assignment.assembly)
     members = [make_model(assignment.assembly, seed=0) for _ in assignment.directories]
     if not Assembled(model=members[0], data=data).defines("test_dataloader"):
@@ -46,7 +51,7 @@ def _read(assignment: TestAssignment) -> TestResult:
     trainer_args = dict(assignment.assembly.trainer_args)
     check_trainer_args(trainer_args)
     with scratch_directory() as directory:
-        trainer = make_trainer(trainer_args, directory=directory, max_epochs=1, callbacks=())
+        trainer = make_trainer(trainer_args, directory=directory, max_epochs=1, callbacks=(), alone=True)
         seed_setup(assignment.assembly)
         trainer.test(committee, datamodule=data, verbose=False)
     return TestResult(

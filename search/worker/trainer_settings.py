@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from search.errors import StudyDefinitionError, did_you_mean
+from search.messages import MPS_VARIABLE
+from search.worker.process_group import ProcessGroup, host_group_of_one, this_group
 
 OWNED: Mapping[str, str] = {
     **dict.fromkeys(("max_epochs", "min_epochs"), "a trial's epochs are its stage's"),
     **dict.fromkeys(("max_steps", "min_steps", "max_time"), "a trial's length is counted in epochs"),
-    **dict.fromkeys(("accelerator", "devices", "num_nodes", "strategy"), "each trial has one device of its own"),
+    **dict.fromkeys(("accelerator", "devices", "num_nodes"), "a trial's devices are those of its worker"),
     **dict.fromkeys(("logger", "enable_autolog_hparams"), "metrics go to MLflow"),
     **dict.fromkeys(("enable_checkpointing", "default_root_dir"), "checkpoints go to the state directory"),
     **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), "progress is shown by zeroin"),
@@ -37,7 +42,11 @@ _OUR_WARNINGS = (
     ".*ReduceLROnPlateau conditioned on metric.*which is not available but strict.*",  # a refit has no validation
     ".*Early stopping conditioned on metric.*which is not available.*",
     ".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of torch
+    ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is reported is reduced over the ranks by us
 )
+
+DEFAULT_STRATEGY = "ddp"
+"""How a trial trains on several devices, unless the study says otherwise."""
 
 
 def check_trainer_args(trainer_args: Mapping[str, Any]) -> None:
@@ -63,33 +72,65 @@ def make_trainer(
     directory: Path,
     max_epochs: int,
     callbacks: Sequence[Callback],
+    alone: bool = False,
 ) -> Trainer:
-    """Make the Trainer of one run on the first visible device.
+    """Make the Trainer of one run on this worker's devices.
 
     Args:
         trainer_args: The user's, checked by `check_trainer_args`.
         directory: Where a user's own callbacks may write.
         max_epochs: What learning-rate schedules see as the end of training, >= 1.
         callbacks: Ours; the user's come from ``configure_callbacks``.
+        alone: Whether this process runs without the others of its group, which it must have left.
     """
-    has_gpu = torch.cuda.is_available()
+    group = ProcessGroup(rank=0, n_ranks=1, n_local_ranks=1) if alone else this_group()
+    given = dict(trainer_args)
+    if alone:
+        given.pop("strategy", None)
+    accelerator = _accelerator()
+    devices: list[int] | int = [0] if accelerator == "gpu" else 1
+    environment: ClusterEnvironment = _OneProcess()
+    if not group.is_one_process:
+        given.setdefault("strategy", DEFAULT_STRATEGY)
+        devices = list(range(group.n_local_ranks)) if accelerator == "gpu" else group.n_local_ranks
+        environment = TorchElasticEnvironment()
+    elif "strategy" in given:
+        host_group_of_one()
     return Trainer(
-        **trainer_args,
-        accelerator="gpu" if has_gpu else "cpu",
-        devices=[0] if has_gpu else 1,
+        **given,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=group.n_ranks // group.n_local_ranks,
         max_epochs=max_epochs,
         default_root_dir=directory,
         callbacks=list(callbacks),
         # Swallows whatever modules send to `self.logger.experiment`.
         logger=DummyLogger(),
         # Else the variables of a cluster's scheduler are taken for orders.
-        plugins=[LightningEnvironment()],
+        plugins=[environment],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_autolog_hparams=False,
         num_sanity_val_steps=0,
     )
+
+
+class _OneProcess(LightningEnvironment):
+    """One process, which no strategy may start again for each of its ranks."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def local_rank(self) -> int:
+        return 0
+
+
+def _accelerator() -> str:
+    if torch.cuda.is_available():
+        return "gpu"
+    return "mps" if os.environ.get(MPS_VARIABLE) == "1" and torch.backends.mps.is_available() else "cpu"
 
 
 @contextmanager
@@ -111,6 +152,9 @@ def quiet_libraries() -> Iterator[None]:
 
 def device_in_words() -> str:
     """Describe the device that trials run on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name(0)
+    accelerator = _accelerator()
+    if accelerator == "gpu":
+        return torch.cuda.get_device_name(min(int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count() - 1))
+    if accelerator == "mps":
+        return "Apple GPU"
     return f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"

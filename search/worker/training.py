@@ -21,6 +21,8 @@ from search.messages import Action, EpochReport, TrialAssignment, TrialEnded
 from search.worker.assembly import Assembled, assemble, seed_setup
 from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
+from search.worker.final_weights import FinalWeights
+from search.worker.process_group import this_group
 from search.worker.refit import TrainOnValidationToo
 from search.worker.reporting import EpochReporting, reports_in
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
@@ -84,7 +86,7 @@ class _TrialRun:
         except FileNotFoundError:
             return None
         except (CheckpointError, KeyError, TypeError) as error:
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)  # another rank of the group may have been first
             self.notices.append(f"{self._assignment.trial_key} begins anew, its checkpoint is useless: {error}")
             return None
         del self._reports[self._assignment.n_epochs :]
@@ -119,7 +121,10 @@ class _TrialRun:
         self._reports = reporting.reports
         checkpoint = EpochCheckpoint(self._path.parent, before_save=reporting.send_report, after_save=reporting.obey)
         watching = [each for each in (merge, gap) if each is not None]
-        trainer = self._make_trainer([EpochSeeding(assignment.seed), collector, *watching, reporting, checkpoint])
+        final = FinalWeights()
+        trainer = self._make_trainer(
+            [EpochSeeding(assignment.seed), collector, *watching, reporting, checkpoint, final]
+        )
         try:
             self._run_trainer(trainer, assembled)
         finally:
@@ -130,7 +135,7 @@ class _TrialRun:
         if self.n_epochs < assignment.n_epochs and reporting.last_action in (None, Action.CONTINUE):
             self.stopped_by_module = True
         if reporting.last_action is not Action.PAUSE:
-            self._keep_weights(assembled.model.state_dict())
+            self._keep_weights(final.weights or assembled.model.state_dict())
 
     def _make_gap(self) -> GeneralizationGap:
         assembly = self._assignment.assembly
@@ -160,5 +165,5 @@ class _TrialRun:
 
     def _keep_weights(self, weights: dict[str, Any] | None) -> None:
         """Write the final weights of a refit, which the test reads."""
-        if self._assignment.merge_validation and weights is not None:
+        if self._assignment.merge_validation and weights is not None and this_group().rank == 0:
             save_weights(self._path.parent / WEIGHTS_NAME, weights)

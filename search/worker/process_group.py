@@ -1,0 +1,110 @@
+"""The group that this process is a rank of: who the others are, and where they meet."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but its module has no __all__
+
+_RENDEZVOUS_KEY = "zeroin.next_port"
+
+_LOOPBACK = "127.0.0.1"
+
+_servers: list[Any] = []
+"""Kept for as long as the process lives: the other ranks may still read from an old one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessGroup:
+    """This process's place among those that train one trial together.
+
+    Attributes:
+        rank: In ``range(n_ranks)``.
+        n_ranks: >= 1.
+        n_local_ranks: Those on this machine, >= 1.
+    """
+
+    rank: int
+    n_ranks: int
+    n_local_ranks: int
+
+    @property
+    def is_one_process(self) -> bool:
+        """Whether there are no others."""
+        return self.n_ranks == 1
+
+
+def this_group() -> ProcessGroup:
+    """Return the group that the engine put this process in."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ProcessGroup(rank=0, n_ranks=1, n_local_ranks=1)
+    return ProcessGroup(
+        rank=int(os.environ["RANK"]),
+        n_ranks=int(os.environ["WORLD_SIZE"]),
+        n_local_ranks=int(os.environ["LOCAL_WORLD_SIZE"]),
+    )
+
+
+def host_rendezvous(descriptor: int | None) -> None:
+    """Let the ranks of the group meet at rank 0, which this process may be.
+
+    torch's own rendezvous would listen on every network interface; this one listens on the group's address alone.
+
+    Args:
+        descriptor: Of a listening socket on the group's port, owned from now on; None to open one.
+    """
+    group = this_group()
+    if group.is_one_process:
+        return
+    _stay_at_address()
+    if group.rank == 0:
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        _serve(address[1], socket.create_server(address).detach() if descriptor is None else descriptor)
+
+
+def host_group_of_one() -> None:
+    """Let a strategy that wants a process group have one of this process alone; a second call does nothing."""
+    if _servers:
+        return
+    listener = socket.create_server((_LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    os.environ.update(MASTER_ADDR=_LOOPBACK, MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True")
+    _stay_at_address()
+    _serve(port, listener.detach())
+
+
+def _stay_at_address() -> None:
+    """Keep gloo and NCCL off the network if the group is on this machine; a user who says otherwise is obeyed."""
+    if os.environ["MASTER_ADDR"] == _LOOPBACK:
+        interface = "lo0" if sys.platform == "darwin" else "lo"
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
+
+
+def leave_process_group() -> None:
+    """End the collective operations of this process, if there were any; every rank does so at the same time.
+
+    What follows runs as in a process of its own. The ranks may meet again afterwards, at another port.
+    """
+    if not torch.distributed.is_initialized():
+        return
+    torch.distributed.destroy_process_group()
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    old = TCPStore(address, port, is_master=False)
+    if this_group().rank == 0:
+        listener = socket.create_server((address, 0))
+        port = listener.getsockname()[1]
+        _serve(port, listener.detach())
+        old.set(_RENDEZVOUS_KEY, str(port))
+    os.environ["MASTER_PORT"] = old.get(_RENDEZVOUS_KEY).decode()
+
+
+def _serve(port: int, descriptor: int) -> None:
+    _servers.append(
+        TCPStore(os.environ["MASTER_ADDR"], port, is_master=True, wait_for_workers=False, master_listen_fd=descriptor)
+    )
