@@ -71,6 +71,8 @@ class TrialAssignment:
         n_epochs_reported: Epochs whose reports the coordinator holds already; later ones found in the checkpoint are
             reported again.
         merge_validation: Train on train + val and validate on nothing (refit).
+        checkpoints: URL of a directory for its checkpoints, of which `directory` then has copies at most; empty if they
+            are in `directory` alone.
     """
 
     trial_key: str
@@ -82,6 +84,7 @@ class TrialAssignment:
     resume: bool
     n_epochs_reported: int
     merge_validation: bool
+    checkpoints: str = ""
 
 
 class Action(StrEnum):
@@ -109,6 +112,7 @@ class TestAssignment:
         trial_keys: The members' keys.
         directories: Their directories with the final weights, in the same order.
         ensemble: Whether to average the members' probabilities too.
+        checkpoints: URLs to get their weights from instead, in the same order; empty where `directories` have them.
     """
 
     __test__ = False  # not a test class
@@ -117,6 +121,7 @@ class TestAssignment:
     trial_keys: tuple[str, ...]
     directories: tuple[str, ...]
     ensemble: bool
+    checkpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +260,7 @@ def decode(line: bytes) -> Message:
     cls = _TYPES[body.pop("type")]
     if "assembly" in body:
         body["assembly"] = ModelAssembly(**body["assembly"])
-    for name in ("searched", "notices", "members", "metrics", "trial_keys", "directories"):
+    for name in ("searched", "notices", "members", "metrics", "trial_keys", "directories", "checkpoints"):
         if isinstance(body.get(name), list):
             body[name] = tuple(body[name])
     if "action" in body:

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from search.checkpoint_store import CheckpointStore
 from search.coordinator.interruption import interruption
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
@@ -48,6 +49,7 @@ def run_study(
     new: bool = False,
     storage: str | None = None,
     tracking_uri: str | None = None,
+    checkpoints: str | None = None,
 ) -> StudyRecord:
     """Run a study to its end; one that is unfinished is resumed, one that is finished is only read.
 
@@ -61,6 +63,7 @@ def run_study(
         new: Start another study under a numbered name (``digits-2``) if this name is taken.
         storage: Optuna storage URI, before the definition's own.
         tracking_uri: MLflow tracking URI, before the definition's own.
+        checkpoints: URL of a directory for checkpoints, before the definition's own.
 
     Raises:
         StudyDefinitionError: If model, data and study do not fit each other; nothing has been created then.
@@ -69,15 +72,15 @@ def run_study(
         StudyInterruptedError: If the user stopped it.
     """
     state = directory or StateDirectory.default()
-    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
+    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     with _opened(storage_uri(definition.storage, state)) as store:
         names = () if store is None else store.names()
         if new:
             definition = replace(definition, study=_free_name(definition.study, names))
         elif store is not None and definition.study in names:
             study = store.open(definition.study)
+            definition = _kept_as_before(definition, study.definition)
             _require_same(study.definition, definition)
-            definition = _tracked_as_before(definition, study.definition)
             record = read_record(study, state, store_uris(state, definition))
             if record.state is StudyState.FINISHED:
                 return record
@@ -124,6 +127,7 @@ def preview_study(
     new: bool = False,
     storage: str | None = None,
     tracking_uri: str | None = None,
+    checkpoints: str | None = None,
 ) -> StudyPreview:
     """Inspect a study and say what `run_study` would do with these arguments, creating nothing.
 
@@ -132,7 +136,7 @@ def preview_study(
         StateError: If a study of that name cannot be read.
     """
     state = directory or StateDirectory.default()
-    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
+    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     existing: StudyState | None = None
     conflicts: tuple[str, ...] = ()
     with _opened(storage_uri(definition.storage, state)) as store:
@@ -141,8 +145,8 @@ def preview_study(
             definition = replace(definition, study=_free_name(definition.study, names))
         elif store is not None and definition.study in names:
             study = store.open(definition.study)
+            definition = _kept_as_before(definition, study.definition)
             conflicts = tuple(_conflicts(study.definition, definition))
-            definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
     placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
@@ -253,6 +257,9 @@ def delete_study(
         try:
             was_tracked = delete_tracked_study(uris.tracking, name, study_uid=study.uid)
             shutil.rmtree(paths.directory)
+            remote = paths.with_checkpoints(study.definition.checkpoints, study_uid=study.uid).checkpoints
+            if remote:
+                CheckpointStore(remote).remove_all()
             store.delete(name)
         finally:
             lease.release()
@@ -261,6 +268,7 @@ def delete_study(
     return [
         *([f"MLflow experiment {name!r} in {masked(uris.tracking)}"] if was_tracked else []),
         f"checkpoints and logs in {paths.directory}",
+        *([f"checkpoints in {masked(remote)}"] if remote else []),
         f"Optuna study {name!r} in {masked(uris.storage)}",
     ]
 
@@ -320,8 +328,12 @@ def _require_same(recorded: StudyDefinition, given: StudyDefinition) -> None:
         )
 
 
-def _tracked_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
-    return replace(given, tracking_uri=given.tracking_uri or recorded.tracking_uri)
+def _kept_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
+    return replace(
+        given,
+        tracking_uri=given.tracking_uri or recorded.tracking_uri,
+        checkpoints=given.checkpoints or recorded.checkpoints,
+    )
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:

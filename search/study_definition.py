@@ -166,6 +166,7 @@ class StudyDefinition:
         finish: None to end after the last stage.
         storage: Optuna storage URL, or None for the journal file in the state directory.
         tracking_uri: MLflow tracking URI, or None for the SQLite file in the state directory.
+        checkpoints: fsspec URL of a directory for checkpoints, or None to keep them beside the trials' logs.
 
     Raises:
         StudyDefinitionError: If two stages share a name or there is none.
@@ -186,6 +187,7 @@ class StudyDefinition:
     finish: FinishSettings | None
     storage: str | None = None
     tracking_uri: str | None = None
+    checkpoints: str | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:

@@ -338,7 +338,7 @@ def test_failures_are_one_message_and_an_exit_code(
     [
         (["rnu", "digits"], "Did you mean 'run'?"),
         (["run"], "Missing argument 'STUDY'"),
-        (["run", "digits", "--device", "2"], "Did you mean '--devices'?"),
+        (["run", "digits", "--device", "2"], "'--devices'"),
         (["run", "digts"], "Did you mean 'digits'?"),
         (["status", "digits"], "has not been run yet"),
         (["run", "no/such/file.yaml"], "there is no study file 'no/such/file.yaml'"),

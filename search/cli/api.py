@@ -27,6 +27,7 @@ class StudiesApi(Protocol):
         new: bool = ...,
         storage: str | None = ...,
         tracking_uri: str | None = ...,
+        checkpoints: str | None = ...,
     ) -> StudyRecord:
         """Run a study to its end, resuming it if it is unfinished, reading it if it is finished."""
 
@@ -55,6 +56,7 @@ class StudiesApi(Protocol):
         new: bool = ...,
         storage: str | None = ...,
         tracking_uri: str | None = ...,
+        checkpoints: str | None = ...,
     ) -> StudyPreview:
         """Inspect a study and say what running it would do, without creating anything."""
 

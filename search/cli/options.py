@@ -50,6 +50,15 @@ def engine_options(command: _Command) -> _Command:
     return engine(address(command))
 
 
+def checkpoints_option(command: _Command) -> _Command:
+    """Add ``--checkpoints``."""
+    return click.option(
+        "--checkpoints",
+        metavar="URL",
+        help="Directory for checkpoints (s3://…, gs://…, a path), where not all machines share the state directory.",
+    )(command)
+
+
 def plain_option(command: _Command) -> _Command:
     """Add ``--plain``."""
     return click.option("--plain", is_flag=True, help="Print plain lines, as without a terminal.")(command)

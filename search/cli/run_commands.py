@@ -9,7 +9,14 @@ from rich.text import Text
 
 from search.cli.command_context import CommandContext
 from search.cli.console import make_console, show, stores, unbroken
-from search.cli.options import devices_option, engine_options, plain_option, store_options, study_argument
+from search.cli.options import (
+    checkpoints_option,
+    devices_option,
+    engine_options,
+    plain_option,
+    store_options,
+    study_argument,
+)
 from search.cli.plan import plan_report, preview_report
 from search.cli.progress_live import LiveProgress
 from search.cli.progress_plain import CHECKING, PlainProgress
@@ -33,6 +40,7 @@ from search.study_record import StudyRecord
 @devices_option
 @engine_options
 @store_options
+@checkpoints_option
 @plain_option
 @click.pass_obj
 def run(
@@ -47,6 +55,7 @@ def run(
     ray_address: str | None,
     storage: str | None,
     tracking_uri: str | None,
+    checkpoints: str | None,
     plain: bool,
 ) -> None:
     """Run a study: all stages, then confirm, refit and test.
@@ -57,7 +66,16 @@ def run(
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
     chosen = study_to_run(study, api=context.studies, stores=places, overrides=overrides)
     if dry_run:
-        _dry_run(context, chosen, places=places, devices=devices, engine=engine, ray_address=ray_address, new=new)
+        _dry_run(
+            context,
+            chosen,
+            places=places,
+            devices=devices,
+            engine=engine,
+            ray_address=ray_address,
+            checkpoints=checkpoints,
+            new=new,
+        )
         return
     with errors_in(chosen.file), _display(plain=plain) as progress:
         progress.checking()
@@ -71,6 +89,7 @@ def run(
             new=new,
             storage=storage,
             tracking_uri=tracking_uri,
+            checkpoints=checkpoints,
         )
     _tell(record, was_run=progress.was_opened, again=study)
 
@@ -130,6 +149,7 @@ def _dry_run(
     devices: str,
     engine: str,
     ray_address: str | None,
+    checkpoints: str | None,
     new: bool,
 ) -> None:
     console = make_console()
@@ -141,6 +161,7 @@ def _dry_run(
             devices=devices,
             engine=engine,
             ray_address=ray_address,
+            checkpoints=checkpoints,
             new=new,
             storage=places.storage,
             tracking_uri=places.tracking_uri,

@@ -41,5 +41,5 @@ class BestCheckpoints:
         }
         best = set(sorted(rewards, key=lambda key: rewards[key], reverse=True)[:_N_KEPT])
         for key in suspects - best:
-            self._paths.trial(key).checkpoint.unlink(missing_ok=True)
+            self._paths.trial(key).remove_checkpoint()
         self._kept = best

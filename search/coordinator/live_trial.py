@@ -43,6 +43,7 @@ class LiveTrial:
         record: Latest snapshot.
         assembly: What its worker builds.
         directory: Its directory (absolute, exists).
+        checkpoints: URL of the directory for its checkpoints; empty if they are in `directory`.
         merge_validation: Whether it trains on train + val (refit).
         log: Its epoch log, open for appending.
     """
@@ -50,6 +51,7 @@ class LiveTrial:
     record: TrialRecord
     assembly: ModelAssembly
     directory: Path
+    checkpoints: str
     merge_validation: bool
     log: EpochLog = field(repr=False)
 
@@ -65,6 +67,7 @@ class LiveTrial:
             resume=True,
             n_epochs_reported=len(self.record.epochs),
             merge_validation=self.merge_validation,
+            checkpoints=self.checkpoints,
         )
 
 

@@ -41,4 +41,4 @@ class RunList:
 
     def departed(self, record: TrialRecord) -> None:
         """Remove the checkpoint: nothing continues from it, and a refit has its weights in a file of their own."""
-        self._context.paths.trial(record.key).checkpoint.unlink(missing_ok=True)
+        self._context.paths.trial(record.key).remove_checkpoint()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from search.checkpoint_store import CheckpointStore
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
 from search.coordinator.finish import Finish, publish_finish
@@ -75,6 +76,8 @@ class Session:
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
             inspection = inspect_study(self.definition, workforce)
+            if self.definition.checkpoints is not None:
+                CheckpointStore(self.definition.checkpoints, pauses_seconds=()).check()
             for notice in inspection.notices:
                 self.observer.notice(notice)
             self.state.make(paths.directory)

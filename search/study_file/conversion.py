@@ -105,6 +105,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         else {"top_k": finish.top_k, "n_seeds": finish.n_seeds, "ensemble": finish.ensemble},
         "storage": definition.storage,
         "tracking_uri": definition.tracking_uri,
+        "checkpoints": definition.checkpoints,
     }
 
 
@@ -186,6 +187,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         else FinishSettings(top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble),
         storage=study.storage,
         tracking_uri=study.tracking_uri,
+        checkpoints=study.checkpoints,
     )
 
 

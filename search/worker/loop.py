@@ -22,8 +22,7 @@ from search.worker.process_group import host_rendezvous
 from search.worker.test_reading import read_test
 from search.worker.trainer_settings import device_in_words
 from search.worker.training import train
-
-OUTPUT_NAME = "output.log"
+from search.worker.trial_place import OUTPUT_NAME, is_missing, told_as_missing, trial_place
 
 
 def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None = None) -> None:
@@ -50,8 +49,7 @@ def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None
     )
     while not isinstance(order := connection.next_order(), Shutdown):
         if isinstance(order, TrialAssignment):
-            with output_to(Path(order.directory) / OUTPUT_NAME):
-                _carry_out(order, connection)
+            _carry_out_trial(order, connection)
         else:
             # Left where the engine keeps it, and shows it if this process is lost: a dry run has no file of its own.
             _carry_out(order, connection)
@@ -59,6 +57,15 @@ def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None
         _show_crashes()
         # A trainer, its loops and its module refer to each other: their memory would stay until some later trial.
         gc.collect()
+
+
+def _carry_out_trial(order: TrialAssignment, connection: Connection) -> None:
+    with trial_place(order) as placed:
+        if is_missing(placed):
+            connection.send(told_as_missing(placed))
+            return
+        with output_to(Path(placed.directory) / OUTPUT_NAME):
+            _carry_out(placed, connection)
 
 
 def _carry_out(order: Order, connection: Connection) -> None:

@@ -19,6 +19,7 @@ from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from search.errors import SearchError
 from search.messages import Action, EpochReport, TrialAssignment, TrialEnded
 from search.worker.assembly import Assembled, assemble, seed_setup
+from search.worker.checkpoint_mirror import CheckpointMirror
 from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
 from search.worker.final_weights import FinalWeights
@@ -61,6 +62,7 @@ class _TrialRun:
         self._assignment = assignment
         self._coordinator = coordinator
         self._path = Path(assignment.directory) / CHECKPOINT_NAME
+        self._mirror = CheckpointMirror(assignment.checkpoints)
         self._reports: list[EpochReport] = []
 
     @property
@@ -80,6 +82,7 @@ class _TrialRun:
 
     def _restore(self) -> dict[str, Any] | None:
         """Read the reports of the checkpoint, if there is one that can be read, and return its weights."""
+        self._mirror.fetch(self._path)
         try:
             checkpoint = load_checkpoint(self._path)
             self._reports = reports_in(checkpoint, trial_key=self._assignment.trial_key)
@@ -119,7 +122,11 @@ class _TrialRun:
             reports=self._reports,
         )
         self._reports = reporting.reports
-        checkpoint = EpochCheckpoint(self._path.parent, before_save=reporting.send_report, after_save=reporting.obey)
+        checkpoint = EpochCheckpoint(
+            self._path.parent,
+            before_save=reporting.send_report,
+            after_save=self._mirror.publishing(self._path, then=reporting.obey),
+        )
         watching = [each for each in (merge, gap) if each is not None]
         final = FinalWeights()
         trainer = self._make_trainer(
@@ -167,3 +174,4 @@ class _TrialRun:
         """Write the final weights of a refit, which the test reads."""
         if self._assignment.merge_validation and weights is not None and this_group().rank == 0:
             save_weights(self._path.parent / WEIGHTS_NAME, weights)
+            self._mirror.publish(self._path.parent / WEIGHTS_NAME)
