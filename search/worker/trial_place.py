@@ -48,7 +48,7 @@ def told_as_missing(assignment: TrialAssignment) -> TrialEnded:
         n_epochs=assignment.n_epochs_reported,
         stopped_by_module=False,
         error=(
-            f"StateError: {socket.gethostname()} does not see {assignment.directory}: workers on other machines need "
+            f"{socket.gethostname()} does not see {assignment.directory}: workers on other machines need "
             "the state directory (ZEROIN_HOME) on a file system that they share, or `checkpoints:` with a URL."
         ),
         traceback="",
