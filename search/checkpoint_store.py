@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from lightning_modules.callbacks.checkpoint_files import remove_checkpoint
 from search.errors import StateError
 from search.uris import masked, masked_text
 
@@ -42,8 +43,13 @@ class CheckpointStore:
         """Upload a file under its own name, so that the one before it is there, whole, until this one is.
 
         Raises:
-            StateError: If the store cannot be written.
+            StateError: If the store cannot be written, or `local` is a directory.
         """
+        if local.is_dir():
+            raise StateError(
+                f"checkpoints: {local.name} is a directory here (sharded), which cannot replace another in one step "
+                f"at {masked(self._url)}: keep checkpoints on a file system that all machines share."
+            )
         self._try(lambda: self._put(local), doing="write")
 
     def get(self, name: str, local: Path) -> bool:
@@ -100,7 +106,7 @@ class CheckpointStore:
                 shutil.copyfileobj(source, target, 1 << 20)
             temporary.replace(local)
         except FileNotFoundError:
-            local.unlink(missing_ok=True)
+            remove_checkpoint(local)
             return False
         finally:
             temporary.unlink(missing_ok=True)

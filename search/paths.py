@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME, remove_checkpoint
 from search.checkpoint_store import CheckpointStore
 from search.errors import StateError
 
@@ -60,7 +60,7 @@ class TrialPaths:
 
     def remove_checkpoint(self) -> None:
         """Remove what the training would continue from, wherever it is; nothing happens if there is none."""
-        self.checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(self.checkpoint)
         if self.checkpoints:
             CheckpointStore(self.checkpoints).remove(CHECKPOINT_NAME)
 

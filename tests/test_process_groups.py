@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,31 @@ def test_two_processes_with_half_the_batch_train_as_one_does(group: Group, tmp_p
     one, two = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("alone", "together"))
     for name, weights in one["state_dict"].items():
         torch.testing.assert_close(weights, two["state_dict"][name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture
+def own_environment() -> Iterator[None]:
+    """What a strategy leaves in this process is undone."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_a_strategy_on_one_process_changes_nothing(tmp_path: Path) -> None:
+    reports = []
+    for strategy in ({}, {"strategy": "ddp"}):
+        alone = Alone()
+        what = replace(digits(batch_size=64), trainer_args=strategy)
+        assert train(assignment(tmp_path / f"with{len(strategy)}", what, n_epochs=1), alone).error == ""
+        reports.append(comparable(alone.reports))
+    assert reports[0] == reports[1]
+    assert torch.distributed.get_world_size() == 1
+    listening = psutil.Process().net_connections("inet")
+    assert {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 
 
 def test_nothing_but_loopback_listens(group: Group, tmp_path: Path) -> None:

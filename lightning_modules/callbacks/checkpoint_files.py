@@ -1,9 +1,20 @@
-"""Names of the files that `EpochCheckpoint` and its companions write; importing them costs no torch import."""
+"""The files that `EpochCheckpoint` and its companions write; importing this costs no torch import."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 CHECKPOINT_NAME = "last.ckpt"
 """Everything that training needs to go on after its last finished epoch."""
 
 WEIGHTS_NAME = "weights.pt"
 """The module's ``state_dict`` alone, at the end of training."""
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint if it is there; some strategies (DeepSpeed) make a directory of it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

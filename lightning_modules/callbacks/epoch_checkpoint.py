@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, remove_checkpoint
 from lightning_modules.callbacks.rank_reduction import gathered
 
 _SYNC_SECONDS = 1.0
@@ -172,6 +172,8 @@ def put_in_place(temporary: Path, path: Path, *, sync: bool) -> None:
     """Put a file that is written whole in the place of another; see `write_atomically`."""
     if sync:
         _sync(temporary)
+    if path.is_dir() or temporary.is_dir():
+        remove_checkpoint(path)  # no system can put a directory in the place of another at once
     # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.
     temporary.replace(path)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME, remove_checkpoint
 from lightning_modules.callbacks.epoch_checkpoint import (
     CheckpointError,
     EpochCheckpoint,
@@ -89,7 +89,7 @@ class _TrialRun:
         except FileNotFoundError:
             return None
         except (CheckpointError, KeyError, TypeError) as error:
-            self._path.unlink(missing_ok=True)  # another rank of the group may have been first
+            remove_checkpoint(self._path)  # which another rank of the group may have done before
             self.notices.append(f"{self._assignment.trial_key} begins anew, its checkpoint is useless: {error}")
             return None
         del self._reports[self._assignment.n_epochs :]
