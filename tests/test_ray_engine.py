@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
+import socket
 from pathlib import Path
 from unittest import mock
 
 import psutil
 import pytest
-from engine_conformance import ROOT, living_children, wait_until
+from engine_conformance import ROOT, events_until, living_children, lost, message_in, wait_until
 
 from search.engines.choice import place_engine
-from search.engines.engine import WorkerLost
 from search.engines.ray_cluster import RayEngine
 from search.engines.ray_frames import NodeResources
 from search.engines.ray_slots import ClusterSlots, WantedDevices, cluster_slots, wanted_devices
 from search.errors import SearchError
+from search.messages import WorkerReady
 from search.study_definition import Resources
 
 ONE_EACH = Resources(devices_per_trial=1, trials_per_device=1)
@@ -103,28 +103,47 @@ def test_a_cluster_that_is_not_there_is_told_of(tmp_path: Path) -> None:
 
 @needs_ray
 @pytest.mark.slow
-def test_a_cluster_of_its_own_is_on_loopback_and_is_replaced_when_it_is_gone() -> None:
+def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_when_it_is_gone() -> None:
     with mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT)}):
         engine = RayEngine(address="local", devices="cpu:2", devices_per_trial=2, trials_per_device=1)
         try:
             assert engine.n_slots == 1
             first = engine.start_worker(slot=0)
-            addresses = {
-                connection.laddr.ip.removeprefix("::ffff:")
-                for process in living_children()
-                for connection in process.net_connections()
-                if connection.status == psutil.CONN_LISTEN
-            }
-            assert addresses == {"127.0.0.1"}
+            (event,) = events_until(engine, 1)
+            assert event.worker == first
+            ready = message_in(event, WorkerReady)
+            assert ready.device == "2 x CPU, 1 thread"
+            assert listening_addresses() == {"127.0.0.1"}
+
+            group = [each for each in living_children() if "search.worker" in each.cmdline()]
+            assert len(group) == 2
+            actor = psutil.Process(ready.pid).parent()
+            assert actor is not None
+            actor.kill()
+            _, alive = psutil.wait_procs(group, timeout=5)
+            assert not alive  # workers end with their actor
+            event = lost(engine, first)
+            assert event.reason.startswith(f"worker on {socket.gethostname()}: ")
+
+            second = engine.start_worker(slot=0)
             (driver,) = psutil.Process().children()
             family = driver.children(recursive=True)
-            driver.send_signal(signal.SIGKILL)
-            (event,) = engine.poll(timeout_seconds=30.0)
-            assert isinstance(event, WorkerLost)
-            assert (event.worker, event.reason) == (first, "the connection to Ray broke")
+            driver.kill()
+            event = lost(engine, second)
+            assert event.reason == "the connection to Ray broke"
             _, alive = psutil.wait_procs(family, timeout=15)
             assert not alive
-            assert engine.start_worker(slot=0) != first
+            assert engine.start_worker(slot=0) > second
         finally:
             engine.close(timeout_seconds=0.0)
         wait_until(lambda: living_children() == [], seconds=5.0)
+
+
+def listening_addresses() -> set[str]:
+    """Where processes that this one started can be reached."""
+    return {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in living_children()
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }

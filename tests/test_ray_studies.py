@@ -8,16 +8,18 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import psutil
 import pytest
-from command_line import ROOT, CommandLine, interrupt, wait_for
-from engine_conformance import living_children
+from command_line import ROOT, CommandLine, wait_for
+from engine_conformance import events_until, living_children, message_in
 
+from search.engines.ray_cluster import RayEngine
+from search.messages import WorkerReady
 from search.paths import StateDirectory
 from search.studies_api import read_study
 from search.study_record import StudyRecord
@@ -62,6 +64,9 @@ finish: null
 """
 
 
+SMALL = {"include_dashboard": False, "object_store_memory": 100 << 20}
+
+
 class Held(CommandLine):
     """The study above, in a directory of its own."""
 
@@ -78,6 +83,10 @@ class Held(CommandLine):
         """Trials with an epoch on record."""
         return sum('"epoch"' in log.read_text() for log in self._trial("").glob("*/epochs.jsonl"))
 
+    def n_checkpoints(self) -> int:
+        """Checkpoints in the directory ``store``."""
+        return len(list(self.directory.glob("store/held-*/*/last.ckpt")))
+
     def record(self) -> StudyRecord:
         return read_study("held", directory=StateDirectory(root=self.home))
 
@@ -91,7 +100,15 @@ class Nodes:
 
     address: str
     cluster: Any
-    others: list[Any]
+    others: list[Any] = field(default_factory=list)
+
+    def add(self) -> None:
+        """Have one more node join."""
+        self.others.append(self.cluster.add_node(num_cpus=1, num_gpus=1, **SMALL))
+
+    def remove(self) -> None:
+        """Have one vanish, with all of its processes."""
+        self.cluster.remove_node(self.others.pop(), allow_graceful=False)
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +124,12 @@ def nodes() -> Iterator[Nodes]:
     with mock.patch.dict(os.environ, private):
         from ray.cluster_utils import Cluster  # reads the environment when it is imported
 
-        small = {"include_dashboard": False, "object_store_memory": 100 << 20}
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **small})
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **SMALL})
         try:
-            others = [cluster.add_node(num_cpus=1, num_gpus=1, **small) for _ in range(2)]
-            yield Nodes(address=cluster.address, cluster=cluster, others=others)
+            made = Nodes(address=cluster.address, cluster=cluster)
+            made.add()
+            made.add()
+            yield made
         finally:
             cluster.shutdown()
             shutil.rmtree(directory, ignore_errors=True)
@@ -138,13 +156,10 @@ def survivor(nodes: Nodes, make_held: Callable[[str], Held]) -> Held:
     held = make_held("survivor")
     with held.started("run", "held.yaml", "--devices", "cpu:1", "--plain") as process:
         wait_for(lambda: held.n_begun() == 1 or process.poll() is not None)
-        interrupt(process)
-        interrupt(process)
-        output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, output + errors
+        process.kill()
     with held.started("resume", "held", "--engine", "ray", "--ray-address", nodes.address, "--plain") as process:
         wait_for(lambda: held.n_begun() == 2 or process.poll() is not None)
-        nodes.cluster.remove_node(nodes.others.pop(), allow_graceful=False)
+        nodes.remove()
         held.hold.unlink()
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, output + errors
@@ -166,8 +181,9 @@ def test_a_killed_coordinator_leaves_nothing_behind_and_another_engine_goes_on(
     nodes: Nodes, survivor: Held, make_held: Callable[[str], Held]
 ) -> None:
     held = make_held("turns")
-    with held.started("run", "held.yaml", "--engine", "ray", "--ray-address", nodes.address, "--plain") as process:
-        wait_for(lambda: held.n_begun() == 1 or process.poll() is not None)
+    on_ray = ("--engine", "ray", "--ray-address", nodes.address, "--checkpoints", "store")
+    with held.started("run", "held.yaml", *on_ray, "--plain") as process:
+        wait_for(lambda: held.n_checkpoints() == 1 or process.poll() is not None)
         workers = [each for each in living_children() if "search.worker" in each.cmdline()]
         drivers = psutil.Process(process.pid).children()
         assert workers
@@ -176,8 +192,13 @@ def test_a_killed_coordinator_leaves_nothing_behind_and_another_engine_goes_on(
         _, alive = psutil.wait_procs([*workers, *drivers], timeout=15)
         assert not alive
     held.hold.unlink()
+    for copy in held.home.glob("trials/held/*/last.ckpt"):  # as on a machine that has never seen them
+        copy.unlink()
     done = held.run("resume", "held", "--devices", "cpu:1", "--plain")
     assert done.returncode == 0, done.stdout + done.stderr
+    for trial in held.record().trials:
+        assert held.trained(trial.record.key) == [1, 2, 3]
+    assert held.n_checkpoints() == 3  # those of the best
     assert comparable(held.record()) == comparable(survivor.record())
 
 
@@ -191,3 +212,22 @@ def comparable(record: StudyRecord) -> list[Any]:
         )
         for trial in record.trials
     ]
+
+
+def test_a_node_lost_while_its_worker_starts_costs_nothing_and_another_may_join(nodes: Nodes) -> None:
+    nodes.add()
+    with mock.patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ""}):
+        engine = RayEngine(address=nodes.address, devices="gpu", devices_per_trial=1, trials_per_device=1)
+    try:
+        assert engine.n_slots == 2
+        workers = {engine.start_worker(slot=slot) for slot in range(2)}
+        wait_for(lambda: sum("search.worker" in each.cmdline() for each in living_children()) == 2)
+        nodes.remove()
+        (event,) = events_until(engine, 1)
+        message_in(event, WorkerReady)
+        nodes.add()
+        (other,) = events_until(engine, 1)
+        message_in(other, WorkerReady)
+        assert {event.worker, other.worker} == workers
+    finally:
+        engine.close(timeout_seconds=0.0)

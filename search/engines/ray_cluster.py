@@ -62,6 +62,8 @@ class RayEngine:
         self._address = _checked(address or os.environ.get("RAY_ADDRESS") or "auto")
         self._options = {
             "own-cpus": str(wanted.count or 0),
+            # Ray would give each process as many threads as its actor has CPUs.
+            "threads": os.environ.get("OMP_NUM_THREADS", "1"),
             "working-directory": os.getcwd(),  # noqa: PTH109
             "heartbeat-timeout-seconds": str(heartbeat_timeout_seconds),
             "start-timeout-seconds": str(start_timeout_seconds),

@@ -79,6 +79,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--fd", type=int, required=True, help="descriptor of a connected stream socket")
     parser.add_argument("--address", required=True, help="host:port, auto, or local")
     parser.add_argument("--own-cpus", type=int, default=0, help="CPUs of a cluster that is started here")
+    parser.add_argument("--threads", required=True, help="OMP_NUM_THREADS of the workers")
     parser.add_argument("--working-directory", required=True)
     parser.add_argument("--heartbeat-timeout-seconds", type=float, required=True)
     parser.add_argument("--start-timeout-seconds", type=float, required=True)
@@ -225,8 +226,7 @@ class _Driver:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
         actor = self._actor_class.options(**options).remote(
             n_devices=order.n_devices,
-            # An empty list keeps Lightning off the GPU where CPU slots were asked for; otherwise Ray sets the variable.
-            environment={} if order.n_gpus else {"CUDA_VISIBLE_DEVICES": ""},
+            environment=self._environment(order),
             working_directory=self._arguments.working_directory,
             heartbeat_timeout_seconds=self._arguments.heartbeat_timeout_seconds,
             start_timeout_seconds=self._arguments.start_timeout_seconds,
@@ -235,6 +235,11 @@ class _Driver:
             host = _Host(order=order, actor=actor, group=group, n_restarts=n_restarts)
             self._hosts[order.worker] = host
             self._listen(host)
+
+    def _environment(self, order: StartHost) -> dict[str, str]:
+        environment = {"OMP_NUM_THREADS": self._arguments.threads}
+        # An empty list keeps Lightning off the GPU where CPU slots were asked for; otherwise Ray sets the variable.
+        return environment if order.n_gpus else {**environment, "CUDA_VISIBLE_DEVICES": ""}
 
     def _listen(self, host: _Host) -> None:
         call = host.actor.events.options(concurrency_group=_EVENTS).remote(_HOST_POLL_SECONDS)
