@@ -75,6 +75,8 @@ class TrialAssignment:
         merge_validation: Train on train + val and validate on nothing (refit).
         hang_timeout_seconds: Time without a finished batch after which the worker counts as hung and ends itself, > 0,
             or None for never.
+        checkpoints: URL of a directory for its checkpoints, of which `directory` then has copies at most; empty if they
+            are in `directory` alone.
     """
 
     trial_key: str
@@ -87,6 +89,7 @@ class TrialAssignment:
     n_epochs_reported: int
     merge_validation: bool
     hang_timeout_seconds: float | None = None
+    checkpoints: str = ""
 
 
 class Action(StrEnum):
@@ -114,6 +117,7 @@ class TestAssignment:
         trial_keys: The members' keys.
         directories: Their directories with the final weights, in the same order.
         ensemble: Whether to average the members' probabilities too.
+        checkpoints: URLs to get their weights from instead, in the same order; empty where `directories` have them.
     """
 
     __test__ = False  # not a test class
@@ -122,6 +126,7 @@ class TestAssignment:
     trial_keys: tuple[str, ...]
     directories: tuple[str, ...]
     ensemble: bool
+    checkpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +304,7 @@ def decode(line: bytes) -> Message:
     cls = _TYPES[body.pop("type")]
     if "assembly" in body:
         body["assembly"] = ModelAssembly(**body["assembly"])
-    for name in ("searched", "notices", "members", "metrics", "trial_keys", "directories"):
+    for name in ("searched", "notices", "members", "metrics", "trial_keys", "directories", "checkpoints"):
         if isinstance(body.get(name), list):
             body[name] = tuple(body[name])
     if "action" in body:

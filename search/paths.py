@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, PREVIOUS_CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.checkpoint_files import (
+    CHECKPOINT_NAME,
+    PREVIOUS_CHECKPOINT_NAME,
+    WEIGHTS_NAME,
+    remove_checkpoint,
+)
+from search.checkpoint_store import CheckpointStore
 from search.errors import StateError
 
 ENVIRONMENT_VARIABLE = "ZEROIN_HOME"
 
+_UID_LENGTH = 12
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 # Devices on Windows, whatever follows the first point, and names that it shortens.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*\.", re.IGNORECASE)
@@ -24,9 +31,11 @@ class TrialPaths:
 
     Attributes:
         directory: Absolute directory with the checkpoints and the captured output of the training.
+        checkpoints: URL of the directory that checkpoints go to instead; empty if there is none.
     """
 
     directory: Path
+    checkpoints: str = ""
 
     @property
     def epoch_log(self) -> Path:
@@ -53,6 +62,26 @@ class TrialPaths:
         """What the training printed."""
         return self.directory / "output.log"
 
+    def fetch_weights(self) -> None:
+        """Bring the final weights of a refit here, if they are behind a URL.
+
+        Raises:
+            StateError: If the store does not answer.
+        """
+        if self.checkpoints:
+            CheckpointStore(self.checkpoints).get(WEIGHTS_NAME, self.weights)
+
+    def remove_previous_checkpoint(self) -> None:
+        """Remove the checkpoint before the last one, if there is one."""
+        remove_checkpoint(self.previous_checkpoint)
+
+    def remove_checkpoints(self) -> None:
+        """Remove what the training would continue from, wherever it is; nothing happens if there is nothing."""
+        self.remove_previous_checkpoint()
+        remove_checkpoint(self.checkpoint)
+        if self.checkpoints:
+            CheckpointStore(self.checkpoints).remove(CHECKPOINT_NAME)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPaths:
@@ -60,9 +89,11 @@ class StudyPaths:
 
     Attributes:
         directory: Absolute directory of the study's trials.
+        checkpoints: URL of the directory for its trials' checkpoints; empty if they are in `directory`.
     """
 
     directory: Path
+    checkpoints: str = ""
 
     @property
     def lease(self) -> Path:
@@ -76,7 +107,13 @@ class StudyPaths:
 
     def trial(self, key: str) -> TrialPaths:
         """Files of the trial named `key`."""
-        return TrialPaths(directory=self.directory / _checked(key))
+        checkpoints = f"{self.checkpoints}/{key}" if self.checkpoints else ""
+        return TrialPaths(directory=self.directory / _checked(key), checkpoints=checkpoints)
+
+    def with_checkpoints(self, url: str | None, *, study_uid: str) -> StudyPaths:
+        """Return the paths with checkpoints under a URL that other studies, of any user and name, may share."""
+        name = f"{self.directory.name}-{study_uid[:_UID_LENGTH]}"
+        return replace(self, checkpoints=f"{url.rstrip('/')}/{name}" if url else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

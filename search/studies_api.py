@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from search.checkpoint_store import CheckpointStore
 from search.coordinator.edited_study import edits_of, require_safe
 from search.coordinator.interruption import interruption
 from search.coordinator.preflight import inspect_study
@@ -27,8 +28,7 @@ from search.coordinator.stores import StoreUris, default_storage, storage_uri, s
 from search.coordinator.workforce import Workforce
 from search.credentials import require_credentials
 from search.database_driver import require_driver
-from search.engines.devices import DevicePlan, plan_devices
-from search.engines.local import LocalEngine
+from search.engines.choice import EngineName, PlacedEngine, place_engine
 from search.errors import SearchError, StateError, StudyNotFoundError
 from search.lease import Lease, is_held
 from search.observer import SilentObserver, StudyObserver
@@ -46,9 +46,12 @@ def run_study(
     directory: StateDirectory | None = None,
     observer: StudyObserver | None = None,
     devices: str = "auto",
+    engine: str = EngineName.LOCAL,
+    ray_address: str | None = None,
     new: bool = False,
     storage: str | None = None,
     tracking_uri: str | None = None,
+    checkpoints: str | None = None,
 ) -> StudyRecord:
     """Run a study to its end; one that is unfinished is resumed, one that is finished is only read.
 
@@ -59,10 +62,13 @@ def run_study(
         definition: The study.
         directory: The state directory, ``$ZEROIN_HOME`` or ``mlruns`` by default.
         observer: Who watches, nobody by default.
-        devices: See `search.engines.devices.plan_devices`.
+        devices: See `search.engines.devices.plan_devices`, for Ray `search.engines.ray_slots.wanted_devices`.
+        engine: ``local`` for worker processes of this machine, ``ray`` for those of a Ray cluster.
+        ray_address: Of the cluster; see `search.engines.ray_cluster.RayEngine` for None.
         new: Start another study under a numbered name (``digits-2``) if this name is taken.
         storage: Optuna storage URI, before the definition's own.
         tracking_uri: MLflow tracking URI, before the definition's own.
+        checkpoints: URL of a directory for checkpoints, before the definition's own.
 
     Raises:
         StudyDefinitionError: If model, data and study do not fit each other; nothing has been created then.
@@ -72,7 +78,7 @@ def run_study(
         StudyInterruptedError: If the user stopped it.
     """
     state = directory or StateDirectory.default()
-    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
+    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     require_driver(definition.tracking_uri or "", what="the MLflow store")
     with _opened(storage_uri(definition.storage, state)) as store:
         names = () if store is None else store.names()
@@ -80,14 +86,15 @@ def run_study(
             definition = replace(definition, study=_free_name(definition.study, names))
         elif store is not None and definition.study in names:
             study = store.open(definition.study)
+            definition = _kept_as_before(definition, study.definition)
             edits = edits_of(study, definition)
             require_safe(edits, study=definition.study)
-            definition = _tracked_as_before(definition, study.definition)
             record = read_record(study, state, store_uris(state, definition))
             if record.state is StudyState.FINISHED and (not edits or record.finish_has_begun):
                 return record
     uris = store_uris(state, definition)
-    return _session(definition, uris, state, observer, devices).run()
+    placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
+    return _session(definition, uris, state, observer, placed).run()
 
 
 def resume_study(
@@ -96,6 +103,8 @@ def resume_study(
     directory: StateDirectory | None = None,
     observer: StudyObserver | None = None,
     devices: str = "auto",
+    engine: str = EngineName.LOCAL,
+    ray_address: str | None = None,
     storage: str | None = None,
     tracking_uri: str | None = None,
     edited: StudyDefinition | None = None,
@@ -107,6 +116,8 @@ def resume_study(
         directory: See `run_study`, as for all that follow.
         observer: Likewise.
         devices: Likewise.
+        engine: Likewise.
+        ray_address: Likewise.
         storage: Likewise.
         tracking_uri: Likewise.
         edited: The definition that it goes by from now on, None for the recorded one.
@@ -131,7 +142,8 @@ def resume_study(
     if record.state is StudyState.FINISHED:
         return record
     uris = store_uris(state, record.definition, storage=storage_uri(storage, state), tracking_uri=tracking_uri)
-    return _session(record.definition, uris, state, observer, devices).run()
+    placed = place_engine(engine, devices=devices, resources=record.definition.resources, ray_address=ray_address)
+    return _session(record.definition, uris, state, observer, placed).run()
 
 
 def preview_study(
@@ -139,9 +151,12 @@ def preview_study(
     *,
     directory: StateDirectory | None = None,
     devices: str = "auto",
+    engine: str = EngineName.LOCAL,
+    ray_address: str | None = None,
     new: bool = False,
     storage: str | None = None,
     tracking_uri: str | None = None,
+    checkpoints: str | None = None,
 ) -> StudyPreview:
     """Inspect a study and say what `run_study` would do with these arguments, creating nothing.
 
@@ -150,7 +165,7 @@ def preview_study(
         StateError: If a study of that name cannot be read.
     """
     state = directory or StateDirectory.default()
-    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri)
+    definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     existing: StudyState | None = None
     edits: tuple[Edit, ...] = ()
     finish_has_begun = False
@@ -160,24 +175,23 @@ def preview_study(
             definition = replace(definition, study=_free_name(definition.study, names))
         elif store is not None and definition.study in names:
             study = store.open(definition.study)
+            definition = _kept_as_before(definition, study.definition)
             edits = edits_of(study, definition)
             finish_has_begun = study.finish_plan() is not None
-            definition = _tracked_as_before(definition, study.definition)
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
     _require_usable(uris)
-    plan = _plan(definition, devices)
-    engine = LocalEngine(plan.slots[:1])
+    placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
     try:
         with interruption() as interrupted:
-            inspection = inspect_study(definition, Workforce(engine, interruption=interrupted))
+            inspection = inspect_study(definition, Workforce(placed.engine, interruption=interrupted, n_workers=1))
     finally:
-        engine.close(timeout_seconds=0.0)
-    if plan.notice:
-        inspection = replace(inspection, notices=(*inspection.notices, plan.notice))
+        placed.engine.close(timeout_seconds=0.0)
+    if placed.notice:
+        inspection = replace(inspection, notices=(*inspection.notices, placed.notice))
     return StudyPreview(
         inspection=inspection,
-        n_workers=len(plan.slots),
+        n_workers=placed.engine.n_slots,
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(state.study(definition.study).directory),
@@ -279,6 +293,9 @@ def delete_study(
         try:
             was_tracked = delete_tracked_study(uris.tracking, name, study_uid=study.uid)
             shutil.rmtree(paths.directory)
+            remote = paths.with_checkpoints(study.definition.checkpoints, study_uid=study.uid).checkpoints
+            if remote:
+                CheckpointStore(remote).remove_all()
             store.delete(name)
         finally:
             lease.release()
@@ -287,6 +304,7 @@ def delete_study(
     return [
         *([f"MLflow experiment {name!r} in {masked(uris.tracking)}"] if was_tracked else []),
         f"checkpoints and logs in {paths.directory}",
+        *([f"checkpoints in {masked(remote)}"] if remote else []),
         f"Optuna study {name!r} in {masked(uris.storage)}",
     ]
 
@@ -307,26 +325,18 @@ def _session(
     uris: StoreUris,
     state: StateDirectory,
     observer: StudyObserver | None,
-    devices: str,
+    placed: PlacedEngine,
 ) -> Session:
     _require_usable(uris)
     observer = observer or SilentObserver()
-    plan = _plan(definition, devices)
-    if plan.notice:
-        observer.notice(plan.notice)
+    if placed.notice:
+        observer.notice(placed.notice)
     return Session(
         definition=definition,
         uris=uris,
         state=state,
-        engine=LocalEngine(plan.slots),
+        engine=placed.engine,
         observer=observer,
-    )
-
-
-def _plan(definition: StudyDefinition, devices: str) -> DevicePlan:
-    resources = definition.resources
-    return plan_devices(
-        devices, devices_per_trial=resources.devices_per_trial, trials_per_device=resources.first_trials_per_device
     )
 
 
@@ -366,8 +376,12 @@ def _require_ours(paths: StudyPaths, name: str) -> None:
         )
 
 
-def _tracked_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
-    return replace(given, tracking_uri=given.tracking_uri or recorded.tracking_uri)
+def _kept_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
+    return replace(
+        given,
+        tracking_uri=given.tracking_uri or recorded.tracking_uri,
+        checkpoints=given.checkpoints or recorded.checkpoints,
+    )
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:

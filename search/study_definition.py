@@ -194,6 +194,7 @@ class StudyDefinition:
         budget: What the study may cost.
         storage: Optuna storage URL, or None for the journal file in the state directory.
         tracking_uri: MLflow tracking URI, or None for the SQLite file in the state directory.
+        checkpoints: fsspec URL of a directory for checkpoints, or None to keep them beside the trials' logs.
 
     Raises:
         StudyDefinitionError: If two stages share a name or there is none.
@@ -215,6 +216,7 @@ class StudyDefinition:
     budget: Budget = Budget()
     storage: str | None = None
     tracking_uri: str | None = None
+    checkpoints: str | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:

@@ -9,8 +9,8 @@ import optuna
 import pytest
 from virtual_engine import VirtualEngine
 
-from search import studies_api
 from search.coordinator.stores import default_storage
+from search.engines import choice
 from search.errors import StateError, StudyConflictError, StudyNotFoundError
 from search.paths import StateDirectory
 from search.storage import StudyStore
@@ -45,7 +45,7 @@ def state(
     tmp_path: Path, copied_mlflow_database: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> StateDirectory:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(studies_api, "LocalEngine", lambda slots: VirtualEngine())
+    monkeypatch.setattr(choice, "LocalEngine", lambda slots: VirtualEngine())
     directory = StateDirectory(root=tmp_path / "state")
     copied_mlflow_database(directory.mlflow_database)
     return directory

@@ -112,6 +112,7 @@ class VirtualEngine:
         self._n_polls = 0
         self._events: deque[EngineEvent] = deque()
         self._trainings: dict[int, _Training] = {}
+        self._living: set[int] = set()
 
     def device(self, slot: int) -> str:
         return f"device {slot % self.n_devices}"
@@ -123,10 +124,18 @@ class VirtualEngine:
         worker, self._n_started = self._n_started, self._n_started + 1
         assert slot not in self._slots.values(), f"slot {slot} is taken"
         self._slots[worker] = slot
+        self._living.add(worker)
         self._say(worker, WorkerReady(pid=worker, device="virtual", versions={"torch": "0"}))
         return worker
 
+    def kill_worker(self, worker: int) -> None:
+        """End a worker as SIGKILL would."""
+        self._trainings.pop(worker, None)
+        self._lose(worker, "killed by SIGKILL")
+
     def send(self, worker: int, message: ToWorker) -> None:
+        if worker not in self._living:
+            return
         if isinstance(message, Inspect):
             error, key = self._inspection_error
             self._say(
@@ -200,8 +209,7 @@ class VirtualEngine:
         deaths = self.faults.loses_worker.get(decision.trial_key, 0)
         if deaths:
             self.faults.loses_worker[decision.trial_key] = deaths - 1
-            del self._trainings[worker]
-            self._lose(worker, "killed by SIGKILL")
+            self.kill_worker(worker)
         elif decision.action is not Action.CONTINUE or training.epoch == training.assignment.n_epochs:
             self._end(worker)
         elif decision.trial_key in self.faults.stops_itself:
@@ -211,6 +219,7 @@ class VirtualEngine:
 
     def _lose(self, worker: int, reason: str) -> None:
         del self._slots[worker]
+        self._living.discard(worker)
         self._events.append(WorkerLost(worker=worker, reason=reason, output=""))
 
     def _neighbours(self, worker: int) -> set[str]:

@@ -22,9 +22,12 @@ class StudiesApi(Protocol):
         directory: StateDirectory,
         observer: StudyObserver,
         devices: str,
+        engine: str = ...,
+        ray_address: str | None = ...,
         new: bool = ...,
         storage: str | None = ...,
         tracking_uri: str | None = ...,
+        checkpoints: str | None = ...,
     ) -> StudyRecord:
         """Run a study to its end, resuming it if it is unfinished, reading it if it is finished."""
 
@@ -35,6 +38,8 @@ class StudiesApi(Protocol):
         directory: StateDirectory,
         observer: StudyObserver,
         devices: str,
+        engine: str = ...,
+        ray_address: str | None = ...,
         storage: str | None = ...,
         tracking_uri: str | None = ...,
         edited: StudyDefinition | None = ...,
@@ -47,9 +52,12 @@ class StudiesApi(Protocol):
         *,
         directory: StateDirectory,
         devices: str,
+        engine: str = ...,
+        ray_address: str | None = ...,
         new: bool = ...,
         storage: str | None = ...,
         tracking_uri: str | None = ...,
+        checkpoints: str | None = ...,
     ) -> StudyPreview:
         """Inspect a study and say what running it would do, without creating anything."""
 

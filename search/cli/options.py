@@ -29,7 +29,33 @@ def devices_option(command: _Command) -> _Command:
         metavar="DEVICES",
         default="auto",
         show_default=True,
-        help="What trials run on: auto, a count (4), GPU indices (0,2), cpu or cpu:4, mps.",
+        help="What trials run on: auto, a count (4), GPU indices (0,2), cpu or cpu:4, mps; with Ray also gpu:4.",
+    )(command)
+
+
+def engine_options(command: _Command) -> _Command:
+    """Add ``--engine`` and ``--ray-address``."""
+    address = click.option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Ray cluster; by default RAY_ADDRESS, else one on this machine, else a new one (local).",
+    )
+    engine = click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where trials run: on this machine, or on a Ray cluster.",
+    )
+    return engine(address(command))
+
+
+def checkpoints_option(command: _Command) -> _Command:
+    """Add ``--checkpoints``."""
+    return click.option(
+        "--checkpoints",
+        metavar="URL",
+        help="Directory for checkpoints (s3://…, gs://…, a path), where not all machines share the state directory.",
     )(command)
 
 

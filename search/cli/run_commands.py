@@ -9,7 +9,14 @@ from rich.text import Text
 
 from search.cli.command_context import CommandContext
 from search.cli.console import make_console, show, stores, unbroken
-from search.cli.options import devices_option, plain_option, store_options, study_argument
+from search.cli.options import (
+    checkpoints_option,
+    devices_option,
+    engine_options,
+    plain_option,
+    store_options,
+    study_argument,
+)
 from search.cli.plan import plan_report, preview_report
 from search.cli.progress_live import LiveProgress
 from search.cli.progress_plain import CHECKING, PlainProgress
@@ -31,7 +38,9 @@ from search.study_record import StudyRecord
 @click.option("--new", is_flag=True, help="Start another study under a numbered name.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and inspect the model and data; create nothing.")
 @devices_option
+@engine_options
 @store_options
+@checkpoints_option
 @plain_option
 @click.pass_obj
 def run(
@@ -42,8 +51,11 @@ def run(
     new: bool,
     dry_run: bool,
     devices: str,
+    engine: str,
+    ray_address: str | None,
     storage: str | None,
     tracking_uri: str | None,
+    checkpoints: str | None,
     plain: bool,
 ) -> None:
     """Run a study: all stages, then confirm, refit and test.
@@ -55,7 +67,16 @@ def run(
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
     chosen = study_to_run(study, api=context.studies, stores=places, overrides=overrides)
     if dry_run:
-        _dry_run(context, chosen, places=places, devices=devices, new=new)
+        _dry_run(
+            context,
+            chosen,
+            places=places,
+            devices=devices,
+            engine=engine,
+            ray_address=ray_address,
+            checkpoints=checkpoints,
+            new=new,
+        )
         return
     with errors_in(chosen.file), _display(plain=plain) as progress:
         progress.checking()
@@ -64,9 +85,12 @@ def run(
             directory=places.directory,
             observer=progress,
             devices=devices,
+            engine=engine,
+            ray_address=ray_address,
             new=new,
             storage=storage,
             tracking_uri=tracking_uri,
+            checkpoints=checkpoints,
         )
     _tell(record, was_run=progress.was_opened, again=study)
 
@@ -74,11 +98,20 @@ def run(
 @click.command()
 @study_argument
 @devices_option
+@engine_options
 @store_options
 @plain_option
 @click.pass_obj
 def resume(
-    context: CommandContext, *, study: str, devices: str, storage: str | None, tracking_uri: str | None, plain: bool
+    context: CommandContext,
+    *,
+    study: str,
+    devices: str,
+    engine: str,
+    ray_address: str | None,
+    storage: str | None,
+    tracking_uri: str | None,
+    plain: bool,
 ) -> None:
     """Continue a study where it stopped.
 
@@ -96,6 +129,8 @@ def resume(
             directory=places.directory,
             observer=progress,
             devices=devices,
+            engine=engine,
+            ray_address=ray_address,
             storage=places.storage,
             tracking_uri=places.tracking_uri,
             edited=edited,
@@ -110,7 +145,17 @@ def _display(*, plain: bool) -> LiveProgress | PlainProgress:
     return LiveProgress(console=console)
 
 
-def _dry_run(context: CommandContext, chosen: StudyToRun, *, places: Stores, devices: str, new: bool) -> None:
+def _dry_run(
+    context: CommandContext,
+    chosen: StudyToRun,
+    *,
+    places: Stores,
+    devices: str,
+    engine: str,
+    ray_address: str | None,
+    checkpoints: str | None,
+    new: bool,
+) -> None:
     console = make_console()
     show(console, plan_report(chosen.definition), Text(f"\n{CHECKING}", style="dim"))
     with errors_in(chosen.file):
@@ -118,6 +163,9 @@ def _dry_run(context: CommandContext, chosen: StudyToRun, *, places: Stores, dev
             chosen.definition,
             directory=places.directory,
             devices=devices,
+            engine=engine,
+            ray_address=ray_address,
+            checkpoints=checkpoints,
             new=new,
             storage=places.storage,
             tracking_uri=places.tracking_uri,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lightning_modules.callbacks.checkpoint_files import remove_checkpoint
 from search.paths import StudyPaths
 from search.study_definition import Direction
 from search.trial import FinishedTrial, TrialRecord
@@ -42,7 +41,7 @@ class BestCheckpoints:
         }
         best = set(sorted(rewards, key=lambda key: rewards[key], reverse=True)[:_N_KEPT])
         for key in suspects:
-            self._paths.trial(key).previous_checkpoint.unlink(missing_ok=True)
+            self._paths.trial(key).remove_previous_checkpoint()
         for key in suspects - best:
-            remove_checkpoint(self._paths.trial(key).checkpoint)
+            self._paths.trial(key).remove_checkpoints()
         self._kept = best

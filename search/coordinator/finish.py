@@ -178,6 +178,8 @@ class Finish:
             return None
         ended = [self.records[run.key] for run in runs]
         fit = tuple(record for record in ended if record.state.is_fully_trained)
+        for record in fit:
+            self.context.paths.trial(record.key).fetch_weights()
         self.notices.extend(f"{record.key} {record.state}: {record.reason}" for record in ended if record not in fit)
         return fit
 
@@ -209,11 +211,13 @@ class Finish:
     def _read_test(self, refits: Sequence[TrialRecord], settings: FinishSettings) -> TestResult:
         self.context.observer.phase_started("test", n_runs=1, n_epochs=0)
         self.context.study.count_test_reading()
+        paths = [self.context.paths.trial(record.key) for record in refits]
         result = self.context.pool.ask(
             TestAssignment(
                 assembly=assemble(self.context.definition, refits[0].hyperparameters),
                 trial_keys=tuple(record.key for record in refits),
-                directories=tuple(str(self.context.paths.trial(record.key).directory) for record in refits),
+                directories=tuple(str(each.directory) for each in paths),
+                checkpoints=tuple(each.checkpoints for each in paths if each.checkpoints),
                 ensemble=settings.ensemble,
             ),
             TestResult,

@@ -44,6 +44,7 @@ class LiveTrial:
         record: Latest snapshot.
         assembly: What its worker builds.
         directory: Its directory (absolute, exists).
+        checkpoints: URL of the directory for its checkpoints; empty if they are in `directory`.
         merge_validation: Whether it trains on train + val (refit).
         hang_timeout_seconds: Time without a finished batch after which it hangs, or None for never.
         log: Its epoch log, open for appending.
@@ -52,6 +53,7 @@ class LiveTrial:
     record: TrialRecord
     assembly: ModelAssembly
     directory: Path
+    checkpoints: str
     merge_validation: bool
     hang_timeout_seconds: float | None
     log: EpochLog = field(repr=False)
@@ -69,6 +71,7 @@ class LiveTrial:
             n_epochs_reported=len(self.record.epochs),
             merge_validation=self.merge_validation,
             hang_timeout_seconds=self.hang_timeout_seconds,
+            checkpoints=self.checkpoints,
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from lightning_modules.callbacks.checkpoint_files import remove_checkpoint
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
 from search.trial import Score, TrialRecord
@@ -42,6 +41,4 @@ class RunList:
 
     def departed(self, record: TrialRecord) -> None:
         """Remove the checkpoints: nothing continues from them, and a refit has its weights in a file of their own."""
-        paths = self._context.paths.trial(record.key)
-        remove_checkpoint(paths.checkpoint)
-        remove_checkpoint(paths.previous_checkpoint)
+        self._context.paths.trial(record.key).remove_checkpoints()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from search.checkpoint_store import CheckpointStore
 from search.coordinator.allotment import Allotment
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
@@ -88,6 +89,8 @@ class Session:
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
             inspection = inspect_study(self.definition, workforce)
+            if self.definition.checkpoints is not None:
+                CheckpointStore(self.definition.checkpoints, pauses_seconds=()).check()
             for notice in inspection.notices:
                 self.observer.notice(notice)
             if self.definition.resources.trials_per_device == "auto":

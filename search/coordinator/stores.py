@@ -64,7 +64,11 @@ def store_uris(
 
 
 def with_stores(
-    definition: StudyDefinition, *, storage: str | None = None, tracking_uri: str | None = None
+    definition: StudyDefinition,
+    *,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    checkpoints: str | None = None,
 ) -> StudyDefinition:
     """Return the definition with the command line's stores before its own, absolute as in `store_uris`.
 
@@ -72,10 +76,12 @@ def with_stores(
     """
     storage = storage or definition.storage
     tracking_uri = tracking_uri or definition.tracking_uri
+    checkpoints = checkpoints or definition.checkpoints
     return replace(
         definition,
         storage=None if storage is None else _given_storage(storage),
         tracking_uri=None if tracking_uri is None else absolute_uri(tracking_uri),
+        checkpoints=None if checkpoints is None else absolute_uri(checkpoints),
     )
 
 

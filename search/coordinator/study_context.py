@@ -54,7 +54,8 @@ class StudyContext:
     @property
     def paths(self) -> StudyPaths:
         """The study's files."""
-        return self.state.study(self.study.name)
+        paths = self.state.study(self.study.name)
+        return paths.with_checkpoints(self.definition.checkpoints, study_uid=self.study.uid)
 
     def logged(self, key: str) -> TrialRecord | None:
         """Return what the epoch log of the trial `key` says, None if there is none."""
@@ -72,6 +73,7 @@ class StudyContext:
             record=record,
             assembly=assemble(self.definition, record.hyperparameters),
             directory=paths.directory,
+            checkpoints=paths.checkpoints,
             merge_validation=merge_validation,
             hang_timeout_seconds=self.definition.resources.hang_timeout_seconds,
             log=log,

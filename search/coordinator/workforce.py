@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from search.coordinator.interruption import Interruption
 from search.engines.engine import Engine, EngineEvent, MessageReceived, WorkerLost
-from search.errors import StudyFailedError, StudyInterruptedError
+from search.errors import SearchError, StudyFailedError, StudyInterruptedError
 from search.messages import Farewell, FromWorker, Shutdown, ToWorker, WorkerReady
+from search.package_version import zeroin_version
 
 _MOST_FAILED_STARTS = 3
 
@@ -23,9 +24,15 @@ Reply = TypeVar("Reply", bound=FromWorker)
 
 
 class Workforce:
-    """Starts one worker on every slot of the engine and keeps it so."""
+    """Starts one worker on every slot of the engine and keeps it so.
 
-    def __init__(self, engine: Engine, *, interruption: Interruption) -> None:
+    Args:
+        engine: Where they run.
+        interruption: Whether the user wants to stop.
+        n_workers: On how many slots, None for all.
+    """
+
+    def __init__(self, engine: Engine, *, interruption: Interruption, n_workers: int | None = None) -> None:
         self._engine = engine
         self._interruption = interruption
         self._slots: dict[int, int] = {}
@@ -37,7 +44,7 @@ class Workforce:
         self._first_bytes: dict[int, int] = {}
         self.versions: Mapping[str, str] = {}
         self.device = ""
-        for slot in range(engine.n_slots):
+        for slot in range(engine.n_slots if n_workers is None else n_workers):
             self._start(slot)
 
     @property
@@ -109,6 +116,7 @@ class Workforce:
 
         Raises:
             StudyFailedError: If workers die before they are ready, again and again.
+            SearchError: If a worker is of another version of zeroin.
         """
         events: list[EngineEvent] = []
         for event in self._engine.poll(timeout_seconds=timeout_seconds):
@@ -120,6 +128,7 @@ class Workforce:
             elif isinstance(event.message, WorkerReady):
                 self._starting.discard(event.worker)
                 self._n_failed_starts = 0
+                _require_own_version(event.message)
                 self._idle.append(event.worker)
                 self.versions, self.device = event.message.versions, event.message.device
             else:
@@ -179,3 +188,13 @@ class Workforce:
             if self._n_failed_starts >= _MOST_FAILED_STARTS:
                 raise StudyFailedError(f"workers cannot be started: {lost.reason}.\n{lost.output}")
         self._start(slot)
+
+
+def _require_own_version(ready: WorkerReady) -> None:
+    ours = zeroin_version()
+    theirs = ready.versions.get("zeroin", ours)
+    if theirs != ours:
+        raise SearchError(
+            f"a worker ({ready.device}) has zeroin {theirs}, the coordinator {ours}: install the same version on every "
+            "node of the cluster."
+        )

@@ -283,5 +283,8 @@ def _ending(status: int) -> str:
 
 def _tail(output: IO[bytes]) -> str:
     size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - _OUTPUT_TAIL_BYTES))
-    return output.read().decode(errors="replace").strip()
+    output.seek(max(0, size - 4 * _OUTPUT_TAIL_BYTES))
+    lines = output.read().decode(errors="replace").splitlines()
+    # Pages of names that Python writes under the traceback of a crash.
+    told = "\n".join(line for line in lines if not line.startswith("Extension modules: "))
+    return told.strip()[-_OUTPUT_TAIL_BYTES:]

@@ -110,6 +110,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         else {"hours": budget.hours, "device_hours": budget.device_hours, "n_trials": budget.n_trials},
         "storage": definition.storage,
         "tracking_uri": definition.tracking_uri,
+        "checkpoints": definition.checkpoints,
     }
 
 
@@ -196,6 +197,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         else Budget(hours=budget.hours, device_hours=budget.device_hours, n_trials=budget.n_trials),
         storage=study.storage,
         tracking_uri=study.tracking_uri,
+        checkpoints=study.checkpoints,
     )
 
 

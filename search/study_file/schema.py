@@ -264,6 +264,8 @@ class StudySection(_Section):
     """Optuna storage URL; by default a journal file in the state directory."""
     tracking_uri: Annotated[str | None, Field(min_length=1)] = None
     """MLflow tracking URI; by default an SQLite file in the state directory."""
+    checkpoints: Annotated[str | None, Field(min_length=1)] = None
+    """URL of a directory for checkpoints (s3://bucket/zeroin, or a path); by default in the state directory."""
 
 
 @cache

@@ -65,6 +65,7 @@ budget: none
 
 # storage: postgresql+psycopg2://user@host/optuna  # any Optuna storage; by default a file beside the results
 # tracking_uri: http://mlflow.example.org:5000  # any MLflow server; by default a file beside the results
+# checkpoints: s3://bucket/zeroin  # any fsspec URL; by default beside the results, which all machines must then see
 """
 
 

@@ -84,8 +84,9 @@ def result_json(result: StudyResult) -> str:
 
 def study_yaml(definition: StudyDefinition) -> str:
     """Return the definition as a study file, the stores' passwords masked."""
-    storage, tracking_uri = (uri and masked(uri) for uri in (definition.storage, definition.tracking_uri))
-    return definition_to_yaml(replace(definition, storage=storage, tracking_uri=tracking_uri))
+    given = (definition.storage, definition.tracking_uri, definition.checkpoints)
+    storage, tracking_uri, checkpoints = (uri and masked(uri) for uri in given)
+    return definition_to_yaml(replace(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints))
 
 
 def test_name(name: str) -> str:

@@ -23,6 +23,7 @@ from search.messages import (
     TrialEnded,
     WorkerReady,
 )
+from search.package_version import zeroin_version
 from search.worker.connection import Connection, Order
 from search.worker.inspection import inspect_assembly
 from search.worker.memory import release_cached_memory, resident_bytes
@@ -31,9 +32,8 @@ from search.worker.process_group import host_rendezvous
 from search.worker.test_reading import read_test
 from search.worker.trainer_settings import device_in_words
 from search.worker.training import train
+from search.worker.trial_place import OUTPUT_NAME, is_missing, told_as_missing, trial_place
 from search.worker.watchdog import Watchdog, end_hung_worker
-
-OUTPUT_NAME = "output.log"
 
 
 def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None = None) -> None:
@@ -52,6 +52,7 @@ def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None
             pid=os.getpid(),
             device=device_in_words(),
             versions={
+                "zeroin": zeroin_version(),
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy")},
             },
@@ -59,12 +60,12 @@ def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None
     )
     while not isinstance(order := connection.next_order(), Shutdown):
         if isinstance(order, TrialAssignment):
-            with output_to(Path(order.directory) / OUTPUT_NAME):
-                answer = _carried_out(order, connection)
+            answer = _trial_carried_out(order, connection)
         else:
             # Left where the engine keeps it, and shows it if this process is lost: a dry run has no file of its own.
             answer = _carried_out(order, connection)
         del order
+        _show_crashes()
         # A trainer, its loops and its module refer to each other: their memory would stay until some later trial.
         gc.collect()
         release_cached_memory()
@@ -72,6 +73,14 @@ def run(connection: Connection, *, n_threads: int, listen_descriptor: int | None
             answer = dataclasses.replace(answer, resident_bytes=resident_bytes())
         connection.send(answer)
     connection.leave()
+
+
+def _trial_carried_out(order: TrialAssignment, connection: Connection) -> FromWorker:
+    with trial_place(order) as placed:
+        if is_missing(placed):
+            return told_as_missing(placed)
+        with output_to(Path(placed.directory) / OUTPUT_NAME):
+            return _carried_out(placed, connection)
 
 
 def _carried_out(order: Order, connection: Connection) -> FromWorker:
@@ -90,10 +99,19 @@ def _carried_out(order: Order, connection: Connection) -> FromWorker:
 
 def _prepare_process(n_threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the coordinator's to handle
-    faulthandler.enable()  # writes to descriptor 2, wherever that goes at the time
+    _show_crashes()
     torch.set_num_threads(n_threads)
     sys.stdout, sys.stderr = forgiving_streams()
     bound_output()
     # What is imported now stays: the collector need not look at it after every trial.
     gc.collect()
     gc.freeze()
+
+
+def _show_crashes() -> None:
+    """Have a traceback written to descriptor 2, wherever that goes at the time, when this process crashes.
+
+    Once more after every trainer: when one ends, it sets all signals back to what Python knows of, which is not this.
+    """
+    faulthandler.disable()
+    faulthandler.enable()

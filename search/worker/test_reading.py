@@ -19,6 +19,7 @@ from lightning_modules.callbacks.metric_names import stem
 from search.errors import SearchError
 from search.messages import TestAssignment, TestResult
 from search.worker.assembly import Assembled, make_data, make_model, seed_setup
+from search.worker.checkpoint_mirror import fetched_members
 from search.worker.process_group import leave_process_group, this_group
 from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
@@ -47,10 +48,11 @@ def _read(assignment: TestAssignment) -> TestResult:
     if not Assembled(model=members[0], data=data).defines("test_dataloader"):
         notice = "there is no test split: neither data module nor model defines a `test_dataloader()`."
         return TestResult(members=(), ensemble={}, n_samples=0, notices=(notice,), error="", traceback="")
-    committee = _Committee(members, [Path(each) for each in assignment.directories], ensemble=assignment.ensemble)
     trainer_args = dict(assignment.assembly.trainer_args)
     check_trainer_args(trainer_args)
     with scratch_directory() as directory:
+        directories = fetched_members(assignment.checkpoints, assignment.directories, directory)
+        committee = _Committee(members, directories, ensemble=assignment.ensemble)
         trainer = make_trainer(trainer_args, directory=directory, max_epochs=1, callbacks=(), alone=True)
         seed_setup(assignment.assembly)
         trainer.test(committee, datamodule=data, verbose=False)

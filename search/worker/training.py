@@ -26,6 +26,7 @@ from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from search.errors import SearchError, StateError
 from search.messages import Action, Cause, EpochReport, Notice, TrialAssignment, TrialEnded
 from search.worker.assembly import Assembled, assemble, seed_setup
+from search.worker.checkpoint_mirror import CheckpointMirror
 from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
 from search.worker.final_weights import FinalWeights
@@ -83,6 +84,7 @@ class _TrialRun:
         self._restored_from = self._path
         self._damaged: list[Path] = []
         self._has_failed_to_save = False
+        self._mirror = CheckpointMirror(assignment.checkpoints)
         self._reports: list[EpochReport] = []
 
     @property
@@ -105,6 +107,7 @@ class _TrialRun:
 
         Nothing is removed or renamed yet: the other ranks of a group read the same files.
         """
+        self._mirror.fetch(self._path)
         damage = ""
         for path in (self._path, self._previous):
             try:
@@ -170,7 +173,7 @@ class _TrialRun:
         checkpoint = EpochCheckpoint(
             self._path.parent,
             before_save=before_save,
-            after_save=reporting.obey,
+            after_save=self._mirror.publishing(self._path, then=reporting.obey),
             on_failure=self._go_on_without_checkpoint,
         )
         watching = [each for each in (merge, gap) if each is not None]
@@ -235,6 +238,7 @@ class _TrialRun:
                 save_weights(path, weights)
             except OSError as error:
                 raise StateError(f"the weights {path} cannot be written: {error.strerror or error}.") from error
+            self._mirror.publish(path)
 
 
 def _cause(error: BaseException, *, directory: Path) -> Cause:

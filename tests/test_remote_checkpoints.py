@@ -1,0 +1,118 @@
+"""Trials whose checkpoints are behind a URL, on machines that share no directory with the coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+from engine_conformance import assembly, assignment
+
+from search.messages import Action, EpochReport, FromWorker, TestAssignment, TrialAssignment, TrialEnded
+from search.worker.output_file import output_to
+from search.worker.test_reading import read_test
+from search.worker.training import train
+from search.worker.trial_place import OUTPUT_NAME, is_missing, told_as_missing, trial_place
+
+URL = "memory://remote-checkpoints"
+
+
+class Decider:
+    """Says CONTINUE, but PAUSE after one epoch if there is one."""
+
+    def __init__(self, *, pause_after: int | None = None) -> None:
+        self.reports: list[EpochReport] = []
+        self._pause_after = pause_after
+
+    def send(self, message: FromWorker) -> None:
+        assert isinstance(message, EpochReport)
+        self.reports.append(message)
+
+    def wait_for_decision(self, trial_key: str, epoch: int) -> Action:
+        return Action.PAUSE if epoch == self._pause_after else Action.CONTINUE
+
+    @property
+    def comparable(self) -> list[dict[str, float]]:
+        return [{k: v for k, v in report.metrics.items() if k != "epoch_seconds"} for report in self.reports]
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[None]:
+    yield
+    files = fsspec.filesystem("memory")
+    if files.exists(URL):
+        files.rm(URL, recursive=True)
+
+
+def remote(given: TrialAssignment) -> TrialAssignment:
+    """The trial as another machine gets it: its directory is not there."""
+    return replace(given, directory="/not/on/this/machine", checkpoints=f"{URL}/{given.trial_key}")
+
+
+def carry_out(given: TrialAssignment, decider: Decider) -> TrialEnded:
+    """Do as the worker does."""
+    with trial_place(given) as placed:
+        assert not is_missing(placed)
+        with output_to(Path(placed.directory) / OUTPUT_NAME):
+            return train(placed, decider)
+
+
+def test_a_trial_moves_between_machines_that_share_nothing_but_the_url(tmp_path: Path) -> None:
+    given = assignment(tmp_path / "trial-0000")
+    expected = Decider()
+    assert train(given, expected).error == ""
+    first, second = Decider(pause_after=1), Decider()
+    assert carry_out(remote(given), first).n_epochs == 1
+    ended = carry_out(remote(replace(given, n_epochs_reported=1)), second)
+    assert (ended.n_epochs, ended.error) == (3, "")
+    assert [report.epoch for report in second.reports] == [2, 3]
+    assert first.comparable + second.comparable == expected.comparable
+    names = {Path(each).name for each in fsspec.filesystem("memory").find(URL)}
+    assert names == {"last.ckpt", OUTPUT_NAME}
+
+
+def test_what_the_url_has_counts_and_not_what_was_left_on_the_disk(tmp_path: Path) -> None:
+    given = assignment(tmp_path / "trial-0000", n_epochs=1)
+    assert train(given, Decider()).error == ""  # leaves a checkpoint
+    decider = Decider()
+    carry_out(replace(given, checkpoints=f"{URL}/other"), decider)
+    assert [report.epoch for report in decider.reports] == [1]
+    assert (tmp_path / "trial-0000" / OUTPUT_NAME).exists()  # the directory that is there is used
+
+
+def test_a_store_that_takes_nothing_fails_the_trial_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.checkpoint_store.time.sleep", lambda seconds: None)
+    (tmp_path / "a-file").touch()
+    given = replace(assignment(tmp_path / "trial-0000"), checkpoints=f"file://{tmp_path}/a-file/x")
+    ended = train(given, Decider())
+    assert ended.error.startswith("checkpoints: cannot ")
+
+
+def test_refits_are_tested_with_weights_from_the_url(tmp_path: Path) -> None:
+    given = replace(assignment(tmp_path / "refit-seed0", n_epochs=1), merge_validation=True)
+    assert train(given, Decider()).error == ""
+    assert carry_out(remote(given), Decider()).error == ""
+    questions = [
+        TestAssignment(
+            assembly=assembly(), trial_keys=("refit-seed0",), directories=(directory,), ensemble=False, checkpoints=urls
+        )
+        for directory, urls in ((given.directory, ()), ("/not/on/this/machine", (f"{URL}/refit-seed0",)))
+    ]
+    here, there = (read_test(question) for question in questions)
+    assert here.error == there.error == ""
+    assert here.members == there.members
+    assert here.n_samples == 539
+
+
+def test_without_url_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
+    given = replace(assignment(tmp_path / "trial-0000"), directory="/not/on/this/machine", n_epochs_reported=2)
+    with trial_place(given) as placed:
+        assert is_missing(placed)
+        ended = told_as_missing(placed)
+    assert (ended.trial_key, ended.n_epochs) == ("trial-0000", 2)
+    assert "does not see /not/on/this/machine" in ended.error
+    assert "ZEROIN_HOME" in ended.error
