@@ -19,6 +19,11 @@ class ScriptedEngine:
         self.n_started = 0
         self.events: list[EngineEvent] = []
 
+    def device(self, slot: int) -> str:
+        return f"device {slot}"
+
+    def share_devices(self, *, n_sharing: int) -> None: ...
+
     def start_worker(self, *, slot: int) -> int:
         self.n_started += 1
         ready = WorkerReady(pid=1, device="virtual", versions={})
