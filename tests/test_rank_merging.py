@@ -80,6 +80,7 @@ def test_ranks_get_their_own_variables_and_nobody_elses() -> None:
         "OMP_NUM_THREADS": "2",
         "CUDA_VISIBLE_DEVICES": "0",
         "NCCL_DEBUG": "INFO",
+        "SLURM_TMPDIR": "/scratch",
         "RANK": "3",
         "LOCAL_RANK": "3",
         "WORLD_SIZE": "8",
@@ -91,7 +92,7 @@ def test_ranks_get_their_own_variables_and_nobody_elses() -> None:
         "NODE_RANK": "1",
     }
     clean = without_ranks(shell)
-    assert clean.keys() == {"PATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NCCL_DEBUG"}
+    assert clean.keys() == {"PATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NCCL_DEBUG", "SLURM_TMPDIR"}
     places = [rank_environment(rank, n_ranks=2, group="g", address="127.0.0.1", port=5) for rank in (0, 1)]
     assert [place["RANK"] for place in places] == ["0", "1"]
     assert {place["WORLD_SIZE"] for place in places} == {"2"}
