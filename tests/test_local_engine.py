@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from command_line import listening
 
 from search.engines.devices import DeviceSlot
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
@@ -141,6 +142,7 @@ def test_a_stopped_worker_is_lost_after_its_silence_and_killed(make_engine: Make
     engine = make_engine(heartbeat_timeout_seconds=3.0)
     worker = engine.start_worker(slot=0)
     pid = ready(engine, worker).pid
+    assert listening(psutil.Process()) == set()  # neither this process nor the worker
     time.sleep(4.0)  # the coordinator waits for a store, and hears the heartbeats of that time when it is back
     calm_until = time.monotonic() + 4.0
     while time.monotonic() < calm_until:  # its heartbeat alone keeps it for longer than the timeout

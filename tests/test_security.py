@@ -14,18 +14,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
-import psutil
 import pytest
-from command_line import listening
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.cli.main import exit_code_of
 from search.coordinator.session import Session
 from search.coordinator.stores import store_uris
 from search.credentials import keep_credentials, require_credentials, with_credentials
-from search.engines.devices import DeviceSlot
-from search.engines.engine import MessageReceived
-from search.engines.local import LocalEngine
 from search.errors import StateError
 from search.journal_file import JournalFile
 from search.known_secrets import remember, without_secrets
@@ -349,20 +344,6 @@ def test_no_directory_is_open_to_everybody(tmp_path: Path) -> None:
     for directory in (made, *made.parents):
         if directory != tmp_path and tmp_path in directory.parents:
             assert directory.stat().st_mode & 0o777 == 0o775
-
-
-@pytest.mark.slow
-def test_neither_coordinator_nor_workers_listen() -> None:
-    engine = LocalEngine((DeviceSlot(label="cpu", environment={}),))
-    try:
-        engine.start_worker(slot=0)
-        ready: list[object] = []
-        while not ready:
-            ready.extend(engine.poll(timeout_seconds=1.0))
-        assert isinstance(ready[0], MessageReceived)
-        assert listening(psutil.Process()) == set()
-    finally:
-        engine.close(timeout_seconds=5.0)
 
 
 @pytest.mark.slow
