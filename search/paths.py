@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,10 +60,14 @@ class TrialPaths:
             CheckpointStore(self.checkpoints).get(WEIGHTS_NAME, self.weights)
 
     def remove_checkpoint(self) -> None:
-        """Remove what the training would continue from, wherever it is; nothing happens if there is none."""
+        """Remove what the training would continue from, wherever it is; nothing happens if there is none.
+
+        A store that does not answer now keeps it until a later session tidies up.
+        """
         remove_checkpoint(self.checkpoint)
         if self.checkpoints:
-            CheckpointStore(self.checkpoints).remove(CHECKPOINT_NAME)
+            with suppress(StateError):
+                CheckpointStore(self.checkpoints, pauses_seconds=()).remove(CHECKPOINT_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

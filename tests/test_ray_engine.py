@@ -70,6 +70,13 @@ def test_a_cluster_without_room_for_a_single_trial_is_refused(devices: str, node
         cluster_slots(wanted_devices(devices), nodes, devices_per_trial=2, trials_per_device=1)
 
 
+def test_what_ray_cannot_place_is_refused() -> None:
+    with pytest.raises(SearchError, match="devices_per_trial 2 with trials_per_device 2"):
+        cluster_slots(wanted_devices("gpu:4"), GPU_NODES, devices_per_trial=2, trials_per_device=2)
+    with pytest.raises(SearchError, match="9 GPUs asked for, but this machine has 5"):
+        cluster_slots(wanted_devices("9"), GPU_NODES, devices_per_trial=1, trials_per_device=1, can_grow=False)
+
+
 def test_without_ray_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else found(name))

@@ -76,7 +76,11 @@ class RayEngine:
         try:
             found = self._wait_for_cluster()
             self._slots = cluster_slots(
-                wanted, found.nodes, devices_per_trial=devices_per_trial, trials_per_device=trials_per_device
+                wanted,
+                found.nodes,
+                devices_per_trial=devices_per_trial,
+                trials_per_device=trials_per_device,
+                can_grow=not found.is_own,
             )
         except BaseException:
             self._driver.end(timeout_seconds=_LEAVE_SECONDS)
