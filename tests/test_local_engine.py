@@ -1,9 +1,8 @@
-"""The local engine with real worker processes: how they come, speak, die and end."""
+"""The local engine's own: where its processes are, and those that do not start or end; the rest is every engine's."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from search.engines.devices import DeviceSlot
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.engines.local import LocalEngine
-from search.messages import Action, Decision, Inspect, InspectionResult, ModelAssembly, Shutdown, WorkerReady
+from search.messages import Inspect, InspectionResult, ModelAssembly, WorkerReady
 
 pytestmark = pytest.mark.slow
 
@@ -65,15 +64,6 @@ def events_until(engine: LocalEngine, n_events: int, *, seconds: float = 120.0) 
     return events
 
 
-def ready(engine: LocalEngine, worker: int) -> WorkerReady:
-    """Wait until a worker that is alone says that it is ready."""
-    (event,) = events_until(engine, 1)
-    assert isinstance(event, MessageReceived), event
-    assert event.worker == worker
-    assert isinstance(event.message, WorkerReady)
-    return event.message
-
-
 def lost(engine: LocalEngine, worker: int, *, seconds: float = 60.0) -> WorkerLost:
     """Wait until a worker that is alone is lost."""
     (event,) = events_until(engine, 1, seconds=seconds)
@@ -106,37 +96,6 @@ def test_workers_speak_for_themselves_and_end_when_asked(make_engine: MakeEngine
     engine.close(timeout_seconds=30.0)
     assert time.monotonic() - began < 25.0  # they went on their own
     assert workers_of_this_process() == []
-
-
-def test_a_killed_worker_is_lost_with_its_signal_and_what_is_sent_to_it_dropped(make_engine: MakeEngine) -> None:
-    engine = make_engine()
-    worker = engine.start_worker(slot=0)
-    pid = ready(engine, worker).pid
-    os.kill(pid, signal.SIGKILL)
-    engine.send(worker, decision())  # nobody knows yet
-    event = lost(engine, worker)
-    assert event.reason == f"worker process {pid}: killed by SIGKILL"
-    engine.send(worker, decision())
-    engine.send(worker, Shutdown())
-    assert engine.poll(timeout_seconds=0.1) == []
-    again = engine.start_worker(slot=0)
-    assert again != worker
-    assert ready(engine, again).pid != pid
-
-
-def test_a_stopped_worker_is_lost_after_its_silence_and_killed(make_engine: MakeEngine) -> None:
-    engine = make_engine(heartbeat_timeout_seconds=3.0)
-    worker = engine.start_worker(slot=0)
-    pid = ready(engine, worker).pid
-    calm_until = time.monotonic() + 4.0
-    while time.monotonic() < calm_until:  # its heartbeat alone keeps it for longer than the timeout
-        assert engine.poll(timeout_seconds=0.5) == []
-    os.kill(pid, signal.SIGSTOP)
-    stopped = time.monotonic()
-    event = lost(engine, worker, seconds=30.0)
-    assert 1.5 < time.monotonic() - stopped < 10.0
-    assert event.reason == f"worker process {pid}: no heartbeat for 3 s"
-    assert not psutil.pid_exists(pid)
 
 
 def test_a_worker_that_cannot_start_shows_what_it_printed(
@@ -176,10 +135,6 @@ def test_closing_kills_those_that_do_not_end(
     engine.close(timeout_seconds=1.0)
     assert time.monotonic() - began < 5.0
     assert workers_of_this_process() == []
-
-
-def decision() -> Decision:
-    return Decision(trial_key="trial-0000", epoch=1, action=Action.CONTINUE)
 
 
 def unbuildable() -> ModelAssembly:
