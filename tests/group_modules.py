@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 N_TRAIN, N_VAL, N_TEST = 68, 33, 21
@@ -65,6 +66,7 @@ class Net(pl.LightningModule):
         self.save_hyperparameters()
         self.net = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
         self.val_synced = MulticlassAccuracy(num_classes=2, average="micro")
+        self.lifetime = SumMetric()  # never reset: part of what a checkpoint must hold, of every rank
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -76,6 +78,7 @@ class Net(pl.LightningModule):
         if self.current_epoch == 1 and batch_idx == 2 and options.hang_file:
             self._hang(Path(options.hang_file))
         x, y, index = batch
+        self.lifetime.update(len(x))
         if options.record:
             noise = (x - index[:, None] / N_TRAIN).flatten().tolist()
             seen = {
@@ -94,6 +97,9 @@ class Net(pl.LightningModule):
         except FileExistsError:
             return
         time.sleep(600)
+
+    def on_train_epoch_end(self) -> None:
+        self.log("seen_in_all", self.lifetime.compute())
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         options: Any = self.hparams

@@ -29,7 +29,7 @@ def devices_option(command: _Command) -> _Command:
         metavar="DEVICES",
         default="auto",
         show_default=True,
-        help="What trials run on: auto, a count (4), GPU indices (0,2), cpu or cpu:4; with Ray also gpu:4.",
+        help="What trials run on: auto, a count (4), GPU indices (0,2), cpu or cpu:4, mps; with Ray also gpu:4.",
     )(command)
 
 

@@ -21,6 +21,9 @@ class MessageReceived:
 class WorkerLost:
     """The worker is gone, with all its processes; its number will not be used again.
 
+    A worker that is a group of processes ends when one of them raised: the answer with the error and its loss come in
+    one poll then, the answer first.
+
     Attributes:
         reason: How it ended, in words (``killed by SIGKILL``, ``no heartbeat for 60 s``).
         output: The end of what it wrote outside of trials (a failed import, say).
@@ -35,7 +38,10 @@ EngineEvent: TypeAlias = MessageReceived | WorkerLost
 
 
 class Engine(Protocol):
-    """Places workers on device slots and carries messages; used by one thread."""
+    """Places workers on device slots and carries messages; used by one thread.
+
+    A worker is one process, or the group of processes that train one trial together on several devices.
+    """
 
     @property
     def n_slots(self) -> int:
