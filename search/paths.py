@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,11 +77,15 @@ class TrialPaths:
         remove_checkpoint(self.previous_checkpoint)
 
     def remove_checkpoints(self) -> None:
-        """Remove what the training would continue from, wherever it is; nothing happens if there is nothing."""
+        """Remove what the training would continue from, wherever it is; nothing happens if there is nothing.
+
+        A store that does not answer now keeps its copy until a later session tidies up.
+        """
         self.remove_previous_checkpoint()
         remove_checkpoint(self.checkpoint)
         if self.checkpoints:
-            CheckpointStore(self.checkpoints).remove(CHECKPOINT_NAME)
+            with suppress(StateError):
+                CheckpointStore(self.checkpoints, pauses_seconds=()).remove(CHECKPOINT_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

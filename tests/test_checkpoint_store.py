@@ -134,3 +134,12 @@ def test_studies_of_one_name_have_directories_of_their_own() -> None:
     assert urls == {f"s3://bucket/zeroin/digits-{letter * 12}/trial-0000" for letter in "ab"}
     assert paths.with_checkpoints(None, study_uid="aaaaaaaaaaaaaaaa").trial("trial-0000").checkpoints == ""
     assert store_at("") is None
+
+
+def test_a_checkpoint_that_cannot_be_removed_stays_and_ends_no_study(tmp_path: Path) -> None:
+    paths = StateDirectory(root=tmp_path).study("digits")
+    trial = paths.with_checkpoints("no-such-protocol://x", study_uid="a" * 16).trial("trial-0000")
+    trial.directory.mkdir(parents=True)
+    trial.checkpoint.touch()
+    trial.remove_checkpoint()
+    assert not trial.checkpoint.exists()

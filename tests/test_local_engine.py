@@ -1,9 +1,8 @@
-"""The local engine with real worker processes: how they come, speak, die and end."""
+"""The local engine's own: where its processes are, and those that do not start or end; the rest is every engine's."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from command_line import listening
 from search.engines.devices import DeviceSlot
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.engines.local import LocalEngine
-from search.messages import Action, Decision, Inspect, InspectionResult, ModelAssembly, Shutdown, WorkerReady
+from search.messages import Inspect, InspectionResult, ModelAssembly, WorkerReady
 
 pytestmark = pytest.mark.slow
 
@@ -65,15 +64,6 @@ def events_until(engine: LocalEngine, n_events: int, *, seconds: float = 120.0) 
         events.extend(engine.poll(timeout_seconds=0.5))
         assert time.monotonic() < deadline, events
     return events
-
-
-def ready(engine: LocalEngine, worker: int) -> WorkerReady:
-    """Wait until a worker that is alone says that it is ready."""
-    (event,) = events_until(engine, 1)
-    assert isinstance(event, MessageReceived), event
-    assert event.worker == worker
-    assert isinstance(event.message, WorkerReady)
-    return event.message
 
 
 def lost(engine: LocalEngine, worker: int, *, seconds: float = 60.0) -> WorkerLost:
@@ -192,10 +182,6 @@ def test_closing_kills_those_that_do_not_end(
     engine.close(timeout_seconds=1.0)
     assert time.monotonic() - began < 5.0
     assert workers_of_this_process() == []
-
-
-def decision() -> Decision:
-    return Decision(trial_key="trial-0000", epoch=1, action=Action.CONTINUE)
 
 
 def unbuildable() -> ModelAssembly:

@@ -10,14 +10,15 @@ from unittest import mock
 
 import psutil
 import pytest
-from engine_conformance import ROOT, events_until, living_children, lost, message_in, wait_until
+from engine_conformance import ROOT, assembly, events_until, living_children, lost, message_in, wait_until
 
 from search.engines.choice import place_engine
+from search.engines.engine import EngineEvent, WorkerLost
 from search.engines.ray_cluster import RayEngine
 from search.engines.ray_frames import NodeResources
 from search.engines.ray_slots import ClusterSlots, WantedDevices, cluster_slots, wanted_devices
 from search.errors import SearchError
-from search.messages import WorkerReady
+from search.messages import Inspect, InspectionResult, WorkerReady
 from search.study_definition import Resources
 
 ONE_EACH = Resources(devices_per_trial=1, trials_per_device=1)
@@ -70,6 +71,13 @@ def test_a_cluster_without_room_for_a_single_trial_is_refused(devices: str, node
         cluster_slots(wanted_devices(devices), nodes, devices_per_trial=2, trials_per_device=1)
 
 
+def test_what_ray_cannot_place_is_refused() -> None:
+    with pytest.raises(SearchError, match="devices_per_trial 2 with trials_per_device 2"):
+        cluster_slots(wanted_devices("gpu:4"), GPU_NODES, devices_per_trial=2, trials_per_device=2)
+    with pytest.raises(SearchError, match="9 GPUs asked for, but this machine has 5"):
+        cluster_slots(wanted_devices("9"), GPU_NODES, devices_per_trial=1, trials_per_device=1, can_grow=False)
+
+
 def test_without_ray_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else found(name))
@@ -115,6 +123,17 @@ def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_wh
             assert ready.device == "2 x CPU, 1 thread"
             assert listening_addresses() == {"127.0.0.1"}
 
+            engine.send(first, Inspect(assembly=assembly(no_such_argument=1), searched=()))
+            events: list[EngineEvent] = []
+            while not events:
+                events.extend(engine.poll(timeout_seconds=60.0))
+            answer, end = events  # one poll tells both: nobody gives the group another trial
+            assert "no_such_argument" in message_in(answer, InspectionResult).error
+            assert isinstance(end, WorkerLost)
+
+            second = engine.start_worker(slot=0)
+            (event,) = events_until(engine, 1)
+            ready = message_in(event, WorkerReady)
             group = [each for each in living_children() if "search.worker" in each.cmdline()]
             assert len(group) == 2
             actor = psutil.Process(ready.pid).parent()
@@ -122,18 +141,16 @@ def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_wh
             actor.kill()
             _, alive = psutil.wait_procs(group, timeout=5)
             assert not alive  # workers end with their actor
-            event = lost(engine, first)
-            assert event.reason.startswith(f"worker on {socket.gethostname()}: ")
+            assert lost(engine, second).reason.startswith(f"worker on {socket.gethostname()}: ")
 
-            second = engine.start_worker(slot=0)
+            third = engine.start_worker(slot=0)
             (driver,) = psutil.Process().children()
             family = driver.children(recursive=True)
             driver.kill()
-            event = lost(engine, second)
-            assert event.reason == "the connection to Ray broke"
+            assert lost(engine, third).reason == "the connection to Ray broke"
             _, alive = psutil.wait_procs(family, timeout=15)
             assert not alive
-            assert engine.start_worker(slot=0) > second
+            assert engine.start_worker(slot=0) > third
         finally:
             engine.close(timeout_seconds=0.0)
         wait_until(lambda: living_children() == [], seconds=5.0)

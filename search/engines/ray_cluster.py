@@ -77,7 +77,11 @@ class RayEngine:
         try:
             found = self._wait_for_cluster()
             self._slots = cluster_slots(
-                wanted, found.nodes, devices_per_trial=devices_per_trial, trials_per_device=trials_per_device
+                wanted,
+                found.nodes,
+                devices_per_trial=devices_per_trial,
+                trials_per_device=trials_per_device,
+                can_grow=not found.is_own,
             )
         except BaseException:
             self._driver.end(timeout_seconds=_LEAVE_SECONDS)
@@ -129,12 +133,11 @@ class RayEngine:
         frames = self._driver.receive(timeout_seconds=timeout_seconds)
         for frame in frames:
             if isinstance(frame, LineReceived) and frame.worker in self._living:
-                message = decode(frame.line.encode())
-                assert isinstance(message, FromWorker)
                 self._spoken.add(frame.worker)
-                events.append(MessageReceived(worker=frame.worker, message=message))
+                events.append(_received(frame.worker, frame.line))
             elif isinstance(frame, HostLost) and frame.worker in self._living:
                 self._living.discard(frame.worker)
+                events.extend(_received(frame.worker, line) for line in frame.last_lines)
                 events.append(WorkerLost(worker=frame.worker, reason=frame.reason, output=frame.output))
             elif isinstance(frame, ClusterMissing):
                 self._missing = frame.reason
@@ -177,6 +180,12 @@ class RayEngine:
         if not self._driver.is_connected:
             reason = f"{reason}\n{self._driver.end(timeout_seconds=0.0)}".strip()
         raise SearchError(f"--ray-address: there is no Ray cluster to be had at {self._address!r}: {reason}")
+
+
+def _received(worker: int, line: str) -> MessageReceived:
+    message = decode(line.encode())
+    assert isinstance(message, FromWorker)
+    return MessageReceived(worker=worker, message=message)
 
 
 def _checked(address: str) -> str:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -264,13 +265,14 @@ class _Driver:
                 self._on_actor_lost(host, error)
                 return
             host.name, host.answered_at = news["host"], time.monotonic()
+            if news["lost"] is not None:
+                reason = f"{news['lost']} on {host.name}"
+                self._lost(host, reason=reason, output=news["output"], last_lines=news["lines"])
+                return
             for line in news["lines"]:
                 host.has_spoken = True
                 self._tell(LineReceived(worker=worker, line=line))
-            if news["lost"] is None:
-                self._listen(host)
-            else:
-                self._lost(host, reason=f"{news['lost']} on {host.name}", output=news["output"])
+            self._listen(host)
 
     def _on_actor_lost(self, host: _Host, error: RayError) -> None:
         """Start a host elsewhere if its node went before the worker spoke: nobody has been told of it yet."""
@@ -296,9 +298,10 @@ class _Driver:
                         host, reason=f"worker on {host.name}: its node does not answer for {limit:.0f} s", output=""
                     )
 
-    def _lost(self, host: _Host, *, reason: str, output: str) -> None:
-        self._forget(host.order.worker)
-        self._tell(HostLost(worker=host.order.worker, reason=reason, output=output))
+    def _lost(self, host: _Host, *, reason: str, output: str, last_lines: Sequence[str] = ()) -> None:
+        worker = host.order.worker
+        self._forget(worker)
+        self._tell(HostLost(worker=worker, reason=reason, output=output, last_lines=tuple(last_lines)))
 
     def _forget(self, worker: int) -> None:
         host = self._hosts.pop(worker)

@@ -88,11 +88,13 @@ class HostLost:
     Attributes:
         reason: Why, in words.
         output: The end of what it wrote outside of trials; empty if its node is gone too.
+        last_lines: What it wrote at last; told together with its loss.
     """
 
     worker: int
     reason: str
     output: str
+    last_lines: tuple[str, ...] = ()
 
 
 ToDriver: TypeAlias = StartHost | SendLine | CloseCluster
@@ -116,5 +118,7 @@ def decode_frame(line: bytes) -> Frame:
     cls = _TYPES[body.pop("type")]
     if "nodes" in body:
         body["nodes"] = tuple(NodeResources(**each) for each in body["nodes"])
+    if "last_lines" in body:
+        body["last_lines"] = tuple(body["last_lines"])
     frame: Frame = cls(**body)
     return frame

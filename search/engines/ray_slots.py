@@ -61,7 +61,12 @@ def wanted_devices(devices: str) -> WantedDevices:
 
 
 def cluster_slots(
-    wanted: WantedDevices, nodes: Sequence[NodeResources], *, devices_per_trial: int, trials_per_device: int
+    wanted: WantedDevices,
+    nodes: Sequence[NodeResources],
+    *,
+    devices_per_trial: int,
+    trials_per_device: int,
+    can_grow: bool = True,
 ) -> ClusterSlots:
     """Lay out the slots.
 
@@ -70,12 +75,24 @@ def cluster_slots(
         nodes: Living nodes.
         devices_per_trial: >= 1; a trial's devices are all on one node.
         trials_per_device: >= 1.
+        can_grow: Whether nodes may join.
 
     Raises:
-        SearchError: If all devices are wanted and there is none, or not enough on any node.
+        SearchError: If all devices are wanted and there is none, or not enough on any node; if more are wanted than
+            there can be; or if trials are to share GPUs of which each needs several.
     """
     kind = wanted.kind or ("gpu" if any(node.n_gpus >= 1 for node in nodes) else "cpu")
     offered = [int(node.n_gpus if kind == "gpu" else node.n_cpus) for node in nodes]
+    if kind == "gpu" and devices_per_trial > 1 and trials_per_device > 1:
+        raise SearchError(
+            "resources: Ray shares a GPU only among trials on one GPU each, but got "
+            f"devices_per_trial {devices_per_trial} with trials_per_device {trials_per_device}."
+        )
+    if not can_grow and (wanted.count or 0) > sum(offered):
+        raise SearchError(
+            f"--devices: {wanted.count} {kind.upper()}s asked for, but this machine has {sum(offered)}; "
+            "--ray-address names a cluster of several."
+        )
     if wanted.count is not None:
         n_groups = wanted.count // devices_per_trial
         lack = f"--devices: a trial needs {devices_per_trial}, but got {wanted.count}."
