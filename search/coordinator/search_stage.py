@@ -112,17 +112,17 @@ class StageTrials:
         """
         self._history.ended([record])
         self._pruner.learn(record)
-        finished = self._history.finished
-        if len(finished) >= _FAILURES_THAT_END_A_STUDY and all(each.score is None for each in finished):
+        n_finished = self._history.n_finished
+        if n_finished >= _FAILURES_THAT_END_A_STUDY and not self._history.n_scored:
             output = self._context.paths.trial(record.key).output
             raise StudyFailedError(
-                f"all {len(finished)} trials so far have failed, so the study stops. The last one: {record.reason}\n"
+                f"all {n_finished} trials so far have failed, so the study stops. The last one: {record.reason}\n"
                 f"What it printed is in {output}\nOnce that is mended: zeroin run STUDY --new"
             )
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
-        self._checkpoints.departed(record, self._history.finished)
+        self._checkpoints.departed(self._history.finished_trial(number_of(record)))
 
     def _propose(self, number: int) -> Hyperparameters:
         definition, box = self._context.definition, self._opening.narrowed.space
