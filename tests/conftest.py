@@ -3,8 +3,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from recorded_studies import RecordedStudies
+
+    from search.study_definition import StudyDefinition
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +32,14 @@ def mlflow_uri(mlflow_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{shutil.copy(mlflow_template, tmp_path / 'mlflow.db')}"
 
 
+@pytest.fixture
+def client(mlflow_uri: str) -> MlflowClient:
+    """A client of the database at `mlflow_uri`."""
+    import mlflow
+
+    return mlflow.MlflowClient(tracking_uri=mlflow_uri)
+
+
 @pytest.fixture(scope="session")
 def copied_mlflow_database(mlflow_template: Path) -> Callable[[Path], Path]:
     """Put an MLflow database at a path, with its parents."""
@@ -34,3 +49,30 @@ def copied_mlflow_database(mlflow_template: Path) -> Callable[[Path], Path]:
         return Path(shutil.copy(mlflow_template, path))
 
     return copy
+
+
+@pytest.fixture
+def definition() -> StudyDefinition:
+    """The built-in study of digits."""
+    from search.study_file import built_in_studies, load_study_file
+
+    return load_study_file(built_in_studies()["digits"])
+
+
+@pytest.fixture
+def studies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RecordedStudies:
+    """Nothing is recorded yet; commands run in `tmp_path`, on 80 columns."""
+    from recorded_studies import RecordedStudies
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return RecordedStudies()
+
+
+@pytest.fixture
+def digits(studies: RecordedStudies, definition: StudyDefinition) -> RecordedStudies:
+    """An unfinished study of digits is recorded."""
+    from recorded_studies import a_record
+
+    studies.records["digits"] = a_record(definition)
+    return studies

@@ -8,9 +8,9 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tracked_study import contents
 
 N_KILLS = 25
 
@@ -120,30 +120,6 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
-def contents(uri: str) -> dict[str, Any]:
-    """All that MLflow knows of the study, by run; fails if a trial has two runs."""
-    import mlflow
-
-    client = mlflow.MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("digits")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    found: dict[str, Any] = {}
-    for run in runs:
-        history = {
-            key: sorted(
-                (row.step, row.timestamp, repr(row.value)) for row in client.get_metric_history(run.info.run_id, key)
-            )
-            for key in run.data.metrics
-        }
-        tags = {key: text for key, text in run.data.tags.items() if key != "mlflow.parentRunId"}
-        name = str(run.info.run_name)
-        end = None if name == "digits" else (run.info.start_time, run.info.end_time)
-        found[name] = (run.info.status, end, tags, dict(run.data.params), history)
-    assert len(found) == len(runs)
-    return found
-
-
 def coordinate(directory: Path, *, seed: int, n_kills: int) -> None:
     script = directory / "coordinator.py"
     script.write_text(COORDINATOR)
@@ -163,11 +139,14 @@ def coordinate(directory: Path, *, seed: int, n_kills: int) -> None:
 def test_a_coordinator_killed_at_random_moments_leaves_what_an_undisturbed_one_does(
     copied_mlflow_database: Callable[[Path], Path], tmp_path: Path
 ) -> None:
+    import mlflow
+
     for name in ("calm", "killed"):
         copied_mlflow_database(tmp_path / name / "mlflow.db")
     coordinate(tmp_path / "calm", seed=0, n_kills=0)
     coordinate(tmp_path / "killed", seed=7, n_kills=N_KILLS)
-    calm, killed = (contents(f"sqlite:///{tmp_path / name / 'mlflow.db'}") for name in ("calm", "killed"))
+    uris = [f"sqlite:///{tmp_path / name / 'mlflow.db'}" for name in ("calm", "killed")]
+    calm, killed = (contents(mlflow.MlflowClient(tracking_uri=uri)) for uri in uris)
     assert set(calm) == {"digits", *(f"trial-{number:04d}" for number in range(10))}
     assert [name for name, (status, *_) in calm.items() if status == "RUNNING"] == ["digits"]
     assert killed == calm

@@ -10,24 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tracked_study import START_MS, UID, definition, new_tracker, trial
 
 from search.errors import StateError
-from search.search_space import Dimension, LogRange, SearchSpace
-from search.study_definition import (
-    ClassSpec,
-    Direction,
-    NarrowRule,
-    Objective,
-    PrunerSettings,
-    Resources,
-    ScheduleHorizon,
-    SearchStage,
-    StudyDefinition,
-)
-from search.tracking import MlflowTracker, delete_study, ui_command
-from search.trial import EpochRecord, Score, TrialRecord, TrialState
-
-UID = "0a1b2c3d4e5f"
+from search.tracking import delete_study, ui_command
+from search.trial import EpochRecord, Score
 
 
 def test_the_command_line_hides_the_uri_and_the_server_has_one_worker(tmp_path: Path) -> None:
@@ -46,53 +33,12 @@ def test_a_server_has_its_own_ui(tmp_path: Path) -> None:
         ui_command(tracking_uri="http://tracking.example", artifact_root=tmp_path, host="127.0.0.1", port=1)
 
 
-def definition(name: str) -> StudyDefinition:
-    range_ = LogRange(low=1e-5, high=1.0)
-    return StudyDefinition(
-        study=name,
-        seed=0,
-        model=ClassSpec(class_path="lightning_modules.ConvNet"),
-        data=None,
-        trainer={},
-        objective=Objective(monitor="val_acc", direction=Direction.MAXIMIZE, gap_weight=0.0, gap_tolerance=0.0),
-        schedule_horizon=ScheduleHorizon.STUDY,
-        space=SearchSpace(dimensions=(Dimension(name="model.learning_rate", range=range_, limits=range_),)),
-        stages=(
-            SearchStage(name="coarse", n_trials=2, max_epochs=2, sampler="random", narrow=NarrowRule(rule="none")),
-        ),
-        pruner=PrunerSettings(name="none", n_startup_trials=0, n_warmup_epochs=0),
-        early_stopping=None,
-        resources=Resources(devices_per_trial=1, trials_per_device=1),
-        finish=None,
-    )
-
-
 def record_study(uri: str, directory: Path, *, name: str) -> tuple[str, ...]:
     """Record a study of one trial; return what could not be delivered."""
-    epoch = EpochRecord(epoch=1, metrics={"val_acc": 0.5, "val_loss": math.nan}, time_ms=1_000)
-    trial = TrialRecord(
-        key="trial-0000",
-        number=0,
-        stage="coarse",
-        hyperparameters={"model.learning_rate": 1e-3},
-        seed=0,
-        n_epochs=2,
-        horizon_epochs=2,
-        epochs=(epoch,),
-        state=TrialState.COMPLETE,
-        started_ms=500,
-        finished_ms=2_000,
-    )
-    tracker = MlflowTracker(
-        tracking_uri=uri,
-        artifact_root=directory / "artifacts",
-        definition=definition(name),
-        study_uid=UID,
-        tags={},
-        notify=lambda text: None,
-        flush_seconds=0.01,
-    )
-    tracker.publish_trial(trial, Score(reward=0.5, best_value=0.5, best_epoch=1, gap_at_best=math.nan))
+    epoch = EpochRecord(epoch=1, metrics={"val_acc": 0.5, "val_loss": math.nan}, time_ms=START_MS)
+    tracker = new_tracker(uri, directory, [], study=definition(name), flush_seconds=0.01)
+    score = Score(reward=0.5, best_value=0.5, best_epoch=1, gap_at_best=math.nan)
+    tracker.publish_trial(trial(epochs=(epoch,)), score)
     return tracker.close(timeout_seconds=60.0)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tracked_study
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,19 +26,9 @@ from search.search_space import (
     Range,
     SearchSpace,
 )
-from search.study_definition import (
-    ClassSpec,
-    Direction,
-    NarrowRule,
-    Objective,
-    PrunerSettings,
-    Resources,
-    ScheduleHorizon,
-    SearchStage,
-    StudyDefinition,
-)
+from search.study_definition import Direction, StudyDefinition
 from search.study_record import NarrowedSpace, RangeChange, RangeDecision, StageOpening
-from search.tracking import MlflowTracker, latest_study_pages, study_pages
+from search.tracking import latest_study_pages, study_pages
 from search.tracking.saved_view import VIEW_TAG, experiment_tags
 from search.tracking.study_note import NOTE_TAG, ranges_note
 from search.tracking.trial_rows import log_scale_name, log_scale_rows
@@ -70,23 +61,8 @@ SPACE = SearchSpace(
 
 
 def definition(space: SearchSpace = SPACE, **objective: Any) -> StudyDefinition:
-    settings = {"monitor": "val_acc", "direction": Direction.MAXIMIZE, "gap_weight": 0.0, "gap_tolerance": 0.0}
-    stage = SearchStage(name="coarse", n_trials=2, max_epochs=3, sampler="random", narrow=NarrowRule(rule="none"))
-    return StudyDefinition(
-        study="digits",
-        seed=0,
-        model=ClassSpec(class_path="lightning_modules.ConvNet"),
-        data=None,
-        trainer={},
-        objective=Objective(**{**settings, **objective}),
-        schedule_horizon=ScheduleHorizon.STUDY,
-        space=space,
-        stages=(stage, replace(stage, name="fine")),
-        pruner=PrunerSettings(name="none", n_startup_trials=0, n_warmup_epochs=0),
-        early_stopping=None,
-        resources=Resources(devices_per_trial=1, trials_per_device=1),
-        finish=None,
-    )
+    plain = tracked_study.definition()
+    return replace(plain, space=space, objective=replace(plain.objective, **objective))
 
 
 def view(study: StudyDefinition) -> dict[str, Any]:
@@ -144,7 +120,11 @@ def test_a_space_of_hundreds_of_hyperparameters_still_fits_a_tag() -> None:
 
 @given(st.floats(min_value=1e-5, max_value=1.0), st.floats(min_value=0.5, max_value=0.999))
 def test_log_scaled_values_are_metrics_of_finished_trials(learning_rate: float, momentum: float) -> None:
-    values = {"model.optimizer": "sgd", "model.learning_rate": learning_rate, "model.momentum": momentum}
+    values: dict[str, Any] = {
+        "model.optimizer": "sgd",
+        "model.learning_rate": learning_rate,
+        "model.momentum": momentum,
+    }
     record = TrialRecord(
         key="trial-0000",
         number=0,
@@ -199,15 +179,7 @@ def test_a_description_is_cut_by_whole_rows_to_what_a_tag_takes() -> None:
 
 
 def record_opening(uri: str, directory: Path) -> None:
-    tracker = MlflowTracker(
-        tracking_uri=uri,
-        artifact_root=directory / "artifacts",
-        definition=definition(),
-        study_uid="0a1b2c3d",
-        tags={},
-        notify=lambda _: None,
-        flush_seconds=0.01,
-    )
+    tracker = tracked_study.new_tracker(uri, directory, [], study=definition(), flush_seconds=0.01)
     tracker.publish_stage(opening())
     assert tracker.close(timeout_seconds=120.0) == ()
 
