@@ -112,18 +112,25 @@ class ComparableRewards:
             box: Ranges; asked again for the same ones, it costs no more than the answer.
             at_most: Longest answer, >= 2.
         """
+        ranking = self._inside(box)
+        if len(ranking.numbers) <= at_most:
+            return self._observed(ranking.numbers)
+        chosen = set(islice(ranking.best_first(self._gain), at_most // 2))
+        others = (number for number in reversed(ranking.numbers) if number not in chosen)
+        return self._observed(sorted(chosen.union(islice(others, at_most - len(chosen)))))
+
+    def n_inside(self, box: SearchSpace) -> int:
+        """Return how many trials inside `box` teach something."""
+        return len(self._inside(box).numbers)
+
+    def _inside(self, box: SearchSpace) -> _Ranking:
         if self._box is None or self._box[0] is not box:
             inside = _Ranking(self._sign)
             for number, trial in self._trials.items():
                 if box.contains(trial.record.hyperparameters):
                     inside.add(number, trial)
             self._box = (box, inside)
-        ranking = self._box[1]
-        if len(ranking.numbers) <= at_most:
-            return self._observed(ranking.numbers)
-        chosen = set(islice(ranking.best_first(self._gain), at_most // 2))
-        others = (number for number in reversed(ranking.numbers) if number not in chosen)
-        return self._observed(sorted(chosen.union(islice(others, at_most - len(chosen)))))
+        return self._box[1]
 
     def _observed(self, numbers: Iterable[int]) -> tuple[Observation, ...]:
         worst = self._worse_than_all()

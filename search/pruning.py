@@ -97,9 +97,7 @@ class _Peers:
         for epoch, value in curve.items():
             insort(self._values_by_epoch.setdefault(epoch, []), value)
 
-    def prune_reason(
-        self, curve: Mapping[int, float], epoch: int, *, direction: Direction, n_min_trials: int
-    ) -> str:
+    def prune_reason(self, curve: Mapping[int, float], epoch: int, *, direction: Direction, n_min_trials: int) -> str:
         values = self._values_by_epoch.get(epoch, [])
         if len(values) < n_min_trials:
             return ""

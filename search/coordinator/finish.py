@@ -8,51 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from search.coordinator.assembly import assemble
+from search.coordinator.confirmations import Confirmations, contenders, finish_run, no_contender, why_not
 from search.coordinator.history import History
+from search.coordinator.live_trial import TrialSource
 from search.coordinator.run_list import RunList
-from search.coordinator.search_stage import number_of
+from search.coordinator.search_trials import SearchTrials, Succession
 from search.coordinator.study_context import StudyContext, epochs_by_phase
 from search.coordinator.trial_recorder import now_ms
-from search.elimination import survivors
 from search.errors import StudyFailedError
 from search.messages import TestAssignment, TestResult
-from search.reward import best_epoch, score
-from search.search_space import Hyperparameters
-from search.seeds import derived_seed
-from search.study_definition import FinishSettings, SearchStage
+from search.reward import best_epoch
+from search.study_definition import FinishSettings
 from search.study_record import Confirmation, StudyResult
-from search.trial import CONFIRM, REFIT, FinishedTrial, TrialRecord, TrialState
-
-# Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
-_ELIMINATION_RISK = 0.1
-
-
-def contenders(history: History, context: StudyContext) -> tuple[FinishedTrial, ...]:
-    """Return the fully trained trials of every stage, best first, by the rewards that they really reached.
-
-    What a short trial might have reached is no reason to prefer it to one that has.
-
-    Raises:
-        StudyFailedError: If there is none.
-    """
-    objective = context.definition.objective
-    rewards = {
-        number_of(trial.record): trial.score.reward
-        for trial in history.finished
-        if trial.record.state.is_fully_trained and trial.score is not None and math.isfinite(trial.score.reward)
-    }
-    if not rewards:
-        raise StudyFailedError(
-            f"none of {len(history.finished)} trials trained to its end with a finite {objective.monitor}; "
-            f"{_why(context)} Mend the study file and run it with --new."
-        )
-    ranked = sorted(rewards, key=lambda number: (-objective.direction.sign * rewards[number], number))
-    trials = {number_of(trial.record): trial for trial in history.finished}
-    return tuple(trials[number] for number in ranked)
-
-
-def _why(context: StudyContext) -> str:
-    return f"`zeroin trials {context.definition.study}` says of each one why."
+from search.trial import REFIT, TrialRecord, TrialState
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,97 +29,66 @@ class Finish:
 
     Attributes:
         context: The running study.
-        history: Its search trials, all ended.
+        history: Its search trials.
         records: The runs of the finish by key, filled as they end.
         notices: What the user should know about the result.
+        confirmations: The confirmation runs, which begin in the search already; None if there are none.
     """
 
     context: StudyContext
     history: History
     records: dict[str, TrialRecord] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    confirmations: Confirmations | None = None
+
+    def following(self, search: SearchTrials) -> TrialSource:
+        """Return the search's trials and, for workers that find none, the confirmations of its best ones."""
+        settings = self.context.definition.finish
+        if settings is None:
+            return search
+        self.confirmations = Confirmations(self.context, self.history, settings=settings, search=search)
+        return Succession(search, self.confirmations)
 
     def run(self) -> StudyResult | None:
-        """Return the result, or None if the user interrupted."""
-        settings = self.context.definition.finish
-        best = contenders(self.history, self.context)
-        if settings is None:
-            return self._result(number_of(best[0].record), confirmations=(), refits=(), test=None)
-        confirmations = self._confirm(best[: settings.top_k], settings)
-        if confirmations is None:
+        """Return the result, or None if the user interrupted; what `following` returned has run."""
+        settings, confirmations = self.context.definition.finish, self.confirmations
+        if settings is None or confirmations is None:
+            return self._result(self._best_of_search(), confirmations=(), refits=(), test=None)
+        confirmations.search_is_over()
+        if not self.context.pool.run(confirmations):
             return None
-        winner = confirmations[0]
+        self.records.update(confirmations.records)
+        confirmed = confirmations.outcome()
+        winner = confirmed[0]
         if not math.isfinite(winner.mean):
             raise StudyFailedError(
                 "no contender could be confirmed: with other seeds, every one of them diverged or failed; "
-                f"{_why(self.context)} Mend the study file and run it with --new."
+                f"{why_not(self.context)}"
             )
-        hyperparameters = next(
-            trial.record.hyperparameters for trial in best if trial.record.number == winner.trial_number
-        )
-        refits = self._refit(hyperparameters, winner, settings)
+        refits = self._refit(confirmations.runs_of(winner), winner, settings)
         if refits is None:
             return None
         test = self._test(refits, settings)
-        return self._result(winner.trial_number, confirmations=confirmations, refits=refits, test=test)
+        return self._result(winner.trial_number, confirmations=confirmed, refits=refits, test=test)
 
-    def _confirm(self, best: Sequence[FinishedTrial], settings: FinishSettings) -> tuple[Confirmation, ...] | None:
-        """Train the contenders with one more seed each, round by round, dropping those that are clearly worse."""
-        definition = self.context.definition
-        self.context.observer.phase_started(
-            CONFIRM, n_runs=len(best) * settings.n_seeds, n_epochs=self._last_stage.max_epochs
-        )
-        rewards: dict[int, list[float]] = {number_of(trial.record): [] for trial in best}
-        best_epochs: dict[int, list[int]] = {number: [] for number in rewards}
-        eliminated: dict[int, int] = {}
-        for round_index in range(settings.n_seeds):
-            runs = {
-                number_of(trial.record): self._confirmation_run(trial.record, round_index)
-                for trial in best
-                if number_of(trial.record) not in eliminated
-            }
-            if not self._run(tuple(runs.values()), merge_validation=False):
-                return None
-            for number, run in runs.items():
-                result = score(self.records[run.key], definition.objective)
-                rewards[number].append(result.reward if result is not None else definition.objective.direction.worst)
-                best_epochs[number].append(result.best_epoch if result is not None else 0)
-            stay = survivors(rewards, direction=definition.objective.direction, risk=_ELIMINATION_RISK)
-            eliminated |= {number: round_index + 1 for number in runs if number not in stay}
-        confirmations = [
-            Confirmation(
-                trial_number=number,
-                rewards=tuple(rewards[number]),
-                best_epochs=tuple(best_epochs[number]),
-                mean=statistics.fmean(rewards[number]),
-                eliminated_after=eliminated.get(number),
-            )
-            for number in rewards
-        ]
-        sign = definition.objective.direction.sign
-        return tuple(sorted(confirmations, key=lambda each: (each.eliminated_after is not None, -sign * each.mean)))
-
-    def _confirmation_run(self, record: TrialRecord, round_index: int) -> TrialRecord:
-        # Contenders share the seeds, so that their rewards can be compared pair by pair.
-        return self._new_run(
-            key=_confirmation_key(number_of(record), round_index),
-            stage=CONFIRM,
-            hyperparameters=record.hyperparameters,
-            seed_index=round_index,
-            n_epochs=self._last_stage.max_epochs,
-        )
+    def _best_of_search(self) -> int:
+        best = contenders(self.history, self.context, at_most=1)
+        if not best:
+            raise no_contender(self.history, self.context)
+        return best[0]
 
     def _refit(
-        self, hyperparameters: Hyperparameters, winner: Confirmation, settings: FinishSettings
+        self, confirmed: Sequence[TrialRecord], winner: Confirmation, settings: FinishSettings
     ) -> tuple[TrialRecord, ...] | None:
         """Train the winner on train + val, once per seed, for as long as was best in its confirmations."""
-        n_epochs = self._refit_epochs(winner)
+        n_epochs = self._refit_epochs(confirmed, winner)
         self.context.observer.phase_started(REFIT, n_runs=settings.n_seeds, n_epochs=n_epochs)
         runs = [
-            self._new_run(
+            finish_run(
+                self.context,
                 key=f"refit-seed{index}",
                 stage=REFIT,
-                hyperparameters=hyperparameters,
+                hyperparameters=confirmed[0].hyperparameters,
                 seed_index=index,
                 n_epochs=n_epochs,
             )
@@ -164,11 +101,10 @@ class Finish:
         self.notices.extend(f"{record.key} {record.state}: {record.reason}" for record in ended if record not in fit)
         return fit
 
-    def _refit_epochs(self, winner: Confirmation) -> int:
+    def _refit_epochs(self, confirmed: Sequence[TrialRecord], winner: Confirmation) -> int:
         """Return the epoch at which the confirmations' mean of the monitored metric was best, the latest of equals."""
         objective = self.context.definition.objective
-        runs = [self.records[_confirmation_key(winner.trial_number, index)] for index in range(len(winner.rewards))]
-        curves = [run.curve(objective.monitor) for run in runs if run.state is TrialState.COMPLETE]
+        curves = [run.curve(objective.monitor) for run in confirmed if run.state is TrialState.COMPLETE]
         if not curves:
             return max(1, *winner.best_epochs)
         means = [statistics.fmean(values) for values in zip(*curves, strict=True)]
@@ -235,24 +171,6 @@ class Finish:
         self.records.update(source.records)
         return finished
 
-    def _new_run(
-        self, *, key: str, stage: str, hyperparameters: Hyperparameters, seed_index: int, n_epochs: int
-    ) -> TrialRecord:
-        return TrialRecord(
-            key=key,
-            number=None,
-            stage=stage,
-            hyperparameters=hyperparameters,
-            seed=derived_seed(self.context.definition.seed, stage, seed_index),
-            n_epochs=n_epochs,
-            horizon_epochs=self.context.definition.horizon_epochs(self._last_stage),
-            started_ms=now_ms(),
-        )
-
-    @property
-    def _last_stage(self) -> SearchStage:
-        return self.context.definition.stages[-1]
-
 
 def publish_finish(context: StudyContext) -> None:
     """Tell MLflow of the runs of the finish that have ended; a crash may have come before it was told."""
@@ -260,7 +178,3 @@ def publish_finish(context: StudyContext) -> None:
         record = context.logged(path.parent.name)
         if record is not None and record.number is None and record.state.is_finished:
             context.recorder.published(record)
-
-
-def _confirmation_key(trial_number: int, seed_index: int) -> str:
-    return f"confirm-{trial_number:04d}-seed{seed_index}"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-
-from search.comparable_rewards import comparable_observations
+from search.comparable_rewards import Observation
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
+from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
 from search.coordinator.trial_recorder import now_ms
 from search.errors import StudyFailedError
 from search.narrowing import declared, narrow
 from search.pruning import TrialPruner
-from search.sampling import propose
+from search.sampling import MODEL_SAMPLERS, MOST_OBSERVATIONS, propose
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
@@ -34,7 +33,7 @@ def open_stage(context: StudyContext, history: History, *, index: int) -> StageO
         narrowed = declared(definition.space)
     else:
         narrowed = narrow(
-            comparable_observations(history.finished, objective=definition.objective),
+            history.rewards.observations(),
             openings[-1].narrowed.space,
             direction=definition.objective.direction,
             rule=stage.narrow,
@@ -51,7 +50,7 @@ def open_stage(context: StudyContext, history: History, *, index: int) -> StageO
 
 
 class StageTrials:
-    """The trials of one stage (a `TrialSource`): first those that an earlier session left unfinished, then new ones."""
+    """The new trials of one stage, and how the trials of any stage end."""
 
     def __init__(
         self,
@@ -68,16 +67,13 @@ class StageTrials:
         self._stage: SearchStage = context.definition.stages[opening.index]
         self._pruner = pruner
         self._checkpoints = checkpoints
-        self._unfinished = deque(history.running)
         self._last_number = opening.first_trial_number + self._stage.n_trials - 1
 
     def next_trial(self) -> LiveTrial | None:
-        """Return an unfinished trial of an earlier session, else a new one, else None."""
-        if self._unfinished:
-            return self._context.open_trial(self._unfinished.popleft())
-        number = self._history.n_trials
-        if number > self._last_number:
+        """Return a new trial, or None if all of the stage's have begun."""
+        if self.have_all_begun:
             return None
+        number = self._history.n_trials
         with self._context.bookkeeping.spent_on("asking"):
             hyperparameters = self._propose(number)
         record = TrialRecord(
@@ -95,6 +91,26 @@ class StageTrials:
         assert stored_number == number, f"the storage numbered trial {number} as {stored_number}"
         self._history.began(record)
         return self._context.open_trial(record)
+
+    @property
+    def have_all_begun(self) -> bool:
+        """Whether the stage has no new trial left."""
+        return self._history.n_trials > self._last_number
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all trials of the stage have ended."""
+        return self.have_all_begun and not self._history.n_unfinished_in(self._stage.name)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether enough of the stage's trials have finished for what follows it, once all of them have begun."""
+        n_unfinished = self._history.n_unfinished_in(self._stage.name)
+        return self.have_all_begun and may_go_on(
+            n_finished=self._stage.n_trials - n_unfinished,
+            n_unfinished=n_unfinished,
+            n_inside=self._history.rewards.n_inside(self._opening.narrowed.space),
+        )
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a trial that has had its epochs, whose own curve is flat, or that is worse than its peers."""
@@ -130,13 +146,19 @@ class StageTrials:
             box=box,
             sampler=self._stage.sampler,
             direction=definition.objective.direction,
-            observations=comparable_observations(self._history.finished, objective=definition.objective),
+            observations=self._observations(),
             running=[record.hyperparameters for record in self._history.running],
             stage=self._stage.name,
             stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
             trial_seed=derived_seed(definition.seed, "sampling", number),
             index_in_stage=number - self._opening.first_trial_number,
         )
+
+    def _observations(self) -> tuple[Observation, ...]:
+        """Return what the sampler learns from: nothing, if it does not learn."""
+        if self._stage.sampler not in MODEL_SAMPLERS:
+            return ()
+        return self._history.rewards.informative(self._opening.narrowed.space, at_most=MOST_OBSERVATIONS)
 
 
 def number_of(record: TrialRecord) -> int:

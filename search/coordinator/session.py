@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
 from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
-from search.coordinator.search_stage import StageTrials, open_stage
+from search.coordinator.search_trials import SearchTrials
 from search.coordinator.stores import StoreUris
 from search.coordinator.study_context import StudyContext
 from search.coordinator.study_home import open_or_create
@@ -26,7 +25,6 @@ from search.lease import Lease
 from search.messages import InspectionResult
 from search.observer import StudyObserver
 from search.paths import StateDirectory
-from search.pruning import TrialPruner
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyResult
@@ -193,27 +191,7 @@ def _settle(context: StudyContext, *, patience_seconds: float) -> None:
 
 def _run_phases(context: StudyContext, history: History) -> StudyResult | None:
     """Run what is left of the stages and the finish; None if the user interrupted."""
-    definition = context.definition
-    pruner = TrialPruner(
-        definition.pruner, monitor=definition.objective.monitor, direction=definition.objective.direction
-    )
-    for trial in history.finished:
-        pruner.learn(trial.record)
-    checkpoints = BestCheckpoints(context.paths, direction=definition.objective.direction)
-    checkpoints.tidy(history.finished)
-    for index, stage in enumerate(definition.stages):
-        opening = open_stage(context, history, index=index)
-        context.tracker.publish_stage(opening)
-        if history.n_trials - len(history.running) >= opening.first_trial_number + stage.n_trials:
-            continue
-        context.observer.stage_opened(opening)
-        source = StageTrials(
-            context=context,
-            history=history,
-            opening=opening,
-            pruner=pruner,
-            checkpoints=checkpoints,
-        )
-        if not context.pool.run(source):
-            return None
-    return Finish(context=context, history=history).run()
+    finish = Finish(context=context, history=history)
+    if not context.pool.run(finish.following(SearchTrials(context, history))):
+        return None
+    return finish.run()

@@ -11,6 +11,7 @@ from search.coordinator.interruption import Interruption
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
+from search.device_use import DeviceUse
 from search.early_stopping import divergence_reason
 from search.engines.engine import MessageReceived, WorkerLost
 from search.messages import Action, Decision, EpochReport, FromWorker, ToWorker, TrialEnded
@@ -34,7 +35,7 @@ class _Run:
 
 
 class TrialPool:
-    """Runs trials from a source on the workforce until the source has no more.
+    """Runs trials from a source on the workforce until none is running and the source has no more.
 
     Args:
         workforce: Where they run.
@@ -70,17 +71,14 @@ class TrialPool:
         Raises:
             StudyFailedError: If no worker can be started.
         """
-        exhausted = False
-        while not exhausted or self._runs or self._waiting:
-            if self._interruption.requested and not self._runs:
-                return False
-            while not exhausted and not self._interruption.requested and self._workforce.idle:
-                exhausted = not self._start_one(source)
-            self._start_waiting(source)
-            if not exhausted or self._runs or self._waiting:
-                for event in self._workforce.poll(timeout_seconds=_POLL_SECONDS):
-                    self._handle(event, source)
-        return not self._interruption.requested
+        while True:
+            found_nothing = self._fill(source)
+            if not self._runs and (found_nothing or self._interruption.requested):
+                return not self._interruption.requested
+            events = self._workforce.poll(timeout_seconds=_POLL_SECONDS)
+            received_at = self._workforce.ledger.now
+            for event in events:
+                self._handle(event, source, received_at=received_at)
 
     def ask(self, message: ToWorker, reply: type[Reply], *, doing: str) -> Reply:
         """Send a request to an idle worker and wait for its answer; nothing else may be running.
@@ -91,20 +89,23 @@ class TrialPool:
         assert not self._runs
         return self._workforce.ask(message, reply, doing=doing, interruptible=False)
 
-    def _start_one(self, source: TrialSource) -> bool:
-        trial = self._waiting.popleft() if self._waiting else source.next_trial()
-        if trial is None:
-            return False
-        self._start(trial, source)
-        return True
-
-    def _start_waiting(self, source: TrialSource) -> None:
-        while self._waiting and self._workforce.idle and not self._interruption.requested:
-            self._start(self._waiting.popleft(), source)
+    def _fill(self, source: TrialSource) -> bool:
+        """Give every idle worker a trial; return whether one was left for which there is none at present."""
+        ledger = self._workforce.ledger
+        while self._workforce.idle and not self._interruption.requested:
+            trial = self._waiting.popleft() if self._waiting else source.next_trial()
+            if trial is None:
+                ledger.idle_for(source.idle_for)
+                return True
+            ledger.idle_for(DeviceUse.BETWEEN_TRIALS)
+            self._start(trial, source)
+        if self._interruption.requested:
+            ledger.idle_for(DeviceUse.ENDING)
+        return False
 
     def _start(self, trial: LiveTrial, source: TrialSource) -> None:
         """Give the trial to an idle worker, unless what is known of it says already that it has ended."""
-        verdict = self._verdict(trial, source) if trial.record.epochs else None
+        verdict = self._verdict(trial, source)
         if verdict is not None:
             self._end(trial, verdict, source)
             source.departed(trial.record)
@@ -114,7 +115,7 @@ class TrialPool:
         self._recorder.started(trial)
         self._workforce.send(worker, trial.assignment())
 
-    def _handle(self, event: MessageReceived | WorkerLost, source: TrialSource) -> None:
+    def _handle(self, event: MessageReceived | WorkerLost, source: TrialSource, *, received_at: float) -> None:
         run = self._runs.get(event.worker)
         if isinstance(event, WorkerLost):
             if run is not None:
@@ -122,20 +123,24 @@ class TrialPool:
                 self._on_lost(run, event, source)
         elif isinstance(event.message, EpochReport):
             assert run is not None
-            self._on_epoch(event.worker, run, event.message, source)
+            self._on_epoch(event.worker, run, event.message, source, received_at=received_at)
         elif isinstance(event.message, TrialEnded):
             assert run is not None
             del self._runs[event.worker]
             self._workforce.release(event.worker)
+            self._workforce.ledger.waited(self._workforce.ledger.now - received_at)
             self._on_ended(run, event.message, source)
 
-    def _on_epoch(self, worker: int, run: _Run, report: EpochReport, source: TrialSource) -> None:
+    def _on_epoch(
+        self, worker: int, run: _Run, report: EpochReport, source: TrialSource, *, received_at: float
+    ) -> None:
         trial = run.trial
         is_new = report.epoch == len(trial.record.epochs) + 1
         if is_new:
             self._recorder.epoch_logged(trial, epoch=report.epoch, metrics=report.metrics)
             run.verdict = self._verdict(trial, source)
         self._workforce.send(worker, Decision(trial_key=report.trial_key, epoch=report.epoch, action=self._action(run)))
+        self._workforce.ledger.waited(self._workforce.ledger.now - received_at)
         if is_new:
             self._recorder.epoch_published(trial)
         if run.verdict is not None:
@@ -152,10 +157,10 @@ class TrialPool:
         return Action.PAUSE if run.paused else Action.CONTINUE
 
     def _verdict(self, trial: LiveTrial, source: TrialSource) -> Verdict | None:
-        last = trial.record.epochs[-1]
-        diverged = divergence_reason(last.metrics, monitor=trial.assembly.monitor, epoch=last.epoch)
-        if diverged:
-            return Verdict(state=TrialState.DIVERGED, reason=diverged)
+        for last in trial.record.epochs[-1:]:
+            diverged = divergence_reason(last.metrics, monitor=trial.assembly.monitor, epoch=last.epoch)
+            if diverged:
+                return Verdict(state=TrialState.DIVERGED, reason=diverged)
         return source.verdict(trial.record)
 
     def _on_ended(self, run: _Run, ended: TrialEnded, source: TrialSource) -> None:

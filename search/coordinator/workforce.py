@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TypeVar
 
+from search.coordinator.device_ledger import DeviceLedger
 from search.coordinator.interruption import Interruption
 from search.engines.engine import Engine, EngineEvent, MessageReceived, WorkerLost
 from search.errors import StudyFailedError, StudyInterruptedError
@@ -19,10 +20,15 @@ Reply = TypeVar("Reply", bound=FromWorker)
 
 
 class Workforce:
-    """Starts one worker on every slot of the engine and keeps it so."""
+    """Starts one worker on every slot of the engine and keeps it so.
 
-    def __init__(self, engine: Engine, *, interruption: Interruption) -> None:
+    Attributes:
+        ledger: What the workers' time goes into; a request (`ask`) is no training.
+    """
+
+    def __init__(self, engine: Engine, *, interruption: Interruption, ledger: DeviceLedger | None = None) -> None:
         self._engine = engine
+        self.ledger = ledger or DeviceLedger()
         self._interruption = interruption
         self._slots: dict[int, int] = {}
         self._starting: set[int] = set()
@@ -45,10 +51,12 @@ class Workforce:
 
     def take_idle(self) -> int:
         """Return a worker that was idle and is busy from now on."""
+        self.ledger.change(training=1, idle=-1)
         return self._idle.popleft()
 
     def release(self, worker: int) -> None:
         """The worker is idle again."""
+        self.ledger.change(training=-1, idle=1)
         self._idle.append(worker)
 
     def send(self, worker: int, message: ToWorker) -> None:
@@ -68,6 +76,7 @@ class Workforce:
                 events.append(event)
             elif isinstance(event.message, WorkerReady):
                 self._starting.discard(event.worker)
+                self.ledger.change(starting=-1, idle=1)
                 self._n_failed_starts = 0
                 self._idle.append(event.worker)
                 self.versions, self.device = event.message.versions, event.message.device
@@ -91,14 +100,15 @@ class Workforce:
         while not self._idle:
             self.poll(timeout_seconds=_POLL_SECONDS)
             self._give_up_if_interrupted()
-        worker = self.take_idle()
+        worker = self._idle.popleft()
         self.send(worker, message)
         while True:
             for event in self.poll(timeout_seconds=_POLL_SECONDS):
                 if event.worker == worker and isinstance(event, WorkerLost):
+                    self.ledger.change(training=1, idle=-1)  # it was counted as idle
                     raise StudyFailedError(f"{event.reason}, while {doing}.\n{event.output}".rstrip())
                 if event.worker == worker and isinstance(event, MessageReceived) and isinstance(event.message, reply):
-                    self.release(worker)
+                    self._idle.append(worker)
                     return event.message
             if interruptible:
                 self._give_up_if_interrupted()
@@ -111,12 +121,15 @@ class Workforce:
         worker = self._engine.start_worker(slot=slot)
         self._slots[worker] = slot
         self._starting.add(worker)
+        self.ledger.change(starting=1)
 
     def _replace(self, lost: WorkerLost) -> None:
         slot = self._slots.pop(lost.worker)
-        if lost.worker in self._idle:
+        is_idle, is_starting = lost.worker in self._idle, lost.worker in self._starting
+        self.ledger.change(idle=-is_idle, starting=-is_starting, training=is_idle + is_starting - 1)
+        if is_idle:
             self._idle.remove(lost.worker)
-        if lost.worker in self._starting:
+        if is_starting:
             self._starting.discard(lost.worker)
             self._n_failed_starts += 1
             if self._n_failed_starts >= _MOST_FAILED_STARTS:

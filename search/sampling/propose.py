@@ -20,6 +20,9 @@ START_UP_TRIALS = 10
 MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp")
 """Samplers that learn from finished trials."""
 
+MOST_OBSERVATIONS = 256
+"""Observations beyond which a model is shown an excerpt, the best and the most recent: its cost grows with each."""
+
 SAMPLER_NAMES: tuple[str, ...] = ("random", "qmc", *MODEL_SAMPLERS)
 
 
