@@ -50,6 +50,7 @@ _DELIVERED = "zeroin.is_delivered"
 _OPENING = "zeroin.opening."
 _SECONDS = "zeroin.seconds"
 _BOOKKEEPING = "zeroin.bookkeeping_seconds"
+_DEVICE_SECONDS = "zeroin.device_seconds"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
 
@@ -237,6 +238,17 @@ class StoredStudy:
         total = {name: known.get(name, 0.0) + bookkeeping.get(name, 0.0) for name in {**known, **bookkeeping}}
         self._storage.set_study_user_attr(self._study_id, _SECONDS, self.seconds + wall_seconds)
         self._storage.set_study_user_attr(self._study_id, _BOOKKEEPING, total)
+
+    @property
+    def device_seconds(self) -> dict[str, float]:
+        """Worker seconds by `search.device_use.DeviceUse` so far."""
+        return dict(self._attributes().get(_DEVICE_SECONDS, {}))
+
+    def add_device_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Add worker seconds to what is stored."""
+        known = self.device_seconds
+        total = {name: known.get(name, 0.0) + seconds.get(name, 0.0) for name in {**known, **seconds}}
+        self._storage.set_study_user_attr(self._study_id, _DEVICE_SECONDS, total)
 
     @property
     def n_test_readings(self) -> int:

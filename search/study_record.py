@@ -107,6 +107,7 @@ class StudyResult:
         n_epochs: Epochs trained by phase (each stage's name, ``confirm``, ``refit``).
         notices: What the user should know about it.
         seconds: Wall time that coordinators spent on the study.
+        device_seconds: What the workers' time went into, by `search.device_use.DeviceUse`.
         time_ms: When it finished, Unix time in milliseconds.
     """
 
@@ -122,6 +123,7 @@ class StudyResult:
     notices: tuple[str, ...]
     seconds: float
     time_ms: int
+    device_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class StudyState(StrEnum):
@@ -157,6 +159,8 @@ class StudyRecord:
         bookkeeping_seconds: The part of it that was not training, by category: ``asking``, ``reports``, ``storage`` and
             ``tracking`` are wall time of the coordinator's thread, ``mlflow`` is processor time of the thread that
             delivers to MLflow beside it.
+        device_seconds: What the workers' time went into up to the result, by `search.device_use.DeviceUse`; what a
+            running session has not stored yet is missing.
     """
 
     definition: StudyDefinition
@@ -169,3 +173,4 @@ class StudyRecord:
     directory: str
     seconds: float = 0.0
     bookkeeping_seconds: Mapping[str, float] = field(default_factory=dict)
+    device_seconds: Mapping[str, float] = field(default_factory=dict)

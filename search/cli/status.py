@@ -12,6 +12,7 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import plain_table, stores, unbroken
+from search.cli.device_line import device_line
 from search.cli.rows import best_of, winner
 from search.study_record import ScoredTrial, StudyRecord, StudyState
 from search.trial import TrialState
@@ -30,6 +31,8 @@ def status_report(record: StudyRecord) -> RenderableType:
         parts.append(unbroken(f"  `zeroin resume {name}` continues it"))
     parts.extend([stores(record.storage, record.tracking_uri, indent=2)])
     parts.extend([unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record)])
+    if record.device_seconds:
+        parts.append(Text(f"\nDevices: {device_line(record.device_seconds)}"))
     best = winner(record)
     if best is not None and best.score is not None:
         monitor, score = record.definition.objective.monitor, best.score
@@ -56,6 +59,7 @@ def status_plain(record: StudyRecord) -> dict[str, Any]:
         "tracking_uri": record.tracking_uri,
         "directory": record.directory,
         "n_epochs": None if record.result is None else dict(record.result.n_epochs),
+        "device_seconds": dict(record.device_seconds),
         "n_test_readings": 0 if record.result is None else record.result.n_test_readings,
     }
 

@@ -149,6 +149,7 @@ class Finish:
         refits: Sequence[TrialRecord],
         test: TestResult | None,
     ) -> StudyResult:
+        self.context.study.add_device_seconds(self.context.pool.ledger.take())
         searched = {trial.record.key: trial.record for trial in self.history.finished}
         return StudyResult(
             best_trial_number=winner,
@@ -163,6 +164,7 @@ class Finish:
             notices=tuple(self.notices),
             seconds=self.context.study.seconds + self.context.bookkeeping.wall_seconds,
             time_ms=now_ms(),
+            device_seconds=self.context.study.device_seconds,
         )
 
     def _run(self, runs: Sequence[TrialRecord], *, merge_validation: bool) -> bool:

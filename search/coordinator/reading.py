@@ -50,6 +50,7 @@ def read_record(
         directory=str(paths.directory),
         seconds=study.seconds,
         bookkeeping_seconds=study.bookkeeping_seconds,
+        device_seconds=study.device_seconds if result is None else result.device_seconds,
     )
 
 

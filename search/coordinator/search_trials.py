@@ -87,6 +87,7 @@ class SearchTrials:
         context = self._context
         opening = open_stage(context, self._history, index=self._index)
         context.tracker.publish_stage(opening)
+        context.study.add_device_seconds(context.pool.ledger.take())
         stage = StageTrials(
             context=context,
             history=self._history,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
+from search.coordinator.device_ledger import DeviceLedger
 from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
@@ -45,6 +47,7 @@ class Session:
         state: The state directory.
         engine: Where workers run.
         observer: Who watches.
+        clock: Seconds by which the workers' time is counted; never goes back.
     """
 
     definition: StudyDefinition
@@ -52,6 +55,7 @@ class Session:
     state: StateDirectory
     engine: Engine
     observer: StudyObserver
+    clock: Callable[[], float] = time.monotonic
 
     def run(self) -> StudyRecord:
         """Run the study, or what is left of it, to its end.
@@ -85,7 +89,7 @@ class Session:
     @contextmanager
     def _workforce(self, interrupted: Interruption) -> Iterator[Workforce]:
         try:
-            yield Workforce(self.engine, interruption=interrupted)
+            yield Workforce(self.engine, interruption=interrupted, ledger=DeviceLedger(clock=self.clock))
         except KeyboardInterrupt:
             self.engine.close(timeout_seconds=0.0)
             raise StudyInterruptedError(
@@ -184,6 +188,8 @@ def _settle(context: StudyContext, *, patience_seconds: float) -> None:
     """Deliver what MLflow lacks and store what the session cost."""
     undelivered = context.tracker.close(timeout_seconds=patience_seconds)
     spent = {**context.bookkeeping.seconds, "mlflow": context.tracker.busy_cpu_seconds}
+    if context.study.result() is None:
+        context.study.add_device_seconds(context.pool.ledger.take())
     context.study.add_seconds(context.bookkeeping.wall_seconds, bookkeeping=spent)
     if context.study.result() is not None and not undelivered:
         context.study.record_delivery()

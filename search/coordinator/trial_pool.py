@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from search.coordinator.device_ledger import DeviceLedger
 from search.coordinator.interruption import Interruption
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.trial_recorder import TrialRecorder
@@ -62,6 +63,11 @@ class TrialPool:
         self._waiting: deque[LiveTrial] = deque()
         self._notices = set(told)
 
+    @property
+    def ledger(self) -> DeviceLedger:
+        """What the workers' time goes into."""
+        return self._workforce.ledger
+
     def run(self, source: TrialSource) -> bool:
         """Run every trial of `source`.
 
@@ -76,7 +82,7 @@ class TrialPool:
             if not self._runs and (found_nothing or self._interruption.requested):
                 return not self._interruption.requested
             events = self._workforce.poll(timeout_seconds=_POLL_SECONDS)
-            received_at = self._workforce.ledger.now
+            received_at = self.ledger.now
             for event in events:
                 self._handle(event, source, received_at=received_at)
 
@@ -91,16 +97,15 @@ class TrialPool:
 
     def _fill(self, source: TrialSource) -> bool:
         """Give every idle worker a trial; return whether one was left for which there is none at present."""
-        ledger = self._workforce.ledger
         while self._workforce.idle and not self._interruption.requested:
             trial = self._waiting.popleft() if self._waiting else source.next_trial()
             if trial is None:
-                ledger.idle_for(source.idle_for)
+                self.ledger.idle_for(source.idle_for)
                 return True
-            ledger.idle_for(DeviceUse.BETWEEN_TRIALS)
+            self.ledger.idle_for(DeviceUse.BETWEEN_TRIALS)
             self._start(trial, source)
         if self._interruption.requested:
-            ledger.idle_for(DeviceUse.ENDING)
+            self.ledger.idle_for(DeviceUse.ENDING)
         return False
 
     def _start(self, trial: LiveTrial, source: TrialSource) -> None:
@@ -128,7 +133,7 @@ class TrialPool:
             assert run is not None
             del self._runs[event.worker]
             self._workforce.release(event.worker)
-            self._workforce.ledger.waited(self._workforce.ledger.now - received_at)
+            self.ledger.waited(self.ledger.now - received_at)
             self._on_ended(run, event.message, source)
 
     def _on_epoch(
@@ -140,7 +145,7 @@ class TrialPool:
             self._recorder.epoch_logged(trial, epoch=report.epoch, metrics=report.metrics)
             run.verdict = self._verdict(trial, source)
         self._workforce.send(worker, Decision(trial_key=report.trial_key, epoch=report.epoch, action=self._action(run)))
-        self._workforce.ledger.waited(self._workforce.ledger.now - received_at)
+        self.ledger.waited(self.ledger.now - received_at)
         if is_new:
             self._recorder.epoch_published(trial)
         if run.verdict is not None:
