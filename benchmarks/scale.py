@@ -203,8 +203,8 @@ def _show(name: str, setting: dict[str, Any], figures: dict[str, float]) -> None
     )
     shares = ", ".join(f"{use.value} {figures[use.value]:.2%}" for use in DeviceUse)
     print(
-        f"    {figures['virtual_hours']:.2f} h simulated; lost {figures['lost']:.2%} "
-        f"(as the workers see it {figures['lost_as_workers_see_it']:.2%}), needless {figures['needless']:.2%}; {shares}",
+        f"    {figures['virtual_hours']:.2f} h simulated; lost {figures['lost']:.2%} (as the workers see it "
+        f"{figures['lost_as_workers_see_it']:.2%}), needless {figures['needless']:.2%}; {shares}",
         flush=True,
     )
 

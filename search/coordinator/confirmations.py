@@ -98,8 +98,8 @@ class Confirmations:
 
     @property
     def idle_for(self) -> DeviceUse:
-        """Stragglers of the search; after them, runs of the same round."""
-        return DeviceUse.ENDING if self._is_final else DeviceUse.STAGE_BORDER
+        """Stragglers of the search; once confirmations may begin, all that there may be have, and nothing is left."""
+        return DeviceUse.ENDING if self._may_begin else DeviceUse.STAGE_BORDER
 
     def search_is_over(self) -> None:
         """Note that no search trial will be started any more, though some of a stage may never have begun.
@@ -112,7 +112,7 @@ class Confirmations:
 
     def next_trial(self) -> LiveTrial | None:
         """Return the first run of the earliest round that has not begun, of those contenders that are still in."""
-        if not self._is_final and not self._search.may_be_followed:
+        if not self._may_begin:
             return None
         numbers = self._contenders()
         self._announce(numbers)
@@ -172,6 +172,10 @@ class Confirmations:
         """Return the runs that a confirmation sums up, in the order of its rewards."""
         keys = (_key(confirmation.trial_number, index) for index in range(len(confirmation.rewards)))
         return tuple(self.records[key] for key in keys)
+
+    @property
+    def _may_begin(self) -> bool:
+        return self._is_final or self._search.may_be_followed
 
     @property
     def _is_final(self) -> bool:

@@ -12,7 +12,7 @@ from search.coordinator.trial_recorder import now_ms
 from search.errors import StudyFailedError
 from search.narrowing import declared, narrow
 from search.pruning import TrialPruner
-from search.sampling import MODEL_SAMPLERS, MOST_OBSERVATIONS, propose
+from search.sampling import MOST_OBSERVATIONS, propose
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
@@ -147,7 +147,7 @@ class StageTrials:
             sampler=self._stage.sampler,
             direction=definition.objective.direction,
             observations=self._observations(),
-            running=[record.hyperparameters for record in self._history.running],
+            running=self._running(),
             stage=self._stage.name,
             stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
             trial_seed=derived_seed(definition.seed, "sampling", number),
@@ -156,9 +156,15 @@ class StageTrials:
 
     def _observations(self) -> tuple[Observation, ...]:
         """Return what the sampler learns from: nothing, if it does not learn."""
-        if self._stage.sampler not in MODEL_SAMPLERS:
+        at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
+        if at_most is None:
             return ()
-        return self._history.rewards.informative(self._opening.narrowed.space, at_most=MOST_OBSERVATIONS)
+        return self._history.rewards.informative(self._opening.narrowed.space, at_most=at_most)
+
+    def _running(self) -> list[Hyperparameters]:
+        """Return the trials in flight that a model keeps away from, likewise; the last to begin where there are many."""
+        at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
+        return [] if at_most is None else [each.hyperparameters for each in self._history.running[-at_most:]]
 
 
 def number_of(record: TrialRecord) -> int:
