@@ -162,7 +162,7 @@ class StageTrials:
         return self._history.rewards.informative(self._opening.narrowed.space, at_most=at_most)
 
     def _running(self) -> list[Hyperparameters]:
-        """Return the trials in flight that a model keeps away from, likewise; the last to begin where there are many."""
+        """Return the trials in flight, which a model keeps away from; where there are many, the last to begin."""
         at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
         return [] if at_most is None else [each.hyperparameters for each in self._history.running[-at_most:]]
 
