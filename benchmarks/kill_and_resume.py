@@ -125,7 +125,7 @@ def run_and_kill(directory: Path, kill: Kill) -> str:
 def fingerprint(record: StudyRecord) -> dict[str, Any]:
     """Return all that must not depend on kills."""
     assert record.result is not None
-    result = replace(record.result, seconds=0.0, device_seconds=0.0, time_ms=0)
+    result = replace(record.result, seconds=0.0, device_seconds=0.0, device_use={}, time_ms=0)
     return {
         "trials": [(t.record.key, dict(t.record.hyperparameters), t.record.seed) for t in record.trials],
         "ends": [(t.record.key, t.record.state.value, t.record.reason) for t in record.trials],

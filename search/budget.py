@@ -111,7 +111,8 @@ def may_start(
 
     Args:
         bounds: What bounds it; empty for no bound.
-        loads: What is left of this stage (at least one run), and all of each later one.
+        loads: What is left of this stage (at least one run), and all of each later one; last, stragglers of the stages
+            before.
         end_share: Share of the planned epochs up to and including this stage, in ``(0, 1]``.
         n_begun: Trials that the stage has had. While the search has any time at all, it gets one, and one for each
             worker if only wall time is bounded, which they spend side by side.

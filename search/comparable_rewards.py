@@ -10,19 +10,29 @@ where ``reward(e)`` is the reward as it stood after e epochs and T the most epoc
 given and used. The median keeps one odd curve from deciding. A trial that stopped early counts as having trained to
 its last epoch, because its curve was flat. Within equal epochs the order never changes; where nothing longer is known
 nothing is added.
+
+What is known grows trial by trial, and so does what is kept here: trials of the same horizon and epochs stay in one
+order for ever, and one median moves them all. A question costs as much as its answer is long, however many trials
+there are.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
-import statistics
-from collections.abc import Iterable, Sequence
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeAlias
 
 from search.reward import score
-from search.search_space import Hyperparameters
+from search.search_space import Hyperparameters, SearchSpace
 from search.study_definition import Direction, Objective
 from search.trial import FinishedTrial, TrialRecord, TrialState
+
+_Group: TypeAlias = tuple[int, int]  # schedule horizon and effective epochs
+_Gain: TypeAlias = Callable[[_Group], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,54 +64,184 @@ def comparable_observations(finished: Iterable[FinishedTrial], *, objective: Obj
         finished: Search trials of any stages (those without a number are left out).
         objective: What is optimized.
     """
-    scored = [trial for trial in finished if trial.score is not None and trial.record.number is not None]
-    horizons = {trial.record.horizon_epochs for trial in scored}
-    gains = {
-        horizon: _TypicalGain([trial for trial in scored if trial.record.horizon_epochs == horizon], objective)
-        for horizon in horizons
-    }
-    rewards = {
-        trial.record.number: reward + gains[trial.record.horizon_epochs].after(_effective_epochs(trial.record))
-        for trial in scored
-        if math.isfinite(reward := _reward(trial))
-    }
-    worst = _worse_than_all(list(rewards.values()), objective.direction)
-    return tuple(
-        Observation(
+    rewards = ComparableRewards(objective)
+    for trial in finished:
+        rewards.add(trial)
+    return rewards.observations()
+
+
+class ComparableRewards:
+    """The comparable rewards of a study's finished trials, kept as trials finish.
+
+    Args:
+        objective: What is optimized.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._sign = objective.direction.sign
+        self._trials: dict[int, FinishedTrial] = {}
+        self._gains: dict[int, _TypicalGain] = {}
+        self._all = _Ranking(self._sign)
+        self._box: tuple[SearchSpace, _Ranking] | None = None
+
+    def add(self, trial: FinishedTrial) -> None:
+        """Take note of a trial, once; a failed one, and one outside the search, teaches nothing."""
+        number = trial.record.number
+        if trial.score is None or number is None:
+            return
+        assert number not in self._trials, f"trial {number} was added before"
+        self._trials[number] = trial
+        if math.isfinite(_reward(trial)):
+            horizon = trial.record.horizon_epochs
+            self._gains.setdefault(horizon, _TypicalGain(self._objective)).add(trial)
+        self._all.add(number, trial)
+        if self._box is not None and self._box[0].contains(trial.record.hyperparameters):
+            self._box[1].add(number, trial)
+
+    def observations(self) -> tuple[Observation, ...]:
+        """Return all that the trials teach, in the order of their numbers."""
+        return self._observed(sorted(self._trials))
+
+    def informative(self, box: SearchSpace, *, at_most: int) -> tuple[Observation, ...]:
+        """Return what the trials inside `box` teach, in the order of their numbers.
+
+        Where there are more than `at_most`, these are the best half of so many and, of the others, the most recent.
+
+        Args:
+            box: Ranges; asked again for the same ones, it costs no more than the answer.
+            at_most: Longest answer, >= 2.
+        """
+        ranking = self._inside(box)
+        if len(ranking.numbers) <= at_most:
+            return self._observed(ranking.numbers)
+        chosen = set(islice(ranking.best_first(self._gain), at_most // 2))
+        others = (number for number in reversed(ranking.numbers) if number not in chosen)
+        return self._observed(sorted(chosen.union(islice(others, at_most - len(chosen)))))
+
+    def n_inside(self, box: SearchSpace) -> int:
+        """Return how many trials inside `box` teach something."""
+        return len(self._inside(box).numbers)
+
+    def _inside(self, box: SearchSpace) -> _Ranking:
+        if self._box is None or self._box[0] is not box:
+            inside = _Ranking(self._sign)
+            for number, trial in self._trials.items():
+                if box.contains(trial.record.hyperparameters):
+                    inside.add(number, trial)
+            self._box = (box, inside)
+        return self._box[1]
+
+    def _observed(self, numbers: Iterable[int]) -> tuple[Observation, ...]:
+        worst = self._worse_than_all()
+        return tuple(self._observation(number, worst) for number in numbers)
+
+    def _observation(self, number: int, worst: float) -> Observation:
+        trial = self._trials[number]
+        reward = _reward(trial)
+        is_finite = math.isfinite(reward)
+        return Observation(
             number=number,
             stage=trial.record.stage,
             hyperparameters=trial.record.hyperparameters,
-            reward=rewards.get(number, worst),
-            diverged=number not in rewards,
+            reward=reward + self._gain(_group(trial.record)) if is_finite else worst,
+            diverged=not is_finite,
         )
-        for trial in sorted(scored, key=lambda trial: trial.record.number or 0)
-        if (number := trial.record.number) is not None
-    )
+
+    def _gain(self, group: _Group) -> float:
+        horizon, n_epochs = group
+        return self._gains[horizon].after(n_epochs)
+
+    def _worse_than_all(self) -> float:
+        """Return a finite reward worse than all others, by as much as they differ among themselves."""
+        ends = self._all.ends(self._gain)
+        if not ends:
+            return 0.0
+        low, high = min(ends), max(ends)
+        margin = (high - low) or max(abs(low), 1.0)
+        return (low if self._objective.direction is Direction.MAXIMIZE else high) - self._sign * margin
+
+
+class _Ranking:
+    """Trials in the order of their rewards, those of the same horizon and epochs apart from the others.
+
+    Attributes:
+        numbers: Of all trials, diverged ones too, in order.
+    """
+
+    def __init__(self, sign: float) -> None:
+        self.numbers: list[int] = []
+        self._sign = sign
+        self._groups: dict[_Group, list[tuple[float, int]]] = {}
+
+    def add(self, number: int, trial: FinishedTrial) -> None:
+        insort(self.numbers, number)
+        reward = _reward(trial)
+        if math.isfinite(reward):
+            insort(self._groups.setdefault(_group(trial.record), []), (-self._sign * reward, number))
+
+    def best_first(self, gain: _Gain) -> Iterator[int]:
+        """Yield the numbers of the trials that did not diverge, best comparable reward first."""
+        groups = [self._moved(losses, gain(group)) for group, losses in self._groups.items()]
+        return (number for _, number in heapq.merge(*groups))
+
+    def ends(self, gain: _Gain) -> list[float]:
+        """Return the best and the worst comparable reward of each group."""
+        return [
+            -self._sign * loss + gain(group)
+            for group, losses in self._groups.items()
+            for loss, _ in (losses[0], losses[-1])
+        ]
+
+    def _moved(self, losses: list[tuple[float, int]], gain: float) -> Iterator[tuple[float, int]]:
+        return ((loss - self._sign * gain, number) for loss, number in losses)
 
 
 class _TypicalGain:
     """Median gain from e epochs to the longest training among trials of one schedule horizon."""
 
-    def __init__(self, trials: Sequence[FinishedTrial], objective: Objective) -> None:
-        usable = [trial for trial in trials if math.isfinite(_reward(trial))]
-        self._target_epochs = max((_effective_epochs(trial.record) for trial in usable), default=0)
-        self._longest = [trial for trial in usable if _effective_epochs(trial.record) == self._target_epochs]
+    def __init__(self, objective: Objective) -> None:
         self._objective = objective
-        self._known: dict[int, float] = {}
+        self._target_epochs = 0
+        self._longest: list[FinishedTrial] = []
+        self._gains: dict[int, list[float]] = {}  # ascending, by the number of epochs that they are counted from
+
+    def add(self, trial: FinishedTrial) -> None:
+        """Take note of a trial whose reward is finite."""
+        n_epochs = _effective_epochs(trial.record)
+        if n_epochs > self._target_epochs:
+            self._target_epochs, self._longest = n_epochs, []
+            self._gains.clear()
+        if n_epochs == self._target_epochs:
+            self._longest.append(trial)
+            for earlier_epochs, gains in self._gains.items():
+                self._count(trial, earlier_epochs, gains)
 
     def after(self, n_epochs: int) -> float:
         """Return the gain still to come after `n_epochs`; 0 where no longer trial tells."""
-        if n_epochs not in self._known:
-            self._known[n_epochs] = self._measure(n_epochs) if n_epochs < self._target_epochs else 0.0
-        return self._known[n_epochs]
+        if n_epochs >= self._target_epochs:
+            return 0.0
+        if n_epochs not in self._gains:
+            gains = self._gains[n_epochs] = []
+            for trial in self._longest:
+                self._count(trial, n_epochs, gains)
+        return _median(self._gains[n_epochs])
 
-    def _measure(self, n_epochs: int) -> float:
-        gains = [
-            _reward(trial) - earlier
-            for trial in self._longest
-            if math.isfinite(earlier := _reward_after(trial.record, n_epochs, self._objective))
-        ]
-        return statistics.median(gains) if gains else 0.0
+    def _count(self, trial: FinishedTrial, n_epochs: int, gains: list[float]) -> None:
+        earlier = _reward_after(trial.record, n_epochs, self._objective)
+        if math.isfinite(earlier):
+            insort(gains, _reward(trial) - earlier)
+
+
+def _median(ascending: list[float]) -> float:
+    if not ascending:
+        return 0.0
+    middle = len(ascending) // 2
+    return ascending[middle] if len(ascending) % 2 else (ascending[middle - 1] + ascending[middle]) / 2
+
+
+def _group(record: TrialRecord) -> _Group:
+    return record.horizon_epochs, _effective_epochs(record)
 
 
 def _reward(trial: FinishedTrial) -> float:
@@ -116,11 +256,3 @@ def _reward_after(record: TrialRecord, n_epochs: int, objective: Objective) -> f
     cut = replace(record, epochs=record.epochs[:n_epochs], state=TrialState.RUNNING)
     earlier = score(cut, objective)
     return math.nan if earlier is None else earlier.reward
-
-
-def _worse_than_all(rewards: Sequence[float], direction: Direction) -> float:
-    """Return a finite reward worse than all of `rewards`, by as much as they differ among themselves."""
-    if not rewards:
-        return 0.0
-    margin = (max(rewards) - min(rewards)) or max(abs(rewards[0]), 1.0)
-    return (min(rewards) if direction is Direction.MAXIMIZE else max(rewards)) - direction.sign * margin

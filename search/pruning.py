@@ -1,16 +1,10 @@
-"""Pruning: stopping trials that are worse than their peers at the same epoch, by Optuna's median rule."""
+"""Pruning: stopping trials that are worse than their peers at the same epoch, by the median rule."""
 
 from __future__ import annotations
 
 import math
-import statistics
+from bisect import insort
 from collections.abc import Mapping
-
-import optuna
-from optuna.pruners import BasePruner, MedianPruner
-from optuna.storages import InMemoryStorage
-from optuna.trial import TrialState as OptunaState
-from optuna.trial import create_trial
 
 from search.errors import StudyDefinitionError, did_you_mean
 from search.study_definition import Direction, PrunerSettings
@@ -47,7 +41,8 @@ class TrialPruner:
                 f"{did_you_mean(settings.name, PRUNER_NAMES)}",
                 key="pruner",
             )
-        self._pruner = _median_pruner(settings) if settings.name == "median" else None
+        self._settings = settings
+        self._prunes = settings.name == "median"
         self._monitor = monitor
         self._direction = direction
         self._peers: dict[int, _Peers] = {}
@@ -59,7 +54,7 @@ class TrialPruner:
         Args:
             record: A search trial's last snapshot; one that cannot be a peer is ignored.
         """
-        if self._pruner is None or not record.state.is_fully_trained or record.key in self._learned:
+        if not self._prunes or not record.state.is_fully_trained or record.key in self._learned:
             return
         curve = self._finite(record)
         if curve:
@@ -73,10 +68,14 @@ class TrialPruner:
             record: A running trial; its last epoch may be its last one anyway, in which case there is nothing to prune.
         """
         epoch = len(record.epochs)
-        curve = self._finite(record)
-        if self._pruner is None or epoch not in curve or epoch >= record.n_epochs:
+        if not self._prunes or epoch >= record.n_epochs or epoch <= self._settings.n_warmup_epochs:
             return ""
-        return self._of(record).prune_reason(self._pruner, curve, epoch, self._direction)
+        curve, peers = self._finite(record), self._of(record)
+        if epoch not in curve:
+            return ""
+        # At least so many peers reached this very epoch, not only an earlier one.
+        n_min_trials = max(self._settings.n_startup_trials, 1)
+        return peers.prune_reason(curve, epoch, direction=self._direction, n_min_trials=n_min_trials)
 
     def _finite(self, record: TrialRecord) -> dict[int, float]:
         values = enumerate(record.curve(self._monitor), start=1)
@@ -84,45 +83,39 @@ class TrialPruner:
 
     def _of(self, record: TrialRecord) -> _Peers:
         if record.horizon_epochs not in self._peers:
-            self._peers[record.horizon_epochs] = _Peers(self._direction)
+            self._peers[record.horizon_epochs] = _Peers()
         return self._peers[record.horizon_epochs]
 
 
 class _Peers:
-    """Finished trials of one schedule horizon, in a private in-memory Optuna study."""
+    """Finished trials of one schedule horizon; a verdict costs the same however many there are."""
 
-    def __init__(self, direction: Direction) -> None:
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # the private study is nobody's news
-        try:
-            self._study = optuna.create_study(storage=InMemoryStorage(), direction=direction.value)
-        finally:
-            optuna.logging.set_verbosity(verbosity)
-        self._values_by_epoch: dict[int, list[float]] = {}
+    def __init__(self) -> None:
+        self._values_by_epoch: dict[int, list[float]] = {}  # ascending
 
     def add(self, curve: Mapping[int, float]) -> None:
-        last = curve[max(curve)]
-        self._study.add_trial(create_trial(state=OptunaState.COMPLETE, value=last, intermediate_values=dict(curve)))
         for epoch, value in curve.items():
-            self._values_by_epoch.setdefault(epoch, []).append(value)
+            insort(self._values_by_epoch.setdefault(epoch, []), value)
 
-    def prune_reason(self, pruner: BasePruner, curve: Mapping[int, float], epoch: int, direction: Direction) -> str:
-        trial = create_trial(state=OptunaState.RUNNING, intermediate_values=dict(curve))
-        if not pruner.prune(self._study, trial):
+    def prune_reason(self, curve: Mapping[int, float], epoch: int, *, direction: Direction, n_min_trials: int) -> str:
+        values = self._values_by_epoch.get(epoch, [])
+        if len(values) < n_min_trials:
             return ""
-        values = self._values_by_epoch[epoch]
         best = max(curve.values(), key=lambda value: direction.sign * value)
+        median = _median(values)
+        if not direction.sign * (median - best) > 0.0:
+            return ""
         word = "below" if direction is Direction.MAXIMIZE else "above"
         return (
-            f"best {best:.6g} by epoch {epoch} is {word} {statistics.median(values):.6g}, the median of {len(values)} "
+            f"best {best:.6g} by epoch {epoch} is {word} {median:.6g}, the median of {len(values)} "
             f"finished trials at that epoch"
         )
 
 
-def _median_pruner(settings: PrunerSettings) -> MedianPruner:
-    """Return the rule; Optuna prunes from step ``n_warmup_steps`` on, ours is the number of epochs that are spared."""
-    return MedianPruner(
-        n_startup_trials=settings.n_startup_trials,
-        n_warmup_steps=settings.n_warmup_epochs + 1,
-        n_min_trials=max(settings.n_startup_trials, 1),
-    )
+def _median(ascending: list[float]) -> float:
+    """Return the middle value, or the middle between the two, rounded as NumPy does for Optuna's median pruner."""
+    middle = len(ascending) // 2
+    if len(ascending) % 2:
+        return ascending[middle]
+    low, high = ascending[middle - 1], ascending[middle]
+    return high - (high - low) * 0.5

@@ -55,6 +55,7 @@ _SPENT = "zeroin.spent"
 _FINISH_PLAN = "zeroin.finish_plan"
 _EDITS = "zeroin.edits"
 _BOOKKEEPING = "zeroin.bookkeeping_seconds"
+_DEVICE_USE = "zeroin.device_use"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
 
@@ -258,9 +259,15 @@ class StoredStudy:
         """What the study has cost so far."""
         return Spent(**self._attributes().get(_SPENT, {}))
 
-    def record_spent(self, spent: Spent) -> None:
-        """Store what the study has cost so far, in all its sessions."""
+    @property
+    def device_use(self) -> dict[str, float]:
+        """Worker seconds by `search.device_use.DeviceUse` so far."""
+        return dict(self._attributes().get(_DEVICE_USE, {}))
+
+    def record_spent(self, spent: Spent, *, device_use: Mapping[str, float]) -> None:
+        """Store what the study has cost so far, in all its sessions, and what its workers' time went into."""
         self._storage.set_study_user_attr(self._study_id, _SPENT, dataclasses.asdict(spent))
+        self._storage.set_study_user_attr(self._study_id, _DEVICE_USE, dict(device_use))
 
     def finish_plan(self) -> FinishPlan | None:
         """How the finish is carried out, or None if it has not begun."""

@@ -169,6 +169,7 @@ class StudyResult:
         notices: What the user should know about it.
         seconds: Wall time that coordinators spent on the study.
         device_seconds: Time that training runs occupied devices, summed over the devices.
+        device_use: What the workers' time went into, by `search.device_use.DeviceUse`.
         time_ms: When it finished, Unix time in milliseconds.
     """
 
@@ -185,6 +186,7 @@ class StudyResult:
     seconds: float
     time_ms: int
     device_seconds: float = 0.0
+    device_use: Mapping[str, float] = field(default_factory=dict)
 
 
 class StudyState(StrEnum):
@@ -220,6 +222,8 @@ class StudyRecord:
         bookkeeping_seconds: The part of its wall time that was not training, by category: ``asking``, ``reports``,
             ``storage`` and ``tracking`` are wall time of the coordinator's thread, ``mlflow`` is processor time of the
             thread that delivers to MLflow beside it.
+        device_use: What the workers' time went into up to the result, by `search.device_use.DeviceUse`; what a
+            running session has not stored yet is missing.
         finish_has_begun: Whether the search is over: the best configurations are being confirmed or refitted.
     """
 
@@ -233,6 +237,7 @@ class StudyRecord:
     directory: str
     spent: Spent = Spent()
     bookkeeping_seconds: Mapping[str, float] = field(default_factory=dict)
+    device_use: Mapping[str, float] = field(default_factory=dict)
     finish_has_begun: bool = False
 
     @property

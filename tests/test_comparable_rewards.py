@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.comparable_rewards import Observation, comparable_observations
+from search.comparable_rewards import ComparableRewards, Observation, comparable_observations
 from search.reward import score
+from search.search_space import Dimension, LinearRange, SearchSpace
 from search.study_definition import Direction, Objective
 from search.trial import EpochRecord, FinishedTrial, TrialRecord, TrialState
 
@@ -139,6 +140,44 @@ def test_the_order_of_trials_does_not_matter_and_an_offset_only_shifts(
     assert rewards(*shuffled) == result
     moved = rewards(*(trial(number, [v + offset for v in curve]) for number, curve in enumerate(values)))
     assert moved == pytest.approx({number: reward + offset for number, reward in result.items()}, abs=1e-9)
+
+
+@given(curves)
+def test_what_grew_trial_by_trial_is_what_is_made_at_once(values: list[list[float]]) -> None:
+    trials = [trial(number, curve) for number, curve in enumerate(values)]
+    growing = ComparableRewards(UP)
+    for n_added, each in enumerate(trials, start=1):
+        growing.add(each)
+        assert growing.observations() == comparable_observations(trials[:n_added], objective=UP)
+
+
+BOX = SearchSpace(
+    dimensions=(Dimension(name="x", range=LinearRange(low=0.0, high=20.0), limits=LinearRange(low=0.0, high=100.0)),)
+)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.floats(0.0, 1.0)), min_size=1, max_size=40), st.integers(2, 12))
+def test_an_excerpt_is_the_best_and_the_most_recent_inside_the_box(
+    drawn: list[tuple[int, float]], at_most: int
+) -> None:
+    rewards = ComparableRewards(UP)
+    for number, (n_epochs, value) in enumerate(drawn):
+        diverged = value > 0.9
+        curve = [value * (epoch + 1) for epoch in range(n_epochs)]
+        rewards.add(trial(number, curve, state=TrialState.DIVERGED if diverged else TrialState.COMPLETE))
+        inside = [each for each in rewards.observations() if BOX.contains(each.hyperparameters)]
+        excerpt = rewards.informative(BOX, at_most=at_most)
+        assert rewards.n_inside(BOX) == len(inside)
+        if len(inside) <= at_most:
+            assert list(excerpt) == inside
+            continue
+        finite = [each for each in inside if not each.diverged]
+        best = sorted(finite, key=lambda each: (-each.reward, each.number))[: at_most // 2]
+        others = [each for each in inside if each not in best]
+        expected = [*best, *others[len(others) - (at_most - len(best)) :]]
+        assert len(excerpt) == at_most
+        assert sorted(each.reward for each in excerpt) == pytest.approx(sorted(each.reward for each in expected))
+        assert excerpt == tuple(sorted(excerpt, key=lambda each: each.number))
 
 
 @given(curves)

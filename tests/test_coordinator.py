@@ -82,7 +82,7 @@ def fingerprint(record: StudyRecord) -> list[object]:
             for trial in record.trials
         ],
         [(opening.narrowed, opening.first_trial_number) for opening in record.openings],
-        replace(record.result, seconds=0.0, device_seconds=0.0, time_ms=0),
+        replace(record.result, seconds=0.0, device_seconds=0.0, device_use={}, time_ms=0),
     ]
 
 

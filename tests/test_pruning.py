@@ -4,7 +4,11 @@ import math
 import random
 import warnings
 
+import optuna
 import pytest
+from optuna.pruners import MedianPruner
+from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
 
 from search.errors import StudyDefinitionError
 from search.pruning import TrialPruner
@@ -129,6 +133,29 @@ def test_the_verdict_depends_on_the_set_of_peers_alone() -> None:
     shuffled = [*peers, *peers[:4]]  # some of them learned twice
     shuffler.shuffle(shuffled)
     assert [taught(shuffled).prune_reason(trial) for trial in trials] == expected
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_verdicts_are_those_of_optunas_median_pruner(direction: Direction) -> None:
+    draw = random.Random(7)
+    judged: set[bool] = set()
+    for _ in range(60):
+        startup, warmup = draw.randrange(5), draw.randrange(3)
+        ours = pruner(startup=startup, warmup=warmup, direction=direction)
+        theirs = MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup + 1, n_min_trials=max(startup, 1))
+        study = optuna.create_study(direction=direction.value)
+        for number in range(draw.randrange(1, 9)):
+            curve = [round(draw.random(), draw.choice([1, 15])) for _ in range(draw.randrange(1, 6))]
+            ours.learn(record(f"peer-{number}", curve))
+            values = dict(enumerate(curve, start=1))
+            study.add_trial(create_trial(value=curve[-1], intermediate_values=values))
+        for _ in range(5):
+            curve = [round(draw.random(), draw.choice([1, 15])) for _ in range(draw.randrange(1, 6))]
+            trial = create_trial(state=OptunaState.RUNNING, intermediate_values=dict(enumerate(curve, start=1)))
+            expected = bool(theirs.prune(study, trial))
+            assert bool(ours.prune_reason(running(curve))) is expected
+            judged.add(expected)
+    assert judged == {True, False}
 
 
 def test_holes_in_curves_raise_no_warning() -> None:

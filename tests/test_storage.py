@@ -147,7 +147,7 @@ def test_openings_and_accounts_are_read_back(uri: str) -> None:
     study.record_opening(opening)
     study.count_test_reading()
     spent = Spent(wall_seconds=5.0, worker_seconds=8.0, device_seconds=4.0, n_epochs=7, n_workers=2)
-    study.record_spent(spent)
+    study.record_spent(spent, device_use={"training": 7.5})
     study.add_bookkeeping({"asking": 0.5})
     study.add_bookkeeping({"asking": 0.25, "storage": 1.0})
     plan = FinishPlan(top_k=2, n_seeds=1, n_refits=1)
@@ -155,7 +155,7 @@ def test_openings_and_accounts_are_read_back(uri: str) -> None:
     again = reopened(uri)
     assert again.openings() == (opening,)
     assert again.n_test_readings == 1
-    assert again.spent == spent
+    assert (again.spent, again.device_use) == (spent, {"training": 7.5})
     assert again.finish_plan() == plan
     assert again.bookkeeping_seconds == {"asking": 0.75, "storage": 1.0}
     assert again.result() is None

@@ -24,7 +24,8 @@ class RoundProgress:
         name: The stage's name, or ``confirm``, ``refit``, ``test``.
         n_runs: Trials in all (in a phase: at most).
         n_epochs: Epochs of each at most.
-        finished: Keys of the finished trials with the epochs that each took.
+        finished: Keys of the finished trials.
+        n_epochs_finished: Epochs that they took together.
         n_failed: Those of them that failed.
         is_open: Whether it has begun.
     """
@@ -32,7 +33,8 @@ class RoundProgress:
     name: str
     n_runs: int
     n_epochs: int
-    finished: dict[str, int] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+    n_epochs_finished: int = 0
     n_failed: int = 0
     is_open: bool = False
 
@@ -44,7 +46,7 @@ class RoundProgress:
     @property
     def epochs_per_run(self) -> float:
         """Epochs that a trial is expected to take; pruning and early stopping so far say how many of the most."""
-        return (sum(self.finished.values()) + self.n_epochs) / (self.n_finished + 1)
+        return (self.n_epochs_finished + self.n_epochs) / (self.n_finished + 1)
 
 
 class StudyProgress:
@@ -197,5 +199,6 @@ class StudyProgress:
     def _count(self, record: TrialRecord) -> None:
         each = self.round_of(record)
         if each is not None:
-            each.finished[record.key] = len(record.epochs)
+            each.finished.add(record.key)
+            each.n_epochs_finished += len(record.epochs)
             each.n_failed += record.state is TrialState.FAILED

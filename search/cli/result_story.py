@@ -12,6 +12,7 @@ from rich.text import Text
 from search.cli import figures
 from search.cli.best import score_pairs, settings, weight_directories
 from search.cli.console import heading, indented, pairs, plain_table, unbroken
+from search.cli.device_line import device_line
 from search.cli.rows import winner
 from search.cli.tables import ranges_story
 from search.study_record import StudyRecord, StudyResult
@@ -62,6 +63,8 @@ def _finish(record: StudyRecord, result: StudyResult) -> list[RenderableType]:
     if result.n_epochs:
         spent = ", ".join(f"{name} {n:,}" for name, n in result.n_epochs.items())
         parts.extend([heading("Epochs trained"), indented(Text(f"{spent}; {sum(result.n_epochs.values()):,} in all"))])
+    if result.device_use:
+        parts.extend([heading("Devices"), indented(Text(device_line(result.device_use)))])
     if result.notices:
         parts.append(heading("Notes"))
         parts.extend(indented(Text(notice)) for notice in result.notices)

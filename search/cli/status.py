@@ -13,6 +13,7 @@ from rich.text import Text
 from search.budget_words import budget_words
 from search.cli import figures
 from search.cli.console import plain_table, stores, unbroken
+from search.cli.device_line import device_line
 from search.cli.forecast_words import forecast_line, spent_words
 from search.cli.rows import best_of, winner
 from search.study_definition import Budget
@@ -35,6 +36,8 @@ def status_report(record: StudyRecord) -> RenderableType:
     parts.extend([stores(record.storage, record.tracking_uri, indent=2)])
     parts.extend([unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record)])
     parts.extend(_time(record))
+    if record.device_use:
+        parts.append(Text(f"\nDevices: {device_line(record.device_use)}"))
     best = winner(record)
     if best is not None and best.score is not None:
         monitor, score = record.definition.objective.monitor, best.score
@@ -64,6 +67,7 @@ def status_plain(record: StudyRecord) -> dict[str, Any]:
         "device_seconds": record.spent.device_seconds,
         "seconds_left": None if (forecast := _forecast(record)) is None else forecast.study_seconds,
         "n_epochs": None if record.result is None else dict(record.result.n_epochs),
+        "device_use": dict(record.device_use),
         "n_test_readings": 0 if record.result is None else record.result.n_test_readings,
     }
 

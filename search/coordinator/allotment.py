@@ -71,8 +71,19 @@ class Allotment:
         quota = stage_quota(self.definition.budget, self.definition.stages, index=index, first_trial_number=n_trials)
         return quota > 0 and not self.stop_reason()
 
-    def may_start(self, tally: StageTally, *, last_number: int) -> bool:
-        """Whether a stage may start one more trial; a study's first one always may."""
+    @property
+    def bounds_time(self) -> bool:
+        """Whether there is only so much time."""
+        return self.definition.budget.hours is not None or self.definition.budget.device_hours is not None
+
+    def may_start(self, tally: StageTally, *, last_number: int, n_unfinished: int) -> bool:
+        """Whether a stage may start one more trial; a study's first one always may.
+
+        Args:
+            tally: The stage.
+            last_number: Number of its last trial.
+            n_unfinished: Trials under way, stragglers of the stages before it included.
+        """
         bounds = self._bounds()
         if not bounds or (tally.opening.index == 0 and tally.n_begun == 0):
             return True
@@ -81,12 +92,18 @@ class Allotment:
         mean = expected_epochs(
             n_finished=tally.n_finished, n_epochs=tally.n_epochs, max_epochs=stages[index].max_epochs
         )
+        n_stragglers = n_unfinished - (tally.n_begun - tally.n_finished)
+        stragglers = [Load(n_runs=n_stragglers, n_epochs=stages[index - 1].max_epochs)] if n_stragglers else []
         return may_start(
             bounds,
-            loads=[Load(n_runs=n_planned - tally.n_finished, n_epochs=mean), *self._later(index, last_number)],
+            loads=[
+                Load(n_runs=n_planned - tally.n_finished, n_epochs=mean),
+                *self._later(index, last_number),
+                *stragglers,
+            ],
             end_share=end_shares(stages)[index],
             n_begun=tally.n_begun,
-            n_running=tally.n_begun - tally.n_finished,
+            n_running=n_unfinished,
             pace=self._reliable_pace(),
         )
 
@@ -125,11 +142,10 @@ class Allotment:
         return pace
 
     def _bounds(self) -> tuple[Allowance, ...]:
-        budget = self.definition.budget
-        if budget.hours is None and budget.device_hours is None:
+        if not self.bounds_time:
             return ()
         return allowances(
-            budget,
+            self.definition.budget,
             spent=self.ledger.spent,
             finish=self.definition.finish,
             max_epochs=self.definition.stages[-1].max_epochs,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Sequence
 
 from search.paths import StudyPaths
 from search.study_definition import Direction
-from search.trial import FinishedTrial, TrialRecord
+from search.trial import FinishedTrial
 
 _N_KEPT = 3
 
@@ -23,25 +24,22 @@ class BestCheckpoints:
     def __init__(self, paths: StudyPaths, *, direction: Direction) -> None:
         self._paths = paths
         self._sign = direction.sign
-        self._kept: set[str] = set()
+        self._best: list[tuple[float, int, str]] = []
 
     def tidy(self, finished: Sequence[FinishedTrial]) -> None:
         """Look at all ended trials, as a crash may have left any of their checkpoints behind."""
-        self._keep(finished, suspects={trial.record.key for trial in finished})
+        for trial in finished:
+            self.departed(trial)
 
-    def departed(self, record: TrialRecord, finished: Sequence[FinishedTrial]) -> None:
-        """Look at the trial that a worker has just let go of, and at those that it displaces."""
-        self._keep(finished, suspects=self._kept | {record.key})
-
-    def _keep(self, finished: Sequence[FinishedTrial], *, suspects: set[str]) -> None:
-        rewards = {
-            trial.record.key: self._sign * trial.score.reward
-            for trial in finished
-            if trial.record.state.is_fully_trained and trial.score is not None and math.isfinite(trial.score.reward)
-        }
-        best = set(sorted(rewards, key=lambda key: rewards[key], reverse=True)[:_N_KEPT])
-        for key in suspects:
-            self._paths.trial(key).remove_previous_checkpoint()
-        for key in suspects - best:
-            self._paths.trial(key).remove_checkpoints()
-        self._kept = best
+    def departed(self, trial: FinishedTrial) -> None:
+        """Look at the trial that a worker has just let go of, and at the one that it displaces."""
+        record, score = trial.record, trial.score
+        displaced = record.key
+        self._paths.trial(record.key).remove_previous_checkpoint()
+        if record.state.is_fully_trained and score is not None and math.isfinite(score.reward):
+            assert record.number is not None
+            insort(self._best, (-self._sign * score.reward, record.number, record.key))
+            if len(self._best) <= _N_KEPT:
+                return
+            displaced = self._best.pop()[2]
+        self._paths.trial(displaced).remove_checkpoints()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from search.comparable_rewards import ComparableRewards
 from search.coordinator.study_context import StudyContext
 from search.trial import FinishedTrial, TrialRecord
 from search.wall_clock import CLOCK
@@ -15,12 +17,17 @@ class History:
 
     Args:
         context: The running study; what the stores lack of the epoch logs is written to them.
+
+    Attributes:
+        rewards: What the finished trials teach samplers and narrowing.
     """
 
     def __init__(self, context: StudyContext) -> None:
         self._context = context
         self._finished: dict[int, FinishedTrial] = {}
         self._unfinished: dict[int, TrialRecord] = {}
+        self._n_unfinished: Counter[str] = Counter()
+        self.rewards = ComparableRewards(context.definition.objective)
         running = set(context.study.unfinished_numbers())
         for stored in context.study.trials():
             self._restore(stored, finished_in_storage=stored.number not in running)
@@ -40,17 +47,38 @@ class History:
         """Trials that have begun."""
         return len(self._finished) + len(self._unfinished)
 
+    @property
+    def n_finished(self) -> int:
+        """Trials that have ended."""
+        return len(self._finished)
+
+    @property
+    def n_unfinished(self) -> int:
+        """Trials that have begun and not ended."""
+        return len(self._unfinished)
+
+    def n_unfinished_in(self, stage: str) -> int:
+        """Trials of a stage that have begun and not ended."""
+        return self._n_unfinished[stage]
+
+    def finished_trial(self, number: int) -> FinishedTrial:
+        """Return a trial that has ended."""
+        return self._finished[number]
+
     def began(self, record: TrialRecord) -> None:
         """Take note of a trial that begins."""
         assert record.number is not None
         self._unfinished[record.number] = record
+        self._n_unfinished[record.stage] += 1
 
     def ended(self, trials: Iterable[TrialRecord]) -> None:
         """Take note of trials that have ended."""
         for record in trials:
             assert record.number is not None
-            self._unfinished.pop(record.number, None)
-            self._finished[record.number] = self._context.finished(record)
+            if self._unfinished.pop(record.number, None) is not None:
+                self._n_unfinished[record.stage] -= 1
+            trial = self._finished[record.number] = self._context.finished(record)
+            self.rewards.add(trial)
 
     def _restore(self, stored: TrialRecord, *, finished_in_storage: bool) -> None:
         record = self._context.logged(stored.key)

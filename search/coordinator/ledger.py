@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from search.coordinator.timesheet import Timesheet
 from search.forecast import Pace, measured_pace
 from search.storage import StoredStudy
 from search.study_record import Spent
@@ -16,33 +15,22 @@ class Ledger:
 
     Args:
         study: Where the account is kept.
+        timesheet: What the workers' time goes into in this session; its clock is the ledger's.
         n_workers: Trials that run at a time in this session, >= 1.
         devices_per_worker: Devices of one of them, > 0; a fraction if trials share a device.
-        clock: Seconds from any origin, never going back.
     """
 
-    def __init__(
-        self, study: StoredStudy, *, n_workers: int, devices_per_worker: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, study: StoredStudy, *, timesheet: Timesheet, n_workers: int, devices_per_worker: float) -> None:
         self._study = study
+        self._timesheet = timesheet
         self._n_workers = n_workers
         self._devices_per_worker = devices_per_worker
-        self._clock = clock
         self._earlier = study.spent
-        self._began_at = self._counted_until = self._stored_at = clock()
-        self._n_occupied = 0
-        self._worker_seconds = 0.0
+        self._earlier_use = study.device_use
+        self._began_at = self._stored_at = timesheet.now
         self._epoch_seconds = 0.0
         self._n_epochs = 0
         self._n_runs = 0
-
-    def occupied(self, n_workers: int) -> None:
-        """Note how many workers have a trial from now on."""
-        now = self._clock()
-        self._worker_seconds += self._n_occupied * (now - self._counted_until)
-        self._counted_until, self._n_occupied = now, n_workers
-        if now - self._stored_at >= _STORED_EVERY_SECONDS:
-            self.store()
 
     def run_begun(self) -> None:
         """Note that a worker has taken a training run."""
@@ -54,18 +42,22 @@ class Ledger:
         if seconds > 0.0:
             self._epoch_seconds += seconds
 
+    def store_in_time(self) -> None:
+        """Write the account down if that was long ago."""
+        if self._timesheet.now - self._stored_at >= _STORED_EVERY_SECONDS:
+            self.store()
+
     def store(self) -> None:
         """Write the account down."""
-        self._stored_at = self._clock()
-        self._study.record_spent(self.spent)
+        self._stored_at = self._timesheet.now
+        self._study.record_spent(self.spent, device_use=self.device_use)
 
     @property
     def spent(self) -> Spent:
         """What the study has cost up to this moment."""
-        now = self._clock()
-        worker_seconds = self._worker_seconds + self._n_occupied * (now - self._counted_until)
+        worker_seconds = self._timesheet.occupied_seconds
         return Spent(
-            wall_seconds=self._earlier.wall_seconds + now - self._began_at,
+            wall_seconds=self._earlier.wall_seconds + self._timesheet.now - self._began_at,
             worker_seconds=self._earlier.worker_seconds + worker_seconds,
             device_seconds=self._earlier.device_seconds + worker_seconds * self._devices_per_worker,
             epoch_seconds=self._earlier.epoch_seconds + self._epoch_seconds,
@@ -75,11 +67,16 @@ class Ledger:
         )
 
     @property
+    def device_use(self) -> dict[str, float]:
+        """Worker seconds by `search.device_use.DeviceUse` up to this moment, those of starting workers included."""
+        return {use: self._earlier_use.get(use, 0.0) + seconds for use, seconds in self._timesheet.seconds.items()}
+
+    @property
     def pace(self) -> Pace:
         """How fast the study trains, by all that it has trained so far; unknown before its first epoch has ended."""
         return measured_pace(
             self.spent,
-            n_occupied=self._n_occupied,
+            n_occupied=self._timesheet.n_training,
             n_workers=self._n_workers,
             devices_per_worker=self._devices_per_worker,
         )

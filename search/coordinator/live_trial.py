@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from search.device_use import DeviceUse
 from search.early_stopping import flat_reason
 from search.epoch_log import EpochLog
 from search.messages import ModelAssembly, TrialAssignment
@@ -79,7 +80,14 @@ class TrialSource(Protocol):
     """Where the pool gets trials from, and who judges them; used by one thread."""
 
     def next_trial(self) -> LiveTrial | None:
-        """Return the next trial to start or to continue, or None when there will be no more."""
+        """Return the next trial to start or to continue; None if there is none before a running one has ended.
+
+        Asked again after each trial that ends; when none is running any more, None is final.
+        """
+
+    @property
+    def idle_for(self) -> DeviceUse:
+        """What a worker waits for that finds no trial to start."""
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """Decide after the last of the record's epochs: None to go on.

@@ -51,6 +51,7 @@ def read_record(
         spent=study.spent,
         bookkeeping_seconds=study.bookkeeping_seconds,
         finish_has_begun=study.finish_plan() is not None,
+        device_use=study.device_use if result is None else result.device_use,
     )
 
 

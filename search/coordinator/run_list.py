@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
+from search.device_use import DeviceUse
 from search.trial import Score, TrialRecord
 
 
@@ -30,6 +31,11 @@ class RunList:
         if not self._todo:
             return None
         return self._context.open_trial(self._todo.popleft(), merge_validation=self._merge_validation)
+
+    @property
+    def idle_for(self) -> DeviceUse:
+        """There are fewer runs than workers."""
+        return DeviceUse.ENDING
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a run that has had its epochs."""

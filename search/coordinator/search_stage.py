@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-
-from search.comparable_rewards import comparable_observations
+from search.comparable_rewards import Observation
 from search.coordinator.allotment import StageTally
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
+from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
 from search.coordinator.trial_recorder import now_ms
 from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
 from search.pruning import TrialPruner
-from search.sampling import propose
+from search.sampling import MOST_OBSERVATIONS, propose
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
@@ -35,7 +34,7 @@ def open_stage(context: StudyContext, history: History, *, index: int) -> StageO
         narrowed = declared(definition.space)
     else:
         narrowed = narrow(
-            comparable_observations(history.finished, objective=definition.objective),
+            history.rewards.observations(),
             openings[-1].narrowed.space,
             direction=definition.objective.direction,
             rule=stage.narrow,
@@ -52,7 +51,7 @@ def open_stage(context: StudyContext, history: History, *, index: int) -> StageO
 
 
 class StageTrials:
-    """The trials of one stage (a `TrialSource`): first those that an earlier session left unfinished, then new ones."""
+    """The new trials of one stage, and how the trials of any stage end."""
 
     def __init__(
         self,
@@ -69,21 +68,18 @@ class StageTrials:
         self._stage: SearchStage = context.definition.stages[opening.index]
         self._pruner = pruner
         self._checkpoints = checkpoints
-        self._unfinished = deque(history.running)
         self._last_number = last_number(context, opening)
-        self._tally = StageTally(opening=opening, n_begun=history.n_trials - opening.first_trial_number)
+        self._tally = StageTally(
+            opening=opening, n_begun=min(history.n_trials, self._last_number + 1) - opening.first_trial_number
+        )
         self._tally.count(history.finished)
         self._has_told_forecast = False
 
     def next_trial(self) -> LiveTrial | None:
-        """Return an unfinished trial of an earlier session, else a new one, else None."""
-        if self._unfinished:
-            return self._context.open_trial(self._unfinished.popleft())
-        number = self._history.n_trials
-        if number > self._last_number or not self._context.allotment.may_start(
-            self._tally, last_number=self._last_number
-        ):
+        """Return a new trial, or None if there is none, at least for now."""
+        if not self.may_have_another:
             return None
+        number = self._history.n_trials
         with self._context.bookkeeping.spent_on("asking"):
             hyperparameters = self._propose(number)
         record = TrialRecord(
@@ -103,6 +99,33 @@ class StageTrials:
         self._tally.n_begun += 1
         return self._context.open_trial(record)
 
+    @property
+    def have_all_begun(self) -> bool:
+        """Whether as many trials have begun as the stage has at most."""
+        return self._history.n_trials > self._last_number
+
+    @property
+    def may_have_another(self) -> bool:
+        """Whether the stage has a new trial left that the budget allows now."""
+        return not self.have_all_begun and self._context.allotment.may_start(
+            self._tally, last_number=self._last_number, n_unfinished=self._history.n_unfinished
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all trials that the stage has at most have ended."""
+        return self.have_all_begun and not self._history.n_unfinished_in(self._stage.name)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether enough of the stage's trials have finished for what follows it, and no new one is left or allowed."""
+        n_unfinished = self._history.n_unfinished_in(self._stage.name)
+        return not self.may_have_another and may_go_on(
+            n_finished=self._tally.n_begun - n_unfinished,
+            n_unfinished=n_unfinished,
+            n_inside=self._history.rewards.n_inside(self._opening.narrowed.space),
+        )
+
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a trial that has had its epochs, whose curve is flat, that is worse than its peers, or out of budget."""
         verdict = own_verdict(record, self._context.definition)
@@ -111,7 +134,7 @@ class StageTrials:
         pruned = self._pruner.prune_reason(record)
         if pruned:
             return Verdict(state=TrialState.PRUNED, reason=pruned)
-        stopped = self._context.allotment.stop_reason()
+        stopped = self._context.allotment.stop_reason() if record.epochs else ""
         return Verdict(state=TrialState.STOPPED, reason=stopped) if stopped else None
 
     def ended(self, record: TrialRecord, score: Score | None) -> None:
@@ -122,13 +145,13 @@ class StageTrials:
         """
         self._history.ended([record])
         self._pruner.learn(record)
-        self._tally.count([self._context.finished(record)])
+        self._tally.count([self._history.finished_trial(number_of(record))])
         self._require_success(record)
         self._tell_forecast()
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
-        self._checkpoints.departed(record, self._history.finished)
+        self._checkpoints.departed(self._history.finished_trial(number_of(record)))
 
     def _require_success(self, record: TrialRecord) -> None:
         why = self._context.failures.ended(record)
@@ -172,13 +195,25 @@ class StageTrials:
             box=box,
             sampler=self._stage.sampler,
             direction=definition.objective.direction,
-            observations=comparable_observations(self._history.finished, objective=definition.objective),
-            running=[record.hyperparameters for record in self._history.running],
+            observations=self._observations(),
+            running=self._running(),
             stage=self._stage.name,
             stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
             trial_seed=derived_seed(definition.seed, "sampling", number),
             index_in_stage=number - self._opening.first_trial_number,
         )
+
+    def _observations(self) -> tuple[Observation, ...]:
+        """Return what the sampler learns from: nothing, if it does not learn."""
+        at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
+        if at_most is None:
+            return ()
+        return self._history.rewards.informative(self._opening.narrowed.space, at_most=at_most)
+
+    def _running(self) -> list[Hyperparameters]:
+        """Return the trials in flight, which a model keeps away from; where there are many, the last to begin."""
+        at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
+        return [] if at_most is None else [each.hyperparameters for each in self._history.running[-at_most:]]
 
 
 def last_number(context: StudyContext, opening: StageOpening) -> int:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from search.checkpoint_store import CheckpointStore
 from search.coordinator.allotment import Allotment
-from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
 from search.coordinator.edited_study import take_edits
 from search.coordinator.failure_streak import FailureStreak
@@ -20,10 +19,11 @@ from search.coordinator.ledger import Ledger
 from search.coordinator.packing import pack_devices
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
-from search.coordinator.search_stage import StageTrials, last_number, open_stage
+from search.coordinator.search_trials import SearchTrials
 from search.coordinator.stores import StoreUris
 from search.coordinator.study_context import StudyContext
 from search.coordinator.study_home import open_or_create
+from search.coordinator.timesheet import Timesheet
 from search.coordinator.trial_pool import TrialPool
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
@@ -34,7 +34,6 @@ from search.lease import Lease
 from search.messages import InspectionResult
 from search.observer import StudyObserver
 from search.paths import StateDirectory, StudyPaths, obstacle_to_writing
-from search.pruning import TrialPruner
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyResult
@@ -57,7 +56,7 @@ class Session:
         state: The state directory.
         engine: Where workers run.
         observer: Who watches.
-        clock: Seconds from any origin, never going back: what the study's wall time is measured by.
+        clock: Seconds from any origin, never going back: what wall time and the workers' time are measured by.
     """
 
     definition: StudyDefinition
@@ -65,7 +64,7 @@ class Session:
     state: StateDirectory
     engine: Engine
     observer: StudyObserver
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = time.monotonic
 
     def run(self) -> StudyRecord:
         """Run the study, or what is left of it, to its end.
@@ -116,7 +115,7 @@ class Session:
     @contextmanager
     def _workforce(self, interrupted: Interruption) -> Iterator[Workforce]:
         try:
-            yield Workforce(self.engine, interruption=interrupted)
+            yield Workforce(self.engine, interruption=interrupted, timesheet=Timesheet(clock=self.clock))
         except KeyboardInterrupt:
             self.engine.close(timeout_seconds=0.0)
             raise StudyInterruptedError(
@@ -182,9 +181,9 @@ class Session:
         bookkeeping = Bookkeeping()
         ledger = Ledger(
             study,
+            timesheet=workforce.timesheet,
             n_workers=workforce.n_workers,
             devices_per_worker=study.definition.resources.devices_per_trial / workforce.trials_per_device,
-            clock=self.clock,
         )
         recorder = TrialRecorder(
             study=study, tracker=tracker, observer=self.observer, bookkeeping=bookkeeping, ledger=ledger
@@ -240,38 +239,7 @@ def _settle(context: StudyContext, *, patience_seconds: float) -> None:
 
 def _run_phases(context: StudyContext, history: History) -> StudyResult | None:
     """Run what is left of the stages and the finish; None if the user interrupted."""
-    # Once the finish has begun, the search is over, even if more could be afforded by now.
-    if context.study.finish_plan() is None and not _run_stages(context, history):
+    finish = Finish(context=context, history=history)
+    if not context.pool.run(finish.following(SearchTrials(context, history))):
         return None
-    return Finish(context=context, history=history).run()
-
-
-def _run_stages(context: StudyContext, history: History) -> bool:
-    """Run what is left of the stages as far as the budget goes; return False if the user interrupted."""
-    definition = context.definition
-    pruner = TrialPruner(
-        definition.pruner, monitor=definition.objective.monitor, direction=definition.objective.direction
-    )
-    for trial in history.finished:
-        pruner.learn(trial.record)
-    checkpoints = BestCheckpoints(context.paths, direction=definition.objective.direction)
-    checkpoints.tidy(history.finished)
-    n_opened = len(context.study.openings())
-    for index in range(len(definition.stages)):
-        if index >= n_opened and not context.allotment.is_open(index, n_trials=history.n_trials):
-            break
-        opening = open_stage(context, history, index=index)
-        context.tracker.publish_stage(opening)
-        if history.n_trials - len(history.running) > last_number(context, opening):
-            continue
-        context.observer.stage_opened(opening)
-        source = StageTrials(
-            context=context,
-            history=history,
-            opening=opening,
-            pruner=pruner,
-            checkpoints=checkpoints,
-        )
-        if not context.pool.run(source):
-            return False
-    return True
+    return finish.run()

@@ -11,8 +11,10 @@ from search.coordinator.alone import RetriesAlone
 from search.coordinator.interruption import Interruption
 from search.coordinator.ledger import Ledger
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
+from search.coordinator.timesheet import Timesheet
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
+from search.device_use import DeviceUse
 from search.early_stopping import divergence_reason
 from search.engines.engine import MessageReceived, WorkerLost
 from search.errors import StateError
@@ -39,14 +41,14 @@ class _Run:
 
 
 class TrialPool:
-    """Runs trials from a source on the workforce until the source has no more.
+    """Runs trials from a source on the workforce until none is running and the source has no more.
 
     Args:
         workforce: Where they run.
         recorder: Writes down what happens to them.
         observer: Who watches.
         interruption: Whether the user wants to stop.
-        ledger: Counts the time that workers are occupied.
+        ledger: What the study has spent, stored as time passes.
         told: Notices that the user has read already; none is given twice.
     """
 
@@ -80,20 +82,16 @@ class TrialPool:
             StudyFailedError: If no worker can be started.
             StateError: If a trial's directory cannot be written.
         """
-        exhausted = False
-        while not exhausted or self._runs or self._waiting or self._alone:
-            if self._interruption.requested and not self._runs:
-                return False
-            self._start_alone(source)
-            while not exhausted and not self._interruption.requested and self._workforce.idle:
-                exhausted = not self._start_one(source)
-            self._start_waiting(source)
-            self._ledger.occupied(len(self._runs))
-            if not exhausted or self._runs or self._waiting or self._alone:
-                for event in self._workforce.poll(timeout_seconds=_POLL_SECONDS):
-                    self._handle(event, source)
-            self._ledger.occupied(len(self._runs))
-        return not self._interruption.requested
+        while True:
+            self._start_alone()
+            found_nothing = self._fill(source)
+            if not self._runs and (self._interruption.requested or (found_nothing and not self._alone)):
+                return not self._interruption.requested
+            events = self._workforce.poll(timeout_seconds=_POLL_SECONDS)
+            received_at = self._timesheet.now
+            for event in events:
+                self._handle(event, source, received_at=received_at)
+            self._ledger.store_in_time()
 
     def ask(self, message: ToWorker, reply: type[Reply], *, doing: str) -> Reply:
         """Send a request to an idle worker and wait for its answer; nothing else may be running.
@@ -104,22 +102,29 @@ class TrialPool:
         assert not self._runs
         return self._workforce.ask(message, reply, doing=doing, interruptible=False)
 
-    def _start_one(self, source: TrialSource) -> bool:
-        trial = self._waiting.popleft() if self._waiting else source.next_trial()
-        if trial is None:
-            return False
-        self._start(trial, source)
-        return True
+    @property
+    def _timesheet(self) -> Timesheet:
+        return self._workforce.timesheet
 
-    def _start_waiting(self, source: TrialSource) -> None:
-        while self._waiting and self._workforce.idle and not self._interruption.requested:
-            self._start(self._waiting.popleft(), source)
+    def _fill(self, source: TrialSource) -> bool:
+        """Give every idle worker a trial; return whether one was left for which there is none at present."""
+        while self._workforce.idle and not self._interruption.requested:
+            trial = self._waiting.popleft() if self._waiting else source.next_trial()
+            if trial is None:
+                self._timesheet.idle_for(source.idle_for)
+                return True
+            self._timesheet.idle_for(DeviceUse.BETWEEN_TRIALS)
+            self._start(trial, source)
+        self._timesheet.idle_for(DeviceUse.ENDING if self._interruption.requested else DeviceUse.BETWEEN_TRIALS)
+        return False
 
-    def _start_alone(self, source: TrialSource) -> None:
+    def _start_alone(self) -> None:
         """Start those that are to run alone on devices on which nothing runs any more."""
         self._workforce.reserve(self._alone.devices)
+        if not self._alone or self._interruption.requested:
+            return
         occupied = {run.device for run in self._runs.values()}
-        for device in () if self._interruption.requested else self._alone.devices - occupied:
+        for device in self._alone.devices - occupied:
             worker = self._workforce.take_idle_on(device)
             trial = None if worker is None else self._alone.next_for(device)
             if worker is not None and trial is not None:
@@ -132,14 +137,14 @@ class TrialPool:
 
     def _start(self, trial: LiveTrial, source: TrialSource) -> None:
         """Give the trial to an idle worker, unless what is known of it says already that it has ended."""
-        verdict = self._verdict(trial, source) if trial.record.epochs else None
+        verdict = self._verdict(trial, source)
         if verdict is not None:
             self._end(trial, verdict, source)
             source.departed(trial.record)
             return
         self._put_on(self._workforce.take_idle(), trial)
 
-    def _handle(self, event: MessageReceived | WorkerLost, source: TrialSource) -> None:
+    def _handle(self, event: MessageReceived | WorkerLost, source: TrialSource, *, received_at: float) -> None:
         run = self._runs.get(event.worker)
         if isinstance(event, WorkerLost):
             if run is not None:
@@ -147,22 +152,26 @@ class TrialPool:
                 self._on_lost(run, event, source)
         elif isinstance(event.message, EpochReport):
             assert run is not None
-            self._on_epoch(event.worker, run, event.message, source)
+            self._on_epoch(event.worker, run, event.message, source, received_at=received_at)
         elif isinstance(event.message, TrialEnded):
             assert run is not None
             del self._runs[event.worker]
             self._let_go(event.worker, event.message)
+            self._timesheet.waited(self._timesheet.now - received_at)
             self._on_ended(run, event.message, source)
         elif isinstance(event.message, Notice):
             self._tell(event.message.text)
 
-    def _on_epoch(self, worker: int, run: _Run, report: EpochReport, source: TrialSource) -> None:
+    def _on_epoch(
+        self, worker: int, run: _Run, report: EpochReport, source: TrialSource, *, received_at: float
+    ) -> None:
         trial = run.trial
         is_new = report.epoch == len(trial.record.epochs) + 1
         if is_new:
             self._recorder.epoch_logged(trial, epoch=report.epoch, metrics=report.metrics)
             run.verdict = self._verdict(trial, source)
         self._workforce.send(worker, Decision(trial_key=report.trial_key, epoch=report.epoch, action=self._action(run)))
+        self._timesheet.waited(self._timesheet.now - received_at)
         if is_new:
             self._recorder.epoch_published(trial)
         if run.verdict is not None:
@@ -180,10 +189,10 @@ class TrialPool:
         return Action.PAUSE if run.paused else Action.CONTINUE
 
     def _verdict(self, trial: LiveTrial, source: TrialSource) -> Verdict | None:
-        last = trial.record.epochs[-1]
-        diverged = divergence_reason(last.metrics, monitor=trial.assembly.monitor, epoch=last.epoch)
-        if diverged:
-            return Verdict(state=TrialState.DIVERGED, reason=diverged)
+        for last in trial.record.epochs[-1:]:
+            diverged = divergence_reason(last.metrics, monitor=trial.assembly.monitor, epoch=last.epoch)
+            if diverged:
+                return Verdict(state=TrialState.DIVERGED, reason=diverged)
         return source.verdict(trial.record)
 
     def _let_go(self, worker: int, ended: TrialEnded) -> None:

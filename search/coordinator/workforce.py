@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from search.coordinator.interruption import Interruption
+from search.coordinator.timesheet import Timesheet
 from search.engines.engine import Engine, EngineEvent, MessageReceived, WorkerLost
 from search.errors import SearchError, StudyFailedError, StudyInterruptedError
 from search.messages import Farewell, FromWorker, Shutdown, ToWorker, WorkerReady
@@ -30,14 +31,28 @@ class Workforce:
         engine: Where they run.
         interruption: Whether the user wants to stop.
         n_workers: On how many slots, None for all.
+        timesheet: Where their time is counted, None for a new one.
+
+    Attributes:
+        timesheet: What the workers' time goes into; a request (`ask`) is no training.
     """
 
-    def __init__(self, engine: Engine, *, interruption: Interruption, n_workers: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        interruption: Interruption,
+        n_workers: int | None = None,
+        timesheet: Timesheet | None = None,
+    ) -> None:
         self._engine = engine
+        self.timesheet = timesheet or Timesheet()
         self._interruption = interruption
         self._slots: dict[int, int] = {}
         self._starting: set[int] = set()
         self._idle: deque[int] = deque()
+        self._asked: set[int] = set()
+        self._retired: set[int] = set()
         self._n_failed_starts = 0
         self._reserved: frozenset[str] = frozenset()
         self._farewells: dict[int, str] = {}
@@ -88,15 +103,19 @@ class Workforce:
 
     def _take(self, worker: int) -> int:
         self._idle.remove(worker)
+        self.timesheet.change(training=1, idle=-1)
         return worker
 
     def release(self, worker: int) -> None:
         """The worker is idle again, unless it was lost when it had answered."""
         if worker in self._slots:
+            self.timesheet.change(training=-1, idle=1)
             self._idle.append(worker)
 
     def retire(self, worker: int) -> None:
         """Replace a busy worker that has nothing to do any more, to free what memory it holds."""
+        self.timesheet.change(training=-1, starting=1)
+        self._retired.add(worker)
         self._engine.send(worker, Shutdown())
 
     def has_grown(self, worker: int, *, resident_bytes: int) -> bool:
@@ -127,6 +146,7 @@ class Workforce:
                 self._farewells[event.worker] = event.message.reason
             elif isinstance(event.message, WorkerReady):
                 self._starting.discard(event.worker)
+                self.timesheet.change(starting=-1, idle=1)
                 self._n_failed_starts = 0
                 _require_own_version(event.message)
                 self._idle.append(event.worker)
@@ -151,14 +171,17 @@ class Workforce:
         while not self._idle:
             self.poll(timeout_seconds=_POLL_SECONDS)
             self._give_up_if_interrupted()
-        worker = self.take_idle()
+        worker = self._idle.popleft()
+        self._asked.add(worker)
         self.send(worker, message)
         while True:
             for event in self.poll(timeout_seconds=_POLL_SECONDS):
                 if event.worker == worker and isinstance(event, WorkerLost):
                     raise StudyFailedError(f"{event.reason}, while {doing}.\n{event.output}".rstrip())
                 if event.worker == worker and isinstance(event, MessageReceived) and isinstance(event.message, reply):
-                    self.release(worker)
+                    if worker in self._asked:  # else it was lost when it had answered
+                        self._asked.discard(worker)
+                        self._idle.append(worker)
                     return event.message
             if interruptible:
                 self._give_up_if_interrupted()
@@ -177,17 +200,32 @@ class Workforce:
         worker = self._engine.start_worker(slot=slot)
         self._slots[worker] = slot
         self._starting.add(worker)
+        self.timesheet.change(starting=1)
 
     def _replace(self, lost: WorkerLost) -> None:
         slot = self._slots.pop(lost.worker)
-        if lost.worker in self._idle:
-            self._idle.remove(lost.worker)
-        if lost.worker in self._starting:
-            self._starting.discard(lost.worker)
+        is_starting = lost.worker in self._starting
+        self._forget(lost.worker)
+        if is_starting:
             self._n_failed_starts += 1
             if self._n_failed_starts >= _MOST_FAILED_STARTS:
                 raise StudyFailedError(f"workers cannot be started: {lost.reason}.\n{lost.output}")
         self._start(slot)
+
+    def _forget(self, worker: int) -> None:
+        """Count a worker that is lost no more, whatever it was doing."""
+        if worker in self._starting or worker in self._retired:
+            self._starting.discard(worker)
+            self._retired.discard(worker)
+            self.timesheet.change(starting=-1)
+        elif worker in self._asked:
+            self._asked.discard(worker)
+            self.timesheet.change(idle=-1)
+        elif worker in self._idle:
+            self._idle.remove(worker)
+            self.timesheet.change(idle=-1)
+        else:
+            self.timesheet.change(training=-1)
 
 
 def _require_own_version(ready: WorkerReady) -> None:

@@ -6,6 +6,6 @@ trial, seeded from the study and the trial, so that a resumed study asks for exa
 
 from __future__ import annotations
 
-from search.sampling.propose import MODEL_SAMPLERS, SAMPLER_NAMES, propose
+from search.sampling.propose import MODEL_SAMPLERS, MOST_OBSERVATIONS, SAMPLER_NAMES, propose
 
-__all__ = ["MODEL_SAMPLERS", "SAMPLER_NAMES", "propose"]
+__all__ = ["MODEL_SAMPLERS", "MOST_OBSERVATIONS", "SAMPLER_NAMES", "propose"]

@@ -5,7 +5,8 @@ built anew for each proposal from the trials; nothing has to be stored, least of
 well gives back the points as they were drawn, before integers were rounded and inactive dimensions were dropped.
 
 Numeric dimensions are coordinates in ``[0, 1]``; choices, which CMA-ES cannot vary, come from TPE. Finished trials of
-earlier stages in the box give the first mean and covariance.
+earlier stages in the box give the first mean and covariance. Of a long stage only an excerpt is told, and the point is
+drawn with the trial's own seed then: a replay in full would cost more with each trial.
 
 Source: Hansen, "The CMA evolution strategy: a tutorial", arXiv 1604.00772; Nomura et al., "Warm starting CMA-ES for
 hyperparameter optimization", AAAI 2021 (arXiv 2012.06932).
@@ -65,7 +66,7 @@ def _next_vector(request: ProposalRequest, numeric: Sequence[Dimension]) -> _Vec
         losses = [-request.direction.sign * each.reward for each in told]
         vectors = [_as_drawn(each, vector, numeric) for each, vector in zip(told, asked, strict=True)]
         optimizer.tell(list(zip(vectors, losses, strict=True)))
-    n_before = max(request.index_in_stage - n_generations * size, 0)
+    n_before = 0 if request.is_excerpt else max(request.index_in_stage - n_generations * size, 0)
     for _ in range(n_before):
         optimizer.ask()
     vector: _Vector = np.clip(optimizer.ask(), 0.0, 1.0)
@@ -86,7 +87,7 @@ def _start(request: ProposalRequest, numeric: Sequence[Dimension]) -> CMA:
         sigma=sigma,
         cov=covariance,
         bounds=np.tile([0.0, 1.0], (n_dimensions, 1)),
-        seed=request.stage_seed,
+        seed=request.trial_seed if request.is_excerpt else request.stage_seed,
         n_max_resampling=_N_RESAMPLINGS_PER_DIMENSION * n_dimensions,
     )
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.comparable_rewards import Observation
 from search.sampling.request import ProposalRequest
@@ -25,6 +26,7 @@ from search.study_definition import Direction
 
 _UNIT = FloatDistribution(0.0, 1.0)
 _INACTIVE_UNIT = 0.5
+_MOMENT = datetime(2000, 1, 1)  # a trial must have begun some time
 
 
 def tpe_point(request: ProposalRequest) -> dict[str, Value]:
@@ -71,6 +73,13 @@ def winsorized(observations: tuple[Observation, ...], *, sign: float) -> list[fl
     return [sign * max(value, floor) for value in signed]
 
 
+class _Shown(FrozenTrial):
+    """A trial of the private study, which nobody else has: storing it needs no copy, most of what asking would cost."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shown:
+        return self
+
+
 class _View:
     """Trials and proposals as the private study holds them: one distribution for each dimension of the box."""
 
@@ -80,13 +89,11 @@ class _View:
 
     def finished(self, hyperparameters: Hyperparameters, reward: float) -> FrozenTrial:
         """Return a complete trial of the private study."""
-        params, distributions = self._shown(hyperparameters)
-        return create_trial(state=TrialState.COMPLETE, value=reward, params=params, distributions=distributions)
+        return self._shown(hyperparameters, TrialState.COMPLETE, reward)
 
     def running(self, hyperparameters: Hyperparameters) -> FrozenTrial:
         """Return a trial of the private study that is under way."""
-        params, distributions = self._shown(hyperparameters)
-        return create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
+        return self._shown(hyperparameters, TrialState.RUNNING, None)
 
     def suggest(self, trial: Trial, dimension: Dimension) -> Value:
         """Return the sampler's proposal for one dimension, in the hyperparameter's own unit."""
@@ -100,14 +107,26 @@ class _View:
             return trial.suggest_int(dimension.name, distribution.low, distribution.high, log=distribution.log)
         return dimension.from_unit(min(max(trial.suggest_float(dimension.name, 0.0, 1.0), 0.0), 1.0))
 
-    def _shown(self, hyperparameters: Hyperparameters) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    def _shown(self, hyperparameters: Hyperparameters, state: TrialState, reward: float | None) -> FrozenTrial:
         present = [dimension for dimension in self.box if dimension.name in hyperparameters]
         distributions = {dimension.name: self._distributions[dimension.name] for dimension in present}
         params: dict[str, Any] = {}
         for dimension in present:
             value = hyperparameters[dimension.name]
             params[dimension.name] = dimension.to_unit(value) if distributions[dimension.name] is _UNIT else value
-        return params, distributions
+        return _Shown(
+            number=-1,
+            trial_id=-1,
+            state=state,
+            value=reward,
+            datetime_start=_MOMENT,
+            datetime_complete=_MOMENT if state.is_finished() else None,
+            params=params,
+            distributions=distributions,
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
 
 
 def _ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from search.comparable_rewards import Observation
@@ -19,6 +20,9 @@ START_UP_TRIALS = 10
 
 MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp")
 """Samplers that learn from finished trials."""
+
+MOST_OBSERVATIONS: dict[str, int] = {"tpe": 256, "gp": 256, "cmaes": 1024}
+"""Observations beyond which a model is shown an excerpt, the best and the most recent: its cost grows with each."""
 
 SAMPLER_NAMES: tuple[str, ...] = ("random", "qmc", *MODEL_SAMPLERS)
 
@@ -44,6 +48,7 @@ def propose(
         sampler: One of `SAMPLER_NAMES`.
         direction: Whether more reward is better.
         observations: Finished trials of any stage with their comparable rewards; those outside the box are left out.
+            From `MOST_OBSERVATIONS` on they are taken for an excerpt.
         running: Hyperparameters of trials in flight; model samplers keep away from them.
         stage: Name of the stage that the trial belongs to.
         stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
@@ -63,6 +68,7 @@ def propose(
         stage_seed=stage_seed,
         trial_seed=trial_seed,
         index_in_stage=index_in_stage,
+        is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
     )
     return _sampler(sampler)(request)
 

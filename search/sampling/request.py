@@ -23,6 +23,7 @@ class ProposalRequest:
         stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
         trial_seed: In ``[0, 2**31)``, this trial's own.
         index_in_stage: Position of this trial in its stage, from 0.
+        is_excerpt: Whether `imported` and `own` are only the most informative trials, since there are so many.
     """
 
     box: SearchSpace
@@ -33,6 +34,7 @@ class ProposalRequest:
     stage_seed: int
     trial_seed: int
     index_in_stage: int
+    is_excerpt: bool = False
 
     @property
     def observations(self) -> tuple[Observation, ...]:

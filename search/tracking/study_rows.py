@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from search.device_use import lost_share
 from search.record_codec import opening_to_plain, result_to_plain
 from search.search_space import Choices
 from search.study_definition import Direction, StudyDefinition
@@ -65,8 +66,11 @@ def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
     ]
     totals = {"n_epochs": float(sum(result.n_epochs.values())), "seconds": result.seconds}
     totals |= {"spent/hours": result.seconds / 3600.0, "spent/device_hours": result.device_seconds / 3600.0}
+    devices = {f"devices/seconds_{use}": seconds for use, seconds in result.device_use.items()}
+    if devices:
+        devices["devices/lost_share"] = lost_share(result.device_use)
     ensemble = {f"{test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
-    rows += _rows({**totals, **ensemble}, step, result.time_ms)
+    rows += _rows({**totals, **devices, **ensemble}, step, result.time_ms)
     for member, metrics in enumerate(result.test_members, start=1):
         rows += _rows({test_name(name): value for name, value in metrics.items()}, member, result.time_ms)
     return rows

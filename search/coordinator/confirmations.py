@@ -1,0 +1,302 @@
+"""Confirming the best configurations over seeds: which runs are worth a worker, and what they say in the end.
+
+The contenders run in rounds, once a round with a seed that all of them share, and those that are clearly worse are
+dropped between rounds (`search.elimination`). What is decided depends on the runs' rewards alone, and never on which of
+them ran early: a worker that would be idle begins with a later round, or with the contenders so far while stragglers of
+the search still run. A run that turns out to be needless is stopped and its reward ignored.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from search.coordinator.history import History
+from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
+from search.coordinator.search_stage import number_of
+from search.coordinator.search_trials import SearchTrials
+from search.coordinator.study_context import StudyContext
+from search.coordinator.trial_recorder import now_ms
+from search.device_use import DeviceUse
+from search.elimination import survivors
+from search.errors import StudyFailedError
+from search.reward import score
+from search.search_space import Hyperparameters
+from search.seeds import derived_seed
+from search.study_definition import FinishSettings
+from search.study_record import Confirmation, FinishPlan
+from search.trial import CONFIRM, Score, TrialRecord, TrialState
+
+# Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
+_ELIMINATION_RISK = 0.1
+
+
+def contenders(history: History, context: StudyContext, *, at_most: int) -> tuple[int, ...]:
+    """Return the numbers of the best fully trained trials of any stage, best first, by the rewards that they reached.
+
+    What a short trial might have reached is no reason to prefer it to one that has. A trial that is not among the best
+    of those that have finished never will be. Where none is fully trained, those that the budget stopped take their
+    place.
+    """
+    fully_trained = (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
+    return _best(history, context, fully_trained, at_most=at_most) or _best(
+        history, context, (TrialState.STOPPED,), at_most=at_most
+    )
+
+
+def _best(history: History, context: StudyContext, states: Collection[TrialState], *, at_most: int) -> tuple[int, ...]:
+    sign = context.definition.objective.direction.sign
+    losses = [
+        (-sign * trial.score.reward, number_of(trial.record))
+        for trial in history.finished
+        if trial.record.state in states and trial.score is not None and math.isfinite(trial.score.reward)
+    ]
+    return tuple(number for _, number in heapq.nsmallest(at_most, losses))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Rounds:
+    """The rounds that are complete.
+
+    Attributes:
+        scores: Score of each run in them by contender, in the order of the rounds; None for a failed one.
+        eliminated: Dropped contenders, with the number of runs that each had.
+    """
+
+    scores: dict[int, list[Score | None]]
+    eliminated: dict[int, int]
+
+
+class Confirmations:
+    """The confirmation runs of a study (a `TrialSource`); those that an earlier session began are continued.
+
+    Args:
+        context: The running study.
+        history: Its search trials.
+        settings: How many contenders and seeds; what of it is carried out is settled once, when the first run begins.
+        search: The search, whose stragglers may still run; no new trial of it begins from then on.
+
+    Attributes:
+        records: The runs that have ended, by key, needless ones too.
+    """
+
+    def __init__(
+        self, context: StudyContext, history: History, *, settings: FinishSettings, search: SearchTrials
+    ) -> None:
+        self._context = context
+        self._history = history
+        self._settings = settings
+        self._search = search
+        self._settled = context.study.finish_plan()
+        self._is_announced = False
+        self._known: tuple[int, tuple[int, ...]] = (-1, ())
+        self._begun: set[str] = set()
+        self._interrupted: dict[str, TrialRecord] = {}
+        self.records: dict[str, TrialRecord] = {}
+        for path in sorted(context.paths.directory.glob(f"{CONFIRM}-*/epochs.jsonl")):
+            record = context.logged(path.parent.name)
+            if record is not None and record.state.is_finished:
+                self.records[record.key] = record
+            elif record is not None:
+                self._interrupted[record.key] = record
+        self._begun.update(self.records)
+
+    @property
+    def idle_for(self) -> DeviceUse:
+        """Stragglers of the search; once confirmations may begin, all that there may be have, and nothing is left."""
+        return DeviceUse.ENDING if self._search.may_be_followed else DeviceUse.STAGE_BORDER
+
+    def search_is_over(self) -> None:
+        """Note that no search trial will be started any more, though some of a stage may never have begun.
+
+        Raises:
+            StudyFailedError: If no trial of the search can be confirmed.
+        """
+        self._search.close()
+        self._best_so_far()
+        self.plan()
+
+    def plan(self) -> FinishPlan:
+        """Return how the finish is carried out, settling it and closing the search if that has not been done."""
+        if self._settled is None:
+            n_contenders = len(self._best_so_far()) if self._search.is_over else self._settings.top_k
+            self._settled = self._context.allotment.finish_plan(self._settings, n_contenders=n_contenders)
+            self._context.study.record_finish_plan(self._settled)
+            self._search.close()
+        return self._settled
+
+    def next_trial(self) -> LiveTrial | None:
+        """Return the first run of the earliest round that has not begun, of those contenders that are still in."""
+        if not self._search.may_be_followed or not self._best_so_far():
+            return None
+        numbers = self._contenders()
+        self._announce(numbers)
+        rounds = self._rounds(numbers)
+        for round_index in range(self.plan().n_seeds):
+            for number in numbers:
+                key = _key(number, round_index)
+                if number not in rounds.eliminated and key not in self._begun:
+                    return self._open(number, round_index)
+        if self._search.is_over and self._interrupted:
+            _, record = self._interrupted.popitem()
+            return self._context.open_trial(record)  # needless by now, which its verdict says at once
+        return None
+
+    def verdict(self, record: TrialRecord) -> Verdict | None:
+        """End a run that has had its epochs, or that is needless."""
+        verdict = own_verdict(record, self._context.definition)
+        if verdict is not None:
+            return verdict
+        number, numbers = _contender(record.key), self._contenders()
+        if number not in numbers:
+            return Verdict(
+                state=TrialState.PRUNED, reason=f"trial {number} is not among the best {len(numbers)} any more"
+            )
+        n_runs = self._rounds(numbers).eliminated.get(number)
+        if n_runs is None:
+            return None
+        return Verdict(state=TrialState.PRUNED, reason=f"trial {number} was dropped after {n_runs} confirmation runs")
+
+    def ended(self, record: TrialRecord, score: Score | None) -> None:
+        """Keep the run's last record."""
+        self.records[record.key] = record
+
+    def departed(self, record: TrialRecord) -> None:
+        """Remove the checkpoints: nothing continues from them."""
+        paths = self._context.paths.trial(record.key)
+        paths.checkpoint.unlink(missing_ok=True)
+        paths.previous_checkpoint.unlink(missing_ok=True)
+
+    def outcome(self) -> tuple[Confirmation, ...]:
+        """Return the contenders with what their runs said, winner first; all that is needed has run."""
+        definition = self._context.definition
+        rounds = self._rounds(self._contenders())
+        worst, sign = definition.objective.direction.worst, definition.objective.direction.sign
+        confirmations = []
+        for number, scores in rounds.scores.items():
+            rewards = tuple(worst if each is None else each.reward for each in scores)
+            confirmation = Confirmation(
+                trial_number=number,
+                rewards=rewards,
+                best_epochs=tuple(0 if each is None else each.best_epoch for each in scores),
+                mean=statistics.fmean(rewards),
+                eliminated_after=rounds.eliminated.get(number),
+            )
+            confirmations.append(confirmation)
+        return tuple(sorted(confirmations, key=lambda each: (each.eliminated_after is not None, -sign * each.mean)))
+
+    def runs_of(self, confirmation: Confirmation) -> tuple[TrialRecord, ...]:
+        """Return the runs that a confirmation sums up, in the order of its rewards."""
+        keys = (_key(confirmation.trial_number, index) for index in range(len(confirmation.rewards)))
+        return tuple(self.records[key] for key in keys)
+
+    def _best_so_far(self) -> tuple[int, ...]:
+        """Return the best trials, as many as the study wants confirmed.
+
+        Raises:
+            StudyFailedError: If the search is over and has none.
+        """
+        n_finished = self._history.n_finished
+        if self._known[0] != n_finished:
+            numbers = contenders(self._history, self._context, at_most=self._settings.top_k)
+            self._known = (n_finished, numbers)
+        if self._search.is_over and not self._known[1]:
+            raise no_contender(self._history, self._context)
+        return self._known[1]
+
+    def _contenders(self) -> tuple[int, ...]:
+        """Return the contenders, those so far while the search is not over."""
+        return self._best_so_far()[: self.plan().top_k]
+
+    def _rounds(self, numbers: Sequence[int]) -> _Rounds:
+        """Replay the rounds that are complete; there is none before the contenders are known for good."""
+        rounds = _Rounds(scores={number: [] for number in numbers}, eliminated={})
+        for round_index in range(self.plan().n_seeds if self._search.is_over else 0):
+            runs = {number: _key(number, round_index) for number in numbers if number not in rounds.eliminated}
+            if not all(key in self.records for key in runs.values()):
+                break
+            for number, key in runs.items():
+                rounds.scores[number].append(score(self.records[key], self._context.definition.objective))
+            stay = self._survivors(rounds.scores)
+            rounds.eliminated |= {number: round_index + 1 for number in runs if number not in stay}
+        return rounds
+
+    def _survivors(self, scores: Mapping[int, Sequence[Score | None]]) -> tuple[int, ...]:
+        direction = self._context.definition.objective.direction
+        rewards = {
+            number: [direction.worst if each is None else each.reward for each in runs]
+            for number, runs in scores.items()
+        }
+        return survivors(rewards, direction=direction, risk=_ELIMINATION_RISK)
+
+    def _announce(self, numbers: Sequence[int]) -> None:
+        plan = self.plan()
+        n_contenders = min(plan.top_k, len(numbers) + self._history.n_unfinished)
+        if self._is_announced or not n_contenders:
+            return
+        self._is_announced = True
+        self._context.observer.phase_started(CONFIRM, n_runs=n_contenders * plan.n_seeds, n_epochs=self._n_epochs)
+
+    def _open(self, number: int, round_index: int) -> LiveTrial:
+        key = _key(number, round_index)
+        self._begun.add(key)
+        is_new = key not in self._interrupted
+        return self._context.open_trial(self._new_run(number, round_index) if is_new else self._interrupted.pop(key))
+
+    def _new_run(self, number: int, round_index: int) -> TrialRecord:
+        # Contenders share the seeds, so that their rewards can be compared pair by pair.
+        return finish_run(
+            self._context,
+            key=_key(number, round_index),
+            stage=CONFIRM,
+            hyperparameters=self._history.finished_trial(number).record.hyperparameters,
+            seed_index=round_index,
+            n_epochs=self._n_epochs,
+        )
+
+    @property
+    def _n_epochs(self) -> int:
+        return self._context.definition.stages[-1].max_epochs
+
+
+def finish_run(
+    context: StudyContext, *, key: str, stage: str, hyperparameters: Hyperparameters, seed_index: int, n_epochs: int
+) -> TrialRecord:
+    """Return a new run outside the search; its seed follows from the study's, the phase and `seed_index`."""
+    definition = context.definition
+    return TrialRecord(
+        key=key,
+        number=None,
+        stage=stage,
+        hyperparameters=hyperparameters,
+        seed=derived_seed(definition.seed, stage, seed_index),
+        n_epochs=n_epochs,
+        horizon_epochs=definition.horizon_epochs(definition.stages[-1]),
+        started_ms=now_ms(),
+    )
+
+
+def no_contender(history: History, context: StudyContext) -> StudyFailedError:
+    """Return the error of a search that has ended without a trial to be recommended."""
+    return StudyFailedError(
+        f"none of {history.n_finished} trials trained to its end with a finite "
+        f"{context.definition.objective.monitor}; {why_not(context)}"
+    )
+
+
+def why_not(context: StudyContext) -> str:
+    """Return where a study that found nothing says why."""
+    return (
+        f"`zeroin trials {context.definition.study}` says of each one why. Mend the study file and run it with --new."
+    )
+
+
+def _key(trial_number: int, seed_index: int) -> str:
+    return f"{CONFIRM}-{trial_number:04d}-seed{seed_index}"
+
+
+def _contender(key: str) -> int:
+    return int(key.split("-")[1])

@@ -1,0 +1,72 @@
+"""What a trial costs the coordinator does not depend on how many came before it: calls are counted, not seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from bookkeeping_share import _NoTracker
+from virtual_engine import VirtualEngine
+
+from search.coordinator.session import Session
+from search.coordinator.stores import store_uris
+from search.observer import SilentObserver
+from search.paths import StateDirectory
+from search.sampling import MOST_OBSERVATIONS
+from search.study_file import definition_from_plain
+
+
+def n_calls(action: Callable[[], object]) -> int:
+    """Return how many functions, Python's and C's, an action calls in this thread."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def study_calls(root: Path, *, n_trials: int, sampler: str) -> int:
+    plain: dict[str, Any] = {
+        "study": "growing",
+        "seed": 1,
+        "model": {"class_path": "package.Net"},
+        "objective": {"monitor": "val_acc", "direction": "maximize"},
+        "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}, "model.dropout": {"linear": [0.0, 0.9]}},
+        "stages": [{"name": "only", "n_trials": n_trials, "max_epochs": 3, "sampler": sampler}],
+        "pruner": "median",
+        "early_stopping": "none",
+        "finish": "none",
+    }
+    study = definition_from_plain(plain)
+    state = StateDirectory(root=root / f"{sampler}-{n_trials}")
+    session = Session(
+        definition=study,
+        uris=store_uris(state, study),
+        state=state,
+        engine=VirtualEngine(n_slots=4),
+        observer=SilentObserver(),
+    )
+    return n_calls(session.run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
+def test_a_later_trial_costs_no_more_than_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    monkeypatch.setattr("search.coordinator.session.MlflowTracker", _NoTracker)
+    monkeypatch.setitem(MOST_OBSERVATIONS, "tpe", 16)
+    study_calls(tmp_path / "first", n_trials=40, sampler=sampler)  # what is imported and cached once
+    small, middle, large = (study_calls(tmp_path, n_trials=n, sampler=sampler) for n in (40, 80, 160))
+    assert (large - middle) / 80 < 1.15 * (middle - small) / 40
