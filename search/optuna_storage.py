@@ -96,6 +96,8 @@ def open_storage(
     require_driver(uri, what="the Optuna storage")
     try:
         storage, sync = _open(uri)
+    except StateError:
+        raise
     except Exception as error:  # Optuna lets drivers' errors through, whose base classes depend on the driver
         raise StateError(
             f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {_shown(error, uri)}"
