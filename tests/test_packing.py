@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_training import Net, assembly
 from test_coordinator import PLAIN, definition, run
@@ -60,6 +60,7 @@ def test_the_number_follows_from_memory_and_cores(
     assert reason in found.reason
 
 
+@settings(deadline=None)
 @given(
     free=st.integers(1, 200 * GIB),
     trial=st.integers(1, 100 * GIB),

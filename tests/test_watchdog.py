@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.worker.watchdog import SilenceMeter, Watchdog
@@ -33,6 +33,7 @@ def test_the_time_before_the_first_batch_makes_nobody_patient() -> None:
     assert meter.limit_seconds == 60.0
 
 
+@settings(deadline=None)
 @given(
     limit_seconds=st.floats(0.01, 1e6),
     beats=st.lists(st.tuples(st.floats(0.0, 2.0), st.integers(0, 3)), max_size=200),
