@@ -89,6 +89,14 @@ class VirtualWorkers:
     messages: list[tuple[float, int, int, FromWorker]] = field(default_factory=list)
     workers: dict[int, _Worker] = field(default_factory=dict)
 
+    def device(self, slot: int) -> str:
+        """Return the slot's device: each has its own."""
+        return f"device {slot}"
+
+    def share_devices(self, *, n_sharing: int) -> None:
+        """Have more workers on each device, one beside the other."""
+        self.n_slots *= n_sharing
+
     def start_worker(self, *, slot: int) -> int:
         """Start a worker, ready after a while."""
         worker = len(self.workers)

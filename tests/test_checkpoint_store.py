@@ -141,5 +141,5 @@ def test_a_checkpoint_that_cannot_be_removed_stays_and_ends_no_study(tmp_path: P
     trial = paths.with_checkpoints("no-such-protocol://x", study_uid="a" * 16).trial("trial-0000")
     trial.directory.mkdir(parents=True)
     trial.checkpoint.touch()
-    trial.remove_checkpoint()
+    trial.remove_checkpoints()
     assert not trial.checkpoint.exists()

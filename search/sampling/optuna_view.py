@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import optuna
@@ -26,6 +27,7 @@ from search.study_definition import Direction
 
 _UNIT = FloatDistribution(0.0, 1.0)
 _INACTIVE_UNIT = 0.5
+_MOST_KNOWN = 4096
 _MOMENT = datetime(2000, 1, 1)  # a trial must have begun some time
 
 
@@ -35,7 +37,7 @@ def tpe_point(request: ProposalRequest) -> dict[str, Value]:
     Source: Watanabe, "Tree-structured Parzen estimator: understanding its algorithm components and their roles for
     better empirical performance", arXiv 2304.11127.
     """
-    view = _View(request.box)
+    view = _view(request.box)
     trials = [view.finished(each.hyperparameters, each.reward) for each in request.observations]
     trials += [view.running(each) for each in request.running]
     sampler = TPESampler(n_startup_trials=1, seed=request.trial_seed)
@@ -49,7 +51,7 @@ def gp_point(request: ProposalRequest) -> dict[str, Value]:
     Rewards worse than the median are cut off as far below it as the best one is above: a diverged trial must not
     stretch the scale on which the good ones differ.
     """
-    view = _View(request.box)
+    view = _view(request.box)
     rewards = winsorized(request.observations, sign=request.direction.sign)
     trials = [
         view.finished(_filled_in(each.hyperparameters, request), reward)
@@ -86,6 +88,7 @@ class _View:
     def __init__(self, box: SearchSpace) -> None:
         self.box = box
         self._distributions = {dimension.name: _distribution(dimension) for dimension in box}
+        self._known: dict[tuple[tuple[str, Value], ...], tuple[dict[str, Any], dict[str, BaseDistribution]]] = {}
 
     def finished(self, hyperparameters: Hyperparameters, reward: float) -> FrozenTrial:
         """Return a complete trial of the private study."""
@@ -108,12 +111,7 @@ class _View:
         return dimension.from_unit(min(max(trial.suggest_float(dimension.name, 0.0, 1.0), 0.0), 1.0))
 
     def _shown(self, hyperparameters: Hyperparameters, state: TrialState, reward: float | None) -> FrozenTrial:
-        present = [dimension for dimension in self.box if dimension.name in hyperparameters]
-        distributions = {dimension.name: self._distributions[dimension.name] for dimension in present}
-        params: dict[str, Any] = {}
-        for dimension in present:
-            value = hyperparameters[dimension.name]
-            params[dimension.name] = dimension.to_unit(value) if distributions[dimension.name] is _UNIT else value
+        params, distributions = self._coordinates(hyperparameters)
         return _Shown(
             number=-1,
             trial_id=-1,
@@ -127,6 +125,26 @@ class _View:
             system_attrs={},
             intermediate_values={},
         )
+
+    def _coordinates(self, hyperparameters: Hyperparameters) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+        """Return the parameters as the private study has them, remembered: most trials are shown again and again."""
+        key = tuple(hyperparameters.items())
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            present = [dimension for dimension in self.box if dimension.name in hyperparameters]
+            distributions = {dimension.name: self._distributions[dimension.name] for dimension in present}
+            params: dict[str, Any] = {}
+            for dimension in present:
+                value = hyperparameters[dimension.name]
+                params[dimension.name] = dimension.to_unit(value) if distributions[dimension.name] is _UNIT else value
+            self._known[key] = (params, distributions)
+        return self._known[key]
+
+
+@lru_cache(maxsize=4)
+def _view(box: SearchSpace) -> _View:
+    return _View(box)
 
 
 def _ask(
