@@ -9,8 +9,15 @@ from pathlib import Path
 import fsspec
 import pytest
 from engine_conformance import assembly, assignment
+from virtual_engine import VirtualEngine
 
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
+from search.coordinator.session import Session
+from search.coordinator.stores import store_uris
 from search.messages import Action, EpochReport, FromWorker, TestAssignment, TrialAssignment, TrialEnded
+from search.observer import SilentObserver
+from search.paths import StateDirectory
+from search.study_file import definition_from_plain
 from search.worker.output_file import output_to
 from search.worker.test_reading import read_test
 from search.worker.training import train
@@ -116,3 +123,28 @@ def test_without_url_a_directory_that_is_not_there_is_told(tmp_path: Path) -> No
     assert (ended.trial_key, ended.n_epochs) == ("trial-0000", 2)
     assert "does not see /not/on/this/machine" in ended.error
     assert "ZEROIN_HOME" in ended.error
+
+
+def test_of_a_study_only_the_best_trials_checkpoints_stay_behind_the_url(tmp_path: Path) -> None:
+    state, url = StateDirectory(root=tmp_path / "mlruns"), tmp_path / "store"
+    study = definition_from_plain(
+        {
+            "study": "remote",
+            "seed": 0,
+            "model": {"class_path": "package.Net"},
+            "objective": {"monitor": "val_acc", "direction": "maximize"},
+            "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+            "stages": [{"name": "only", "n_trials": 20, "max_epochs": 2, "sampler": "random"}],
+            "finish": {"top_k": 2, "n_seeds": 2},
+            "checkpoints": str(url),
+        }
+    )
+    engine = VirtualEngine()
+    Session(
+        definition=study, uris=store_uris(state, study), state=state, engine=engine, observer=SilentObserver()
+    ).run()
+    assert len({key for key, _ in engine.trained if not key.startswith("trial-")}) == 6  # 4 confirmations, 2 refits
+    left = {path.parent.name for path in url.rglob(CHECKPOINT_NAME)}
+    assert left == {path.parent.name for path in (state.root / "trials").rglob(CHECKPOINT_NAME)}
+    assert all(key.startswith("trial-") for key in left)
+    assert 0 < len(left) < 20

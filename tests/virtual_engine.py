@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
+from search.checkpoint_store import CheckpointStore
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import (
     Action,
@@ -205,7 +206,10 @@ class VirtualEngine:
         training = self._trainings[worker]
         assert (decision.trial_key, decision.epoch) == (training.assignment.trial_key, training.epoch)
         self.checkpoints[training.assignment.directory] = training.epoch
-        (Path(training.assignment.directory) / CHECKPOINT_NAME).touch()
+        checkpoint = Path(training.assignment.directory) / CHECKPOINT_NAME
+        checkpoint.touch()
+        if training.assignment.checkpoints:
+            CheckpointStore(training.assignment.checkpoints).put(checkpoint)
         deaths = self.faults.loses_worker.get(decision.trial_key, 0)
         if deaths:
             self.faults.loses_worker[decision.trial_key] = deaths - 1

@@ -166,9 +166,7 @@ class Confirmations:
 
     def departed(self, record: TrialRecord) -> None:
         """Remove the checkpoints: nothing continues from them."""
-        paths = self._context.paths.trial(record.key)
-        paths.checkpoint.unlink(missing_ok=True)
-        paths.previous_checkpoint.unlink(missing_ok=True)
+        self._context.paths.trial(record.key).remove_checkpoints()
 
     def outcome(self) -> tuple[Confirmation, ...]:
         """Return the contenders with what their runs said, winner first; all that is needed has run."""
