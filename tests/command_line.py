@@ -82,10 +82,10 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def listening(process: psutil.Process) -> set[str]:
-    """Return the addresses that a process or a descendant of it listens on."""
+def listening(process: psutil.Process) -> set[tuple[str, int]]:
+    """Return the addresses and ports that a process or a descendant of it listens on."""
     connections = [each for one in (process, *process.children(recursive=True)) for each in one.net_connections()]
-    return {str(each.laddr.ip) for each in connections if each.status == psutil.CONN_LISTEN}
+    return {(str(each.laddr.ip), each.laddr.port) for each in connections if each.status == psutil.CONN_LISTEN}
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:

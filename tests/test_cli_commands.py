@@ -195,7 +195,7 @@ def test_ui_serves_and_ends_with_ctrl_c(tmp_path: Path) -> None:
         told = [server.stdout.readline() for _ in range(3)]
         assert uri in told[0] and f"http://127.0.0.1:{port}/" in told[2]
         assert _answers(f"http://127.0.0.1:{port}/health")
-        assert listening(psutil.Process(server.pid)) == {"127.0.0.1"}
+        assert {address for address, _ in listening(psutil.Process(server.pid))} == {"127.0.0.1"}
         server.send_signal(signal.SIGINT)
         server.wait(timeout=30)
     finally:

@@ -139,7 +139,7 @@ def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_wh
             actor = psutil.Process(ready.pid).parent()
             assert actor is not None
             actor.kill()
-            _, alive = psutil.wait_procs(group, timeout=5)
+            _, alive = psutil.wait_procs(group, timeout=30)
             assert not alive  # workers end with their actor
             assert lost(engine, second).reason.startswith(f"worker on {socket.gethostname()}: ")
 
@@ -148,7 +148,7 @@ def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_wh
             family = driver.children(recursive=True)
             driver.kill()
             assert lost(engine, third).reason == "the connection to Ray broke"
-            _, alive = psutil.wait_procs(family, timeout=15)
+            _, alive = psutil.wait_procs(family, timeout=60)
             assert not alive
             assert engine.start_worker(slot=0) > third
         finally:
