@@ -136,6 +136,8 @@ def resume_study(
             directory=state,
             observer=observer,
             devices=devices,
+            engine=engine,
+            ray_address=ray_address,
             storage=storage,
             tracking_uri=tracking_uri,
         )
