@@ -60,7 +60,7 @@ def test_pruned_diverged_and_stopped_trials_have_not_failed() -> None:
 
 
 def test_without_a_traceback_reasons_are_alike_but_for_their_figures() -> None:
-    lost = [ended(reason=f"lost its worker {n} times; worker {n * 77} was killed") for n in (1, 2)]
+    lost = [ended(reason=f"given up after {n} attempts; last: worker {n * 77} was killed") for n in (1, 2)]
     bare = [TrialRecord(**{**{name: getattr(each, name) for name in each.__slots__}, "traceback": ""}) for each in lost]
     assert failure_kind(bare[0]) == failure_kind(bare[1])
 
