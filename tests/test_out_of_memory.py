@@ -66,11 +66,12 @@ def test_one_that_loses_its_worker_while_it_is_alone_stays_alone(state: StateDir
     faults = Faults(runs_out_of_memory={"trial-0001": 1})
 
     def lose_worker(report: EpochReport) -> None:
-        if (report.trial_key, report.epoch) == ("trial-0001", 3):
+        if (report.trial_key, report.epoch) == ("trial-0001", 2):
             faults.loses_worker["trial-0001"] = 1
 
     engine = VirtualEngine(n_slots=6, n_devices=2, faults=faults, on_epoch=lose_worker)
-    record = run(state, engine, definition(stages=ONE_STAGE, finish="none", pruner="none"))
+    study = definition(stages=[ONE_STAGE[0] | {"n_trials": 20}], finish="none", pruner="none")
+    record = run(state, engine, study)
     assert {trial.record.state for trial in record.trials} == {TrialState.COMPLETE}
     assert faults.loses_worker == {"trial-0001": 0}
     assert [engine.company["trial-0001", epoch] for epoch in (2, 3, 4)] == [set()] * 3
