@@ -153,6 +153,19 @@ def test_a_trial_out_of_memory_has_its_device_for_itself_while_stages_overlap(st
     assert use["training"] <= record.spent.worker_seconds <= use["training"] + use["between_trials"]
 
 
+def test_the_few_of_many_workers_that_raise_at_once_stop_nothing(state: StateDirectory) -> None:
+    raising = {f"trial-{number:04d}" for number in (1, 3, 4, 7, 9, 11)}
+    engine = TimedUnevenEngine(n_slots=12, faults=Faults(raises=raising))
+    diary = Diary()
+    record = run(state, engine, ONE_STAGE, diary)
+    assert set(diary.before("end trial-0000", kind="end")) == raising
+    assert {each.record.key for each in record.trials if each.record.state is TrialState.FAILED} == raising
+    with pytest.raises(StudyFailedError, match="all 3 trials so far have failed"):
+        every = {f"trial-{number:04d}" for number in range(16)}
+        other = StateDirectory(root=state.root.parent / "other")
+        run(other, TimedUnevenEngine(n_slots=12, faults=Faults(raises=every)), ONE_STAGE, Diary())
+
+
 def test_every_worker_is_counted_once_whatever_happens_to_it() -> None:
     sheet = Timesheet(clock=lambda: 0.0)
 
