@@ -18,7 +18,7 @@ from search.coordinator.stores import store_uris
 from search.coordinator.timesheet import Timesheet
 from search.coordinator.workforce import Workforce
 from search.engines.engine import EngineEvent, MessageReceived
-from search.errors import StudyConflictError, StudyFailedError
+from search.errors import StateError, StudyConflictError, StudyFailedError
 from search.messages import EpochReport, Inspect, InspectionResult
 from search.paths import StateDirectory
 from search.studies_api import read_study
@@ -164,6 +164,14 @@ def test_the_few_of_many_workers_that_raise_at_once_stop_nothing(state: StateDir
         every = {f"trial-{number:04d}" for number in range(16)}
         other = StateDirectory(root=state.root.parent / "other")
         run(other, TimedUnevenEngine(n_slots=12, faults=Faults(raises=every)), ONE_STAGE, Diary())
+
+
+def test_an_engine_is_closed_where_the_state_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    engine = TimedUnevenEngine()
+    with pytest.raises(StateError, match="file"):
+        run(StateDirectory(root=tmp_path / "file" / "mlruns"), engine, ONE_STAGE, Diary())
+    assert engine.closed
 
 
 def test_every_worker_is_counted_once_whatever_happens_to_it() -> None:
