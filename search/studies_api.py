@@ -93,6 +93,7 @@ def run_study(
             if record.state is StudyState.FINISHED and (not edits or record.finish_has_begun):
                 return record
     uris = store_uris(state, definition)
+    _require_usable(uris)
     placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
     return _session(definition, uris, state, observer, placed).run()
 
@@ -136,12 +137,15 @@ def resume_study(
             directory=state,
             observer=observer,
             devices=devices,
+            engine=engine,
+            ray_address=ray_address,
             storage=storage,
             tracking_uri=tracking_uri,
         )
     if record.state is StudyState.FINISHED:
         return record
     uris = store_uris(state, record.definition, storage=storage_uri(storage, state), tracking_uri=tracking_uri)
+    _require_usable(uris)
     placed = place_engine(engine, devices=devices, resources=record.definition.resources, ray_address=ray_address)
     return _session(record.definition, uris, state, observer, placed).run()
 
@@ -327,7 +331,6 @@ def _session(
     observer: StudyObserver | None,
     placed: PlacedEngine,
 ) -> Session:
-    _require_usable(uris)
     observer = observer or SilentObserver()
     if placed.notice:
         observer.notice(placed.notice)

@@ -72,7 +72,7 @@ class TrialRecord:
         reason: Why it ended as it did, in words; empty while it runs.
         started_ms: Unix time in milliseconds.
         finished_ms: Likewise, None while it runs.
-        n_retries: How often it was started again after its worker was lost.
+        n_retries: How often it was started again, after its worker was lost or out of memory.
         traceback: Where the user's code raised, if that is how it failed; else empty.
     """
 

@@ -252,7 +252,7 @@ def test_a_trial_that_keeps_losing_its_worker_fails(state: StateDirectory) -> No
     study = definition(stages=[PLAIN["stages"][0] | {"max_epochs": 6}, PLAIN["stages"][1] | {"max_epochs": 6}])
     record = run(state, VirtualEngine(faults=Faults(loses_worker={"trial-0000": 3})), study)
     assert record.trials[0].record.state is TrialState.FAILED
-    assert record.trials[0].record.reason == "lost its worker 3 times; last: killed by SIGKILL"
+    assert record.trials[0].record.reason == "given up after 3 attempts; last: killed by SIGKILL"
 
 
 @pytest.mark.slow

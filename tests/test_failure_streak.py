@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,8 @@ GOOD = ended(state=TrialState.COMPLETE)
 
 def stops_at(records: Sequence[TrialRecord], *, has_succeeded: bool) -> int | None:
     streak = FailureStreak(has_succeeded=has_succeeded)
-    return next((count for count, record in enumerate(records, start=1) if streak.ended(record)), None)
+    numbered = [replace(record, number=number) for number, record in enumerate(records)]
+    return next((each.number + 1 for each in numbered if streak.ended(each, first_unfinished=None)), None)
 
 
 def test_before_any_success_three_failures_of_any_kind_are_enough() -> None:
@@ -54,13 +56,41 @@ def test_a_configuration_that_raises_now_and_then_stops_nothing() -> None:
     assert stops_at([GOOD, ended(), GOOD] * 30, has_succeeded=False) is None
 
 
+def test_of_many_that_run_at_a_time_those_that_raise_at_once_stop_nothing() -> None:
+    streak = FailureStreak(has_succeeded=False)
+    failed = [replace(ended(), number=number) for number in range(1, 40, 2)]
+    assert not any(streak.ended(each, first_unfinished=0) for each in failed)
+    assert not streak.ended(replace(GOOD, number=0), first_unfinished=2)
+    assert not any(
+        streak.ended(replace(GOOD, number=number), first_unfinished=number + 2) for number in range(2, 40, 2)
+    )
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (1, 2, 0), (9, 1, 0, 5, 2)])
+def test_the_first_three_that_began_stop_a_study_whatever_ends_first(order: Sequence[int]) -> None:
+    streak = FailureStreak(has_succeeded=False)
+    unfinished = set(range(12))
+    stopped = []
+    for number in order:
+        unfinished.discard(number)
+        stopped.append(bool(streak.ended(replace(ended(), number=number), first_unfinished=min(unfinished))))
+    assert stopped == [False] * (len(order) - 1) + [True]
+
+
+def test_a_row_is_one_whatever_ends_first() -> None:
+    streak = FailureStreak(has_succeeded=True)
+    order = (14, 10, 13, 11, 12)
+    stopped = [bool(streak.ended(replace(ended(), number=number), first_unfinished=3)) for number in order]
+    assert stopped == [False] * 4 + [True]
+
+
 def test_pruned_diverged_and_stopped_trials_have_not_failed() -> None:
     states = (TrialState.PRUNED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.STOPPED_EARLY)
     assert stops_at([ended(state=state) for state in states for _ in range(5)], has_succeeded=False) is None
 
 
 def test_without_a_traceback_reasons_are_alike_but_for_their_figures() -> None:
-    lost = [ended(reason=f"lost its worker {n} times; worker {n * 77} was killed") for n in (1, 2)]
+    lost = [ended(reason=f"given up after {n} attempts; last: worker {n * 77} was killed") for n in (1, 2)]
     bare = [TrialRecord(**{**{name: getattr(each, name) for name in each.__slots__}, "traceback": ""}) for each in lost]
     assert failure_kind(bare[0]) == failure_kind(bare[1])
 

@@ -12,7 +12,7 @@ from small_training import Coordinator, Net, assembly, assignment
 from test_coordinator import definition, fingerprint, run
 from virtual_engine import Faults, VirtualEngine
 
-from search.messages import Cause, Inspect
+from search.messages import Cause, EpochReport, Inspect
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.trial import TrialState
@@ -60,6 +60,27 @@ def test_it_is_retried_alone_once_while_the_others_wait(state: StateDirectory) -
     assert len(engine.trained) == 8 * 4
     others = {key for key, epoch in engine.company if key != "trial-0001" and engine.company[key, epoch]}
     assert len(others) >= 5  # the devices are shared otherwise
+
+
+def test_one_that_loses_its_worker_while_it_is_alone_stays_alone(state: StateDirectory) -> None:
+    faults = Faults(runs_out_of_memory={"trial-0001": 1})
+
+    def lose_worker(report: EpochReport) -> None:
+        if (report.trial_key, report.epoch) == ("trial-0001", 2):
+            faults.loses_worker["trial-0001"] = 1
+
+    engine = VirtualEngine(n_slots=6, n_devices=2, faults=faults, on_epoch=lose_worker)
+    study = definition(stages=[ONE_STAGE[0] | {"n_trials": 20}], finish="none", pruner="none")
+    record = run(state, engine, study)
+    assert {trial.record.state for trial in record.trials} == {TrialState.COMPLETE}
+    assert faults.loses_worker == {"trial-0001": 0}
+    assert [engine.company["trial-0001", epoch] for epoch in (2, 3, 4)] == [set()] * 3
+
+
+def test_a_trial_is_given_up_after_so_many_attempts_whatever_ended_them(state: StateDirectory) -> None:
+    faults = Faults(runs_out_of_memory={"trial-0001": 1}, loses_worker={"trial-0001": 2})
+    record = run(state, VirtualEngine(faults=faults), definition(stages=ONE_STAGE, finish="none", pruner="none"))
+    assert record.trials[1].record.reason == "given up after 3 attempts; last: killed by SIGKILL"
 
 
 def test_out_of_memory_alone_as_well_it_fails_with_that_reason(state: StateDirectory) -> None:

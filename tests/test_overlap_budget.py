@@ -18,7 +18,7 @@ from search.coordinator.stores import store_uris
 from search.coordinator.timesheet import Timesheet
 from search.coordinator.workforce import Workforce
 from search.engines.engine import EngineEvent, MessageReceived
-from search.errors import StudyConflictError, StudyFailedError
+from search.errors import StateError, StudyConflictError, StudyFailedError
 from search.messages import EpochReport, Inspect, InspectionResult
 from search.paths import StateDirectory
 from search.studies_api import read_study
@@ -151,6 +151,27 @@ def test_a_trial_out_of_memory_has_its_device_for_itself_while_stages_overlap(st
     assert sum(record.result.device_use.values()) == pytest.approx(4 * engine.seconds, rel=0.01)
     use = record.result.device_use
     assert use["training"] <= record.spent.worker_seconds <= use["training"] + use["between_trials"]
+
+
+def test_the_few_of_many_workers_that_raise_at_once_stop_nothing(state: StateDirectory) -> None:
+    raising = {f"trial-{number:04d}" for number in (1, 3, 4, 7, 9, 11)}
+    engine = TimedUnevenEngine(n_slots=12, faults=Faults(raises=raising))
+    diary = Diary()
+    record = run(state, engine, ONE_STAGE, diary)
+    assert set(diary.before("end trial-0000", kind="end")) == raising
+    assert {each.record.key for each in record.trials if each.record.state is TrialState.FAILED} == raising
+    with pytest.raises(StudyFailedError, match="all 3 trials so far have failed"):
+        every = {f"trial-{number:04d}" for number in range(16)}
+        other = StateDirectory(root=state.root.parent / "other")
+        run(other, TimedUnevenEngine(n_slots=12, faults=Faults(raises=every)), ONE_STAGE, Diary())
+
+
+def test_an_engine_is_closed_where_the_state_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    engine = TimedUnevenEngine()
+    with pytest.raises(StateError, match="file"):
+        run(StateDirectory(root=tmp_path / "file" / "mlruns"), engine, ONE_STAGE, Diary())
+    assert engine.closed
 
 
 def test_every_worker_is_counted_once_whatever_happens_to_it() -> None:

@@ -11,7 +11,7 @@ from virtual_engine import VirtualEngine
 
 from search.coordinator.stores import default_storage
 from search.engines import choice
-from search.errors import StateError, StudyConflictError, StudyNotFoundError
+from search.errors import SearchError, StateError, StudyConflictError, StudyNotFoundError
 from search.paths import StateDirectory
 from search.storage import StudyStore
 from search.studies_api import (
@@ -180,3 +180,10 @@ def test_a_study_without_a_finish_is_taken_up_again_and_one_with_a_finish_is_not
     with pytest.raises(StudyConflictError, match=r"n_trials: 4 -> 5\n.*refused: the study is finished(.|\n)*--new"):
         run(state, with_overrides(finished, ["stages.coarse.n_trials=5"]))
     assert run(state, with_overrides(finished, ["resources.trials_per_device=2"])).result == record.result
+
+
+@pytest.mark.parametrize("places", [{"engine": "abacus"}, {"ray_address": "10.0.0.1:6379"}])
+def test_an_edited_study_is_resumed_on_the_engine_asked_for(state: StateDirectory, places: dict[str, str]) -> None:
+    recorded(state, "bell")
+    with pytest.raises(SearchError, match="--" + next(iter(places)).replace("_", "-")):
+        resume_study("bell", directory=state, devices="cpu:1", edited=definition(), **places)

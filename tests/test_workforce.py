@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.coordinator.interruption import Interruption
+from search.coordinator.timesheet import Timesheet
 from search.coordinator.workforce import Workforce
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import ToWorker, TrialEnded, WorkerReady
@@ -57,3 +58,17 @@ def test_a_group_that_ends_with_its_trials_error_is_given_no_other_trial() -> No
     workforce.poll(timeout_seconds=0.0)
     assert workforce.take_idle() != first
     assert workforce.n_workers == 1
+
+
+def test_a_group_that_ends_out_of_memory_is_counted_once() -> None:
+    engine = ScriptedEngine()
+    sheet = Timesheet(clock=lambda: 0.0)
+    workforce = Workforce(engine, interruption=Interruption(), timesheet=sheet)
+    workforce.poll(timeout_seconds=0.0)
+    busy = workforce.take_idle()
+    engine.events = [WorkerLost(worker=busy, reason="ended, since one of its ranks raised", output="")]
+    workforce.poll(timeout_seconds=0.0)
+    workforce.retire(busy)  # its answer, out of memory, is read after its loss has been seen to
+    assert (sheet.n_starting, sheet.n_idle, sheet.n_training) == (1, 0, 0)
+    workforce.poll(timeout_seconds=0.0)
+    assert (sheet.n_starting, sheet.n_idle, sheet.n_training) == (0, 1, 0)

@@ -29,8 +29,7 @@ class RetriesAlone:
         return trial.record.key not in self._tried
 
     def add(self, trial: LiveTrial, *, device: str) -> None:
-        """Let the trial wait until the device is free."""
-        assert self.admits(trial)
+        """Let the trial wait until the device is free; again, if it lost its worker while it had it for itself."""
         self._tried.add(trial.record.key)
         self._waiting.setdefault(device, deque()).append(trial)
 

@@ -12,8 +12,9 @@ _ALIKE_FAILURES_IN_A_ROW = 5
 
 
 class FailureStreak:
-    """Counts failures in the order in which trials end.
+    """Looks for failures in a row, in the order in which the trials began.
 
+    The order in which they end says nothing: of many that run at a time, the few that raise at once are the first.
     Only the trials of this session count: after the code has been mended, earlier failures do not stop a resumed study.
     A single configuration that raises never stops one.
 
@@ -23,25 +24,38 @@ class FailureStreak:
 
     def __init__(self, *, has_succeeded: bool) -> None:
         self._has_succeeded = has_succeeded
-        self._n_failures = 0
-        self._n_alike = 0
-        self._kind = ""
+        self._kinds: dict[int, str] = {}  # of the trials that have ended, by number; empty for one that did not fail
 
-    def ended(self, record: TrialRecord) -> str:
-        """Take note of a trial that has ended; return why the study should stop, or an empty string."""
+    def ended(self, record: TrialRecord, *, first_unfinished: int | None) -> str:
+        """Take note of a trial that has ended; return why the study should stop, or an empty string.
+
+        Args:
+            record: A search trial.
+            first_unfinished: The lowest number of those that have begun and not ended, None if there is none.
+        """
+        assert record.number is not None
         if record.state is not TrialState.FAILED:
             self._has_succeeded = True
-            self._n_alike = 0
+            self._kinds[record.number] = ""
             return ""
-        kind = failure_kind(record)
-        self._n_alike = self._n_alike + 1 if self._n_alike and kind == self._kind else 1
-        self._kind = kind
-        self._n_failures += 1
-        if not self._has_succeeded and self._n_failures >= _FAILURES_BEFORE_ANY_SUCCESS:
-            return f"all {self._n_failures} trials so far have failed"
-        if self._n_alike >= _ALIKE_FAILURES_IN_A_ROW:
-            return f"{self._n_alike} trials in a row have failed in the same way"
+        kind = self._kinds[record.number] = failure_kind(record)
+        if not self._has_succeeded and self._are_first(first_unfinished):
+            return f"all {len(self._kinds)} trials so far have failed"
+        n_alike = 1
+        for step in (-1, 1):
+            neighbour = record.number + step
+            while self._kinds.get(neighbour) == kind:
+                n_alike += 1
+                neighbour += step
+        if n_alike >= _ALIKE_FAILURES_IN_A_ROW:
+            return f"{n_alike} trials in a row have failed in the same way"
         return ""
+
+    def _are_first(self, first_unfinished: int | None) -> bool:
+        """Whether enough of the failed trials began before any that is still under way."""
+        earliest = sorted(self._kinds)[:_FAILURES_BEFORE_ANY_SUCCESS]
+        is_enough = len(earliest) == _FAILURES_BEFORE_ANY_SUCCESS
+        return is_enough and (first_unfinished is None or earliest[-1] < first_unfinished)
 
 
 def failure_kind(record: TrialRecord) -> str:

@@ -57,6 +57,11 @@ class History:
         """Trials that have begun and not ended."""
         return len(self._unfinished)
 
+    @property
+    def first_unfinished(self) -> int | None:
+        """The lowest number of a trial that has begun and not ended, None if there is none."""
+        return min(self._unfinished, default=None)
+
     def n_unfinished_in(self, stage: str) -> int:
         """Trials of a stage that have begun and not ended."""
         return self._n_unfinished[stage]

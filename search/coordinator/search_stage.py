@@ -121,7 +121,7 @@ class StageTrials:
         """Whether enough of the stage's trials have finished for what follows it, and no new one is left or allowed."""
         n_unfinished = self._history.n_unfinished_in(self._stage.name)
         return not self.may_have_another and may_go_on(
-            n_finished=self._tally.n_begun - n_unfinished,
+            n_finished=self._tally.n_finished,
             n_unfinished=n_unfinished,
             n_inside=self._history.rewards.n_inside(self._opening.narrowed.space),
         )
@@ -154,7 +154,7 @@ class StageTrials:
         self._checkpoints.departed(self._history.finished_trial(number_of(record)))
 
     def _require_success(self, record: TrialRecord) -> None:
-        why = self._context.failures.ended(record)
+        why = self._context.failures.ended(record, first_unfinished=self._history.first_unfinished)
         if not why:
             return
         output = self._context.paths.trial(record.key).output

@@ -82,7 +82,11 @@ class Session:
             StudyInterruptedError: If the user stopped it; all is saved.
         """
         paths = self.state.study(self.definition.study)
-        self._require_writable_stores(paths)
+        try:
+            self._require_writable_stores(paths)
+        except StateError:
+            self.engine.close(timeout_seconds=0.0)  # one that is on a cluster has joined it already
+            raise
         with quick_handover(), interruption() as interrupted, self._workforce(interrupted) as workforce:
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.

@@ -255,17 +255,21 @@ class TrialPool:
             self._waiting.append(trial)
 
     def _on_lost(self, run: _Run, lost: WorkerLost, source: TrialSource) -> None:
+        was_alone = self._alone.is_alone(run.trial)
         self._alone.left(run.trial)
         if run.verdict is not None:
             source.departed(run.trial.record)
             return
         if run.trial.record.n_retries < _MOST_RETRIES:
             self._recorder.retried(run.trial, reason=lost.reason)
-            self._waiting.append(run.trial)
+            if was_alone:
+                self._alone.add(run.trial, device=run.device)
+            else:
+                self._waiting.append(run.trial)
             return
         verdict = Verdict(
             state=TrialState.FAILED,
-            reason=f"lost its worker {run.trial.record.n_retries + 1} times; last: {lost.reason}",
+            reason=f"given up after {run.trial.record.n_retries + 1} attempts; last: {lost.reason}",
         )
         self._end(run.trial, verdict, source)
         source.departed(run.trial.record)

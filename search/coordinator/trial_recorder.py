@@ -92,7 +92,7 @@ class TrialRecorder:
         self._observer.trial_finished(trial.record, trial_score)
 
     def retried(self, trial: LiveTrial, *, reason: str) -> None:
-        """The trial lost its worker and will be started again."""
+        """The trial lost its worker, or ran out of memory, and will be started again."""
         trial.log.append_retry(reason=reason, time_ms=now_ms())
         trial.record = replace(trial.record, n_retries=trial.record.n_retries + 1)
         self._observer.notice(f"{trial.record.key}: {reason}; continuing from its last checkpoint.")

@@ -113,7 +113,9 @@ class Workforce:
             self._idle.append(worker)
 
     def retire(self, worker: int) -> None:
-        """Replace a busy worker that has nothing to do any more, to free what memory it holds."""
+        """Replace a busy worker that has nothing to do any more, to free what memory it holds, unless it is lost."""
+        if worker not in self._slots:
+            return
         self.timesheet.change(training=-1, starting=1)
         self._retired.add(worker)
         self._engine.send(worker, Shutdown())
