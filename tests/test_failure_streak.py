@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -54,6 +55,16 @@ def test_later_it_takes_five_of_one_kind_in_a_row() -> None:
 
 def test_a_configuration_that_raises_now_and_then_stops_nothing() -> None:
     assert stops_at([GOOD, ended(), GOOD] * 30, has_succeeded=False) is None
+
+
+def test_where_a_third_of_all_configurations_raise_it_takes_a_longer_row() -> None:
+    draws = random.Random(0)
+    third = [GOOD, *[ended() if draws.random() < 1 / 3 else GOOD for _ in range(2000)]]
+    assert "FFFFF" in "".join("F" if each.state is TrialState.FAILED else "." for each in third)
+    assert stops_at(third, has_succeeded=False) is None
+    row = stops_at([*third, GOOD, *[ended()] * 30], has_succeeded=False)
+    assert row is not None
+    assert 5 < row - len(third) - 1 < 20
 
 
 def test_of_many_that_run_at_a_time_those_that_raise_at_once_stop_nothing() -> None:

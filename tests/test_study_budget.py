@@ -251,10 +251,13 @@ def test_an_error_in_every_trial_is_shown_and_a_mended_study_goes_on(state: Stat
 
 
 @pytest.mark.slow
-def test_an_error_that_sets_in_later_stops_the_study_after_five_in_a_row(state: StateDirectory) -> None:
-    raising = Faults(raises={f"trial-{number:04d}" for number in (2, *range(8, 22))})
-    with pytest.raises(StudyFailedError, match="5 trials in a row have failed in the same way"):
+@pytest.mark.parametrize(("before", "n_in_a_row"), [((), 5), ((2,), 9)])
+def test_an_error_that_sets_in_later_stops_the_study_after_a_row_of_them(
+    state: StateDirectory, before: tuple[int, ...], n_in_a_row: int
+) -> None:
+    raising = Faults(raises={f"trial-{number:04d}" for number in (*before, *range(8, 22))})
+    with pytest.raises(StudyFailedError, match=f"{n_in_a_row} trials in a row have failed in the same way"):
         run(state, TimedEngine(faults=raising), definition())
-    assert len(read_study("bell", directory=state).trials) == 13
+    assert len(read_study("bell", directory=state).trials) == 8 + n_in_a_row
     record = run(state, TimedEngine(), definition())
     assert (record.state, n_by_stage(record)) == (StudyState.FINISHED, (16, 6))

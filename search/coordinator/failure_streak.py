@@ -9,6 +9,7 @@ from search.users_traceback import raising_place
 
 _FAILURES_BEFORE_ANY_SUCCESS = 3
 _ALIKE_FAILURES_IN_A_ROW = 5
+_CHANCE = 1e-6  # of so long a streak at any place, were trials to fail independently as often as the others have
 
 
 class FailureStreak:
@@ -47,9 +48,19 @@ class FailureStreak:
             while self._kinds.get(neighbour) == kind:
                 n_alike += 1
                 neighbour += step
-        if n_alike >= _ALIKE_FAILURES_IN_A_ROW:
+        if n_alike >= _ALIKE_FAILURES_IN_A_ROW and self._is_no_chance(kind, n_alike):
             return f"{n_alike} trials in a row have failed in the same way"
         return ""
+
+    def _is_no_chance(self, kind: str, n_alike: int) -> bool:
+        """Whether the share of trials outside the streak that failed alike is too small to explain the streak.
+
+        Some configurations may always raise in the same place, a layer without inputs for instance; where a third of
+        them do, five in a row are nothing special.
+        """
+        n_others = len(self._kinds) - n_alike
+        n_others_alike = sum(each == kind for each in self._kinds.values()) - n_alike
+        return n_others_alike == 0 or ((n_others_alike + 1) / (n_others + 2)) ** n_alike <= _CHANCE
 
     def _are_first(self, first_unfinished: int | None) -> bool:
         """Whether enough of the failed trials began before any that is still under way."""
