@@ -191,6 +191,10 @@ ENCODED = "pa%40secr%2Ft0p%3Ahush"
         ("", f"(psycopg.OperationalError) DSN postgresql://me:{ENCODED}@db/x?sslmode=require failed"),
         ("", f"connect(host='db', password='{PASSWORD}')"),
         ("", "https://host/?access_token=tok-123456&x=1"),
+        ("", "headers {'Authorization': 'Basic tok-123456'} refused"),
+        ("", "> authorization: Bearer tok-123456"),
+        ("", "DefaultEndpointsProtocol=https;AccountKey=tok-123456;EndpointSuffix=x"),
+        (f"simplecache::sftp://me:{ENCODED}@host/x", f"{PASSWORD}: authentication failed"),
     ],
 )
 def test_no_spelling_of_a_secret_survives(uri: str, text: str) -> None:
