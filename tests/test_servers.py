@@ -26,6 +26,7 @@ from search import studies_api
 from search.cli.main import exit_code_of
 from search.coordinator.session import Session
 from search.coordinator.stores import store_uris
+from search.engines import choice
 from search.errors import StudyConflictError
 from search.messages import EpochReport
 from search.observer import SilentObserver
@@ -312,7 +313,7 @@ def test_passwords_are_nowhere_but_in_the_file_for_them(
     state = StateDirectory(root=tmp_path / "state")
     monkeypatch.setenv("ZEROIN_HOME", str(state.root))
     engine = VirtualEngine(faults=Faults(killed_after_polls=5))
-    monkeypatch.setattr(studies_api, "LocalEngine", lambda slots: engine)
+    monkeypatch.setattr(choice, "LocalEngine", lambda slots: engine)
     with pytest.raises(KilledError):
         studies_api.run_study(definition_from_plain(PLAIN | uris | SHORT))
     engine = VirtualEngine(checkpoints=engine.checkpoints)
