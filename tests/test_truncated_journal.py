@@ -11,7 +11,6 @@ from virtual_engine import Faults, KilledError, VirtualEngine
 from search.paths import StateDirectory
 from search.study_record import StudyRecord
 
-
 pytestmark = pytest.mark.slow
 
 
