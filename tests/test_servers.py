@@ -107,7 +107,7 @@ def tracked(uri: str, study: str) -> dict[str, Any]:
                     (row.step, row.value) for row in sorted(client.get_metric_history(run.info.run_id, key), key=_step)
                 ]
                 for key in run.data.metrics
-                if key != "seconds"
+                if not key.startswith(("seconds", "spent/", "devices/"))  # what depends on the clock
             },
             {each.path for each in client.list_artifacts(run.info.run_id)},
         )
