@@ -42,7 +42,9 @@ def what_was_cut(
     lines = []
     if short:
         used = f"{spent.wall_seconds / 3600.0:.4g} hours, {spent.device_seconds / 3600.0:.4g} device hours"
-        lines.append(f"The budget ({budget_words(definition.budget)}) was used up, {used} spent: {', '.join(short)}.")
+        lines.append(
+            f"The budget ({budget_words(definition.budget)}) did not reach for all: {', '.join(short)}. Spent: {used}."
+        )
     finish = definition.finish
     if finish is None or plan is None:
         return tuple(lines)

@@ -7,11 +7,14 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lightning_modules.callbacks.checkpoint_files import remove_checkpoint
 from search.errors import StateError
 from search.uris import masked, masked_text
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 _PAUSES_SECONDS = (0.5, 2.0, 8.0)  # many clients try again by themselves too
 
@@ -26,18 +29,14 @@ class CheckpointStore:
         pauses_seconds: After each of them, a store that did not answer is asked once more.
 
     Raises:
-        StateError: If fsspec does not know the protocol, or the package for it is missing.
+        StateError: If fsspec does not know the protocol, the package for it is missing, or the store is one to connect
+            to (SFTP) and does not answer.
     """
 
     def __init__(self, url: str, *, pauses_seconds: Sequence[float] = _PAUSES_SECONDS) -> None:
-        from fsspec.core import url_to_fs  # only those who name a URL pay for it
-
         self._url = url
         self._pauses_seconds = tuple(pauses_seconds)
-        try:
-            self._files, self._root = url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise StateError(f"checkpoints: {masked(url)} cannot be used: {masked_text(str(error), url)}") from error
+        self._files, self._root = self._try(self._open, doing="reach")
 
     def put(self, local: Path) -> None:
         """Upload a file under its own name, so that the one before it is there, whole, until this one is.
@@ -84,6 +83,16 @@ class CheckpointStore:
         """
         name = f"{self._root}/zeroin-check-{uuid.uuid4().hex}"
         self._try(lambda: self._write_and_remove(name), doing="write")
+
+    def _open(self) -> tuple[AbstractFileSystem, str]:
+        from fsspec.core import url_to_fs  # only those who name a URL pay for it
+
+        try:
+            files, root = url_to_fs(self._url)
+        except (ImportError, ValueError) as error:  # trying again does not help
+            text = masked_text(str(error), self._url)
+            raise StateError(f"checkpoints: {masked(self._url)} cannot be used: {text}") from error
+        return files, root
 
     def _put(self, local: Path) -> None:
         # Object stores put an object in one step, other file systems rename in one; after a copy, both have it whole.
@@ -132,6 +141,8 @@ class CheckpointStore:
         for pause_seconds in (*self._pauses_seconds, None):
             try:
                 return action()
+            except StateError:
+                raise
             except Exception as error:  # every protocol has errors of its own
                 if pause_seconds is None:
                     text = masked_text(str(error), self._url).partition("\n")[0]

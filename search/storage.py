@@ -97,15 +97,13 @@ class StudyStore:
         self.uri = uri
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path = local_path(uri)
-        if path is not None and not path.exists():
-            if not create:
-                raise StudyNotFoundError(f"there is no study yet: {masked(uri)} does not exist.")
-            try:
+        try:
+            if path is not None and not path.exists():
+                if not create:
+                    raise StudyNotFoundError(f"there is no study yet: {masked(uri)} does not exist.")
                 path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StateError(
-                    f"the Optuna storage {masked(uri)} cannot be made: {error.strerror or error}."
-                ) from error
+        except OSError as error:
+            raise StateError(f"the Optuna storage {masked(uri)} cannot be made: {error.strerror or error}.") from error
         self._opened = open_storage(uri, patience_seconds=patience_seconds, notify=notify)
         self._storage = cast(BaseStorage, Patient(self._opened.storage, patience=self._opened.patience))
 
@@ -442,8 +440,9 @@ def trial_key(number: int) -> str:
 
 def _public(definition: StudyDefinition) -> StudyDefinition:
     """Return the definition as everybody may read it who can read the storage: without the stores' passwords."""
-    storage, tracking_uri = (uri and masked(uri) for uri in (definition.storage, definition.tracking_uri))
-    return replace(definition, storage=storage, tracking_uri=tracking_uri)
+    given = (definition.storage, definition.tracking_uri, definition.checkpoints)
+    storage, tracking_uri, checkpoints = (uri and masked(uri) for uri in given)
+    return replace(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:

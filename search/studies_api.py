@@ -39,6 +39,8 @@ from search.study_record import StudyRecord, StudyState
 from search.study_views import Edit, FoundStudy, StudyPreview, StudySummary
 from search.uris import masked
 
+_CHECKPOINTS_OPTION = "zeroin run STUDY --checkpoints"
+
 
 def run_study(
     definition: StudyDefinition,
@@ -293,11 +295,12 @@ def delete_study(
         paths = _home(study, store.uri, state)
         _require_ours(paths, name)
         require_credentials(uris.tracking, what="the MLflow store", option="--tracking-uri")
+        require_credentials(uris.checkpoints or "", what="the checkpoints", option=_CHECKPOINTS_OPTION)
         lease = Lease(state.make(paths.directory) / paths.lease.name, study=name)
         try:
             was_tracked = delete_tracked_study(uris.tracking, name, study_uid=study.uid)
             shutil.rmtree(paths.directory)
-            remote = paths.with_checkpoints(study.definition.checkpoints, study_uid=study.uid).checkpoints
+            remote = paths.with_checkpoints(uris.checkpoints, study_uid=study.uid).checkpoints
             if remote:
                 CheckpointStore(remote).remove_all()
             store.delete(name)
@@ -317,11 +320,14 @@ def _require_usable(uris: StoreUris) -> None:
     """Check what can be checked of the stores before anything is created or started.
 
     Raises:
-        StateError: If a driver is missing, or a password.
+        StateError: If a driver is missing, or a password, or the checkpoints' URL cannot be used.
     """
     require_driver(uris.storage, what="the Optuna storage")
     require_driver(uris.tracking, what="the MLflow store")
     require_credentials(uris.tracking, what="the MLflow store", option="--tracking-uri")
+    if uris.checkpoints is not None:
+        require_credentials(uris.checkpoints, what="the checkpoints", option=_CHECKPOINTS_OPTION)
+        CheckpointStore(uris.checkpoints, pauses_seconds=())
 
 
 def _session(

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 _JOURNAL = "journal://"
+_JOURNAL_FILES = (".journal", ".log")
 # SQLAlchemy takes all before the query for the file's name, percent signs and "#" included; a name that begins with
 # "file:" is a URI of SQLite's own.
 _SQLITE = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?:///)(?P<path>(?!file:)[^?]+)(?P<query>\?.*)?", re.DOTALL)
@@ -33,15 +34,24 @@ _HTTP_PASSWORD = re.compile(r"^(https?://[^:/?#@]*:)([^/?#]*)@", re.IGNORECASE)
 _HTTP_TOKEN = re.compile(r"^(https?://)([^:/?#@]+)@", re.IGNORECASE)
 _DATABASE_PASSWORD = re.compile(r"^((?!https?:)[a-z][\w+.-]*://[^:/?#@]*:)(.*)@", re.IGNORECASE | re.DOTALL)
 _PASSWORDS = (_HTTP_PASSWORD, _HTTP_TOKEN, _DATABASE_PASSWORD)
-_SECRET_NAME = r"(?:[\w.-]*(?:password|passwd|pwd|passphrase|token|secret|api_?key|access_?key|signature)|sig)"
-_SECRET_OPTION = re.compile(rf"(?P<name>[?&;]{_SECRET_NAME})=(?P<secret>[^&;#]*)", re.IGNORECASE)
+# fsspec's chains of file systems (`simplecache::sftp://…`); each of them may have a password.
+_CHAINED = re.compile(r"::(?=[a-z][\w+.-]*://)", re.IGNORECASE)
+_KEY_NAME = r"(?:api|access|account|secret|private|encryption)[_-]?key"
+_SECRET_NAME = rf"(?:[\w.-]*(?:password|passwd|pwd|passphrase|token|secret|{_KEY_NAME}|signature)|sig)"
+# Up to the next option: neither "#" nor ";" ends the value for SQLAlchemy.
+_SECRET_OPTION = re.compile(rf"(?P<name>[?&;]{_SECRET_NAME})=(?P<secret>[^&]*)", re.IGNORECASE)
 # In texts of others: a URL up to where such texts end one, and settings as libpq and Python write them.
 _URL_IN_TEXT = re.compile(r"\b[a-z][\w+.-]*://[^\s'\"`<>]+", re.IGNORECASE)
 _SETTING_IN_TEXT = re.compile(
     rf"(?P<name>\b{_SECRET_NAME}['\"]?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s,;&'\")]+)", re.IGNORECASE
 )
+_HEADER_IN_TEXT = re.compile(
+    r"(?P<name>\bauthorization['\"]?\s*[=:]\s*b?['\"]?(?:basic|bearer|token)\s+)[\w+/=.~-]+", re.IGNORECASE
+)
 _LONG_CHARACTERS = 8
 _SHORTEST_PIECE_CHARACTERS = 3
+
+STORAGE_EXPECTED = "a database's URL (postgresql://user@host/name) or a journal file's path (optuna.journal)"
 
 
 def masked(uri: str) -> str:
@@ -49,9 +59,15 @@ def masked(uri: str) -> str:
 
     The user's name, host and path stay readable; a plain path comes back as it is.
     """
+    # All of it first: what looks like a chain may be a part of a database's password.
+    uri = "::".join(_without_password(link) for link in _CHAINED.split(_without_password(uri)))
+    return _SECRET_OPTION.sub(rf"\g<name>={_HIDDEN}", uri)
+
+
+def _without_password(uri: str) -> str:
     for pattern in _PASSWORDS:
         uri = pattern.sub(rf"\g<1>{_HIDDEN}@", uri)
-    return _SECRET_OPTION.sub(rf"\g<name>={_HIDDEN}", uri)
+    return uri
 
 
 def is_masked(uri: str) -> bool:
@@ -60,7 +76,7 @@ def is_masked(uri: str) -> bool:
 
 
 def _written_secrets(uri: str) -> list[str]:
-    found = [pattern.match(uri) for pattern in _PASSWORDS]
+    found = [pattern.match(link) for link in {uri, *_CHAINED.split(uri)} for pattern in _PASSWORDS]
     options = [match["secret"] for match in _SECRET_OPTION.finditer(uri)]
     return [match[2] for match in found if match is not None] + options
 
@@ -87,6 +103,7 @@ def masked_text(text: str, *uris: str) -> str:
     for uri in uris:
         text = text.replace(uri, masked(uri))
     text = _URL_IN_TEXT.sub(lambda match: masked(match[0]), text)
+    text = _HEADER_IN_TEXT.sub(rf"\g<name>{_HIDDEN}", text)
     text = _SETTING_IN_TEXT.sub(rf"\g<name>{_HIDDEN}", text)
     secrets = {secret for uri in uris for secret in secrets_in(uri)}
     for secret in sorted(secrets, key=len, reverse=True):
@@ -126,6 +143,13 @@ def absolute_uri(uri: str) -> str:
     if uri in _NOT_A_PATH or re.match(r"[A-Za-z][\w+.-]*:", uri):
         return uri
     return str(Path(uri).absolute())
+
+
+def is_storage(given: str) -> bool:
+    """Whether a text can name an Optuna storage: a database's URL, or the path of a journal file."""
+    if "://" not in given:
+        return given.endswith(_JOURNAL_FILES)
+    return re.match(r"(?!https?:)[a-z][\w+.-]*://", given, re.IGNORECASE) is not None
 
 
 def driver_hint(uri: str) -> str:

@@ -119,6 +119,12 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, exp
     assert "secret" not in str(caught.value)
 
 
+def test_a_store_that_is_not_there_is_told_without_its_password() -> None:
+    with pytest.raises(StateError, match=r"cannot reach ftp://me:\*\*\*@127\.0\.0\.1:1/x: ConnectionRefused") as caught:
+        CheckpointStore("ftp://me:secret@127.0.0.1:1/x", pauses_seconds=())
+    assert "secret" not in str(caught.value)
+
+
 def test_a_store_that_cannot_be_written_fails_the_check(tmp_path: Path) -> None:
     (tmp_path / "a-file").touch()
     with pytest.raises(StateError, match="cannot write"):

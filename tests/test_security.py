@@ -21,14 +21,14 @@ from search.cli.main import exit_code_of
 from search.coordinator.session import Session
 from search.coordinator.stores import store_uris
 from search.credentials import keep_credentials, require_credentials, with_credentials
-from search.errors import StateError
+from search.errors import SearchError, StateError
 from search.journal_file import JournalFile
 from search.known_secrets import remember, without_secrets
 from search.messages import decode
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.storage import StudyStore
-from search.studies_api import delete_study
+from search.studies_api import delete_study, run_study
 from search.study_file import definition_from_plain
 from search.study_record import StudyState
 from search.tracking import MlflowTracker
@@ -191,6 +191,10 @@ ENCODED = "pa%40secr%2Ft0p%3Ahush"
         ("", f"(psycopg.OperationalError) DSN postgresql://me:{ENCODED}@db/x?sslmode=require failed"),
         ("", f"connect(host='db', password='{PASSWORD}')"),
         ("", "https://host/?access_token=tok-123456&x=1"),
+        ("", "headers {'Authorization': 'Basic tok-123456'} refused"),
+        ("", "> authorization: Bearer tok-123456"),
+        ("", "DefaultEndpointsProtocol=https;AccountKey=tok-123456;EndpointSuffix=x"),
+        (f"simplecache::sftp://me:{ENCODED}@host/x", f"{PASSWORD}: authentication failed"),
     ],
 )
 def test_no_spelling_of_a_secret_survives(uri: str, text: str) -> None:
@@ -226,6 +230,37 @@ def test_errors_and_tracebacks_tell_no_password(
     assert bool(debug) == ("Traceback" in told)
     for secret in (PASSWORD, ENCODED, "secr", "t0p", "hush"):
         assert secret not in told
+
+
+@pytest.mark.parametrize(
+    "stores",
+    [
+        {"storage": f"postgresql://me:{ENCODED}@127.0.0.1:1/x"},
+        {"storage": f"postgresql://me:{ENCODED}@127.0.0.1:port/x"},
+        {"storage": f"https://me:{ENCODED}@127.0.0.1:1/x"},
+        {"tracking_uri": f"postgresql://me:{ENCODED}@127.0.0.1:port/x"},
+        {"checkpoints": f"ftp://me:{ENCODED}@127.0.0.1:1/x"},
+        {"checkpoints": f"no-such-protocol://me:{ENCODED}@127.0.0.1/x"},
+    ],
+)
+def test_no_exception_in_the_chain_that_a_notebook_shows_tells_a_password(
+    stores: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(SearchError) as caught:
+        run_study(definition_from_plain(PLAIN | stores), directory=StateDirectory(root=tmp_path / "state"))
+    told = "\n".join(f"{error!r} {error}" for error in chain(caught.value))
+    assert "***" in told
+    for secret in (PASSWORD, ENCODED, "secr", "t0p", "hush"):
+        assert secret not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception with all that are shown above it."""
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
 
 
 def test_a_text_is_cleared_of_all_that_the_process_has_met() -> None:

@@ -107,7 +107,7 @@ def tracked(uri: str, study: str) -> dict[str, Any]:
                     (row.step, row.value) for row in sorted(client.get_metric_history(run.info.run_id, key), key=_step)
                 ]
                 for key in run.data.metrics
-                if key != "seconds" and not key.startswith(("spent/", "devices/"))  # times
+                if not key.startswith(("seconds", "spent/", "devices/"))  # what depends on the clock
             },
             {each.path for each in client.list_artifacts(run.info.run_id)},
         )
@@ -183,14 +183,18 @@ def test_what_was_done_without_an_answer_is_not_done_twice(
     postgresql: PostgresqlServer, uris: Mapping[str, str], calm: Calm, tmp_path: Path
 ) -> None:
     with (
-        # Not while the stores are opened, which fails at once, nor at the end, which does not wait for MLflow for long.
+        # Not while the stores are opened, which fails at once.
         cutting(uris["storage"], cuts=lambda number: number > 12 and number % 8 == 0) as (storage, optuna_proxy),
         cutting(uris["tracking_uri"], cuts=lambda number: 20 < number < 40 and number % 4 == 0) as (
             tracking_uri,
             mlflow_proxy,
         ),
     ):
-        run(tmp_path / "cut", storage=storage, tracking_uri=tracking_uri, engine=VirtualEngine())
+        for _ in range(3):  # a study that ends while MLflow is cut off is delivered when it is resumed
+            record = run(tmp_path / "cut", storage=storage, tracking_uri=tracking_uri, engine=VirtualEngine())
+            if record.state is StudyState.FINISHED:
+                break
+    assert record.state is StudyState.FINISHED
     assert optuna_proxy.n_cuts > 20
     assert mlflow_proxy.n_cuts > 0
     assert stored(uris["storage"], "shared") == calm.stored

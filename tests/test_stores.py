@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from search.coordinator.stores import storage_uri, store_uris, with_stores
+from search.errors import StateError
 from search.paths import StateDirectory
+from search.storage import StudyStore
 from search.study_file import built_in_studies, load_study_file
 
 
@@ -37,6 +39,18 @@ def test_a_storage_means_the_same_from_every_directory(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     assert storage_uri(uri, state) == uri
+
+
+@pytest.mark.parametrize("given", ["optuna", "http://host/x", "https://me:secret@host/x.log", "://", "logs/"])
+def test_what_names_no_storage_is_refused_with_what_would(state: StateDirectory, given: str) -> None:
+    with pytest.raises(StateError, match=r"postgresql://user@host/name.*optuna\.journal") as caught:
+        storage_uri(given, state)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_name_that_is_too_long_is_told(state: StateDirectory) -> None:
+    with pytest.raises(StateError, match="cannot be made: File name too long"):
+        StudyStore(storage_uri(f"{'x' * 300}.journal", state), create=True)
 
 
 def test_the_command_line_comes_before_the_study_file_before_the_default(state: StateDirectory, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from virtual_engine import VirtualEngine
 from search.coordinator.stores import default_storage
 from search.engines import choice
 from search.errors import SearchError, StateError, StudyConflictError, StudyNotFoundError
+from search.messages import ToWorker, TrialAssignment
 from search.paths import StateDirectory
 from search.storage import StudyStore
 from search.studies_api import (
@@ -167,6 +168,68 @@ def test_a_preview_says_what_a_run_would_do(state: StateDirectory) -> None:
     run(state, definition())
     assert preview(replace(definition(), tracking_uri="sqlite:///elsewhere.db")) == ("bell", StudyState.FINISHED, ())
     assert not Path("elsewhere.db").exists()
+
+
+def test_checkpoints_that_cannot_be_had_are_told_before_anything_begins(state: StateDirectory) -> None:
+    study = definition(checkpoints="no-such-protocol://x")
+    for attempt in (preview_study, run_study):
+        with pytest.raises(StateError, match="no-such-protocol"):
+            attempt(study, directory=state, devices="cpu:1")
+    assert not state.optuna_journal.exists()
+
+
+def test_an_edited_study_is_resumed_on_the_engine_that_is_asked_for(state: StateDirectory) -> None:
+    recorded(state, "bell")
+    edited = with_overrides(definition(), ["stages.coarse.n_trials=4"])
+    with pytest.raises(SearchError, match="got 'rai'"):
+        resume_study("bell", directory=state, engine="rai", edited=edited)
+    with pytest.raises(SearchError, match="--ray-address"):
+        resume_study("bell", directory=state, ray_address="10.0.0.1:6379", edited=edited)
+
+
+SECRET = "tok-123456"
+CHECKPOINTS = f"memory://me:{SECRET}@box/zeroin"
+
+
+def test_the_password_of_the_checkpoints_is_kept_for_their_owner_alone(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    class Engine(VirtualEngine):
+        def send(self, worker: int, message: ToWorker) -> None:
+            if isinstance(message, TrialAssignment):
+                seen.append(message.checkpoints)
+            super().send(worker, message)
+
+    monkeypatch.setattr(choice, "LocalEngine", lambda slots: Engine())
+    study = definition(checkpoints=CHECKPOINTS)
+    shown = run(state, study).definition.checkpoints
+    assert shown == "memory://me:***@box/zeroin"
+    credentials = state.study("bell").credentials
+    assert credentials.stat().st_mode & 0o777 == 0o600
+    holding = {path for path in state.root.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()}
+    assert holding == {credentials}
+
+    rotated = CHECKPOINTS.replace(SECRET, "tok-654321")
+    grown = with_overrides(replace(study, checkpoints=rotated), ["stages.coarse.n_trials=4"])
+    assert [edit.line for edit in preview_study(grown, directory=state, devices="cpu:1").edits] == [
+        "stages.0.n_trials: 2 -> 4"
+    ]
+    run(state, grown)
+    store = StudyStore(default_storage(state), create=False)
+    store.open("bell").forget_result()
+    store.close()
+    resume_study("bell", directory=state, devices="cpu:1")  # the full URL comes from its file
+    again = with_overrides(definition(), ["stages.coarse.n_trials=5"])
+    run(state, again)
+    assert [url.rpartition("/zeroin/")[0] for url in seen] == [
+        *2 * ["memory://me:tok-123456@box"],
+        *3 * ["memory://me:tok-654321@box"],
+    ]
+    credentials.unlink()
+    with pytest.raises(StateError, match=r"the password of the checkpoints memory://me:\*\*\*@box.*--checkpoints"):
+        run(state, with_overrides(again, ["stages.coarse.n_trials=6"]))
 
 
 def test_a_study_without_a_finish_is_taken_up_again_and_one_with_a_finish_is_not(state: StateDirectory) -> None:

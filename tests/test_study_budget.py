@@ -128,7 +128,7 @@ def test_a_budget_of_time_is_kept_and_every_stage_and_the_finish_have_their_part
     assert all(0.5 * hours < spent_hours[name] <= hours for name, hours in budget.items())
     assert all(0 < n < planned for n, planned in zip(n_by_stage(record), (16, 7), strict=True))
     assert result.refit_keys and result.n_test_readings == 1
-    assert "was used up" in result.notices[0]
+    assert "did not reach for all" in result.notices[0]
     assert not {each.record.state for each in record.trials} & {TrialState.FAILED, TrialState.RUNNING}
 
 

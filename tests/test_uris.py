@@ -30,6 +30,12 @@ from search.uris import absolute_uri, driver_hint, local_path, masked, masked_te
             "postgresql://db/x?user=me&password=***&sslmode=require",
         ),
         ("https://host/?access_token=abc", "https://host/?access_token=***"),
+        ("postgresql://db/x?password=a#b;c&user=me", "postgresql://db/x?password=***&user=me"),
+        ("abfs://box/x?account_key=abc&sas_token=def", "abfs://box/x?account_key=***&sas_token=***"),
+        ("s3://AKIA:se/cr+et@bucket/x", "s3://AKIA:***@bucket/x"),
+        ("simplecache::sftp://me:secret@host/x", "simplecache::sftp://me:***@host/x"),
+        ("zip://a/b.zip::https://me:secret@host/x", "zip://a/b.zip::https://me:***@host/x"),
+        ("postgresql://me:a::b://c@db/x", "postgresql://me:***@db/x"),
         ("redis://me:@host", "redis://me:***@host"),
     ],
 )

@@ -11,12 +11,13 @@ from search.storage import StoredStudy
 from search.study_definition import StudyDefinition
 from search.study_edits import Begun, judge_edits
 from search.study_views import Edit
+from search.uris import masked
 
 
 def edits_of(study: StoredStudy, given: StudyDefinition) -> tuple[Edit, ...]:
     """Return what differs between a recorded study and the definition given for it.
 
-    Where a study is kept is no part of what it is.
+    Where a study is kept is no part of what it is, nor is another password for the same place of its checkpoints.
     """
     begun = Begun(
         first_numbers=tuple(opening.first_trial_number for opening in study.openings()),
@@ -65,4 +66,5 @@ def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObs
 
 
 def _kept_as(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
-    return replace(given, storage=recorded.storage, tracking_uri=recorded.tracking_uri)
+    checkpoints = given.checkpoints and masked(given.checkpoints)
+    return replace(given, storage=recorded.storage, tracking_uri=recorded.tracking_uri, checkpoints=checkpoints)

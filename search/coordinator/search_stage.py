@@ -22,6 +22,7 @@ from search.study_definition import SearchStage
 from search.study_forecast import study_forecast
 from search.study_record import StageOpening
 from search.trial import Score, TrialRecord, TrialState
+from search.wall_clock import CLOCK
 
 
 def open_stage(context: StudyContext, history: History, *, index: int) -> StageOpening:
@@ -76,10 +77,21 @@ class StageTrials:
         self._has_told_forecast = False
 
     def next_trial(self) -> LiveTrial | None:
-        """Return a new trial, or None if there is none, at least for now."""
-        if not self.may_have_another:
-            return None
-        number = self._history.n_trials
+        """Return a new trial, or None if there is none, at least for now.
+
+        One that the storage has lost the end of, as in a power failure, is taken from its epoch log.
+        """
+        while self.may_have_another:
+            number = self._history.n_trials
+            lost = self._context.logged(trial_key(number))
+            if lost is None:
+                return self._new_trial(number)
+            self._take_up(lost)
+            if not lost.state.is_finished:
+                return self._context.open_trial(lost)
+        return None
+
+    def _new_trial(self, number: int) -> LiveTrial:
         with self._context.bookkeeping.spent_on("asking"):
             hyperparameters = self._propose(number)
         record = TrialRecord(
@@ -92,12 +104,25 @@ class StageTrials:
             horizon_epochs=self._context.definition.horizon_epochs(self._stage),
             started_ms=now_ms(),
         )
+        self._begin(record)
+        return self._context.open_trial(record)
+
+    def _begin(self, record: TrialRecord) -> None:
         with self._context.bookkeeping.spent_on("storage"):
             stored_number = self._context.study.add_trial(record)
-        assert stored_number == number, f"the storage numbered trial {number} as {stored_number}"
+        assert stored_number == record.number, f"the storage numbered trial {record.number} as {stored_number}"
         self._history.began(record)
         self._tally.n_begun += 1
-        return self._context.open_trial(record)
+
+    def _take_up(self, lost: TrialRecord) -> None:
+        self._begin(lost)
+        self._context.recorder.repaired(lost, known_epochs=0, finished_in_storage=False)
+        CLOCK.witnessed(lost.latest_ms)
+        if lost.state.is_finished:
+            self._history.ended([lost])
+            self._pruner.learn(lost)
+            self._tally.count([self._history.finished_trial(number_of(lost))])
+            self.departed(lost)
 
     @property
     def have_all_begun(self) -> bool:

@@ -76,10 +76,12 @@ class SearchTrials:
             return self._context.open_trial(self._unfinished.popleft())
         if self._is_closed:
             return None
-        while not self._is_last_stage and self._stage.may_go_on and self._may_open_next:
+        trial = self._stage.next_trial()
+        while trial is None and not self._is_last_stage and self._stage.may_go_on and self._may_open_next:
             self._index += 1
             self._stage = self._open()
-        return self._stage.next_trial()
+            trial = self._stage.next_trial()
+        return trial
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a trial of any stage."""

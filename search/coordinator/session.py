@@ -92,8 +92,8 @@ class Session:
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
             inspection = inspect_study(self.definition, workforce)
-            if self.definition.checkpoints is not None:
-                CheckpointStore(self.definition.checkpoints, pauses_seconds=()).check()
+            if self.uris.checkpoints is not None:
+                CheckpointStore(self.uris.checkpoints, pauses_seconds=()).check()
             for notice in inspection.notices:
                 self.observer.notice(notice)
             if self.definition.resources.trials_per_device == "auto":
@@ -103,7 +103,8 @@ class Session:
             self.state.make(paths.directory)
             lease = Lease(paths.lease, study=self.definition.study)
             try:
-                keep_credentials(paths.credentials, self.uris.tracking)
+                for uri in (self.uris.tracking, self.uris.checkpoints or ""):
+                    keep_credentials(paths.credentials, uri)
                 return self._run_leased(workforce, interrupted, inspection)
             finally:
                 lease.release()
@@ -203,6 +204,7 @@ class Session:
         return StudyContext(
             study=study,
             state=self.state,
+            checkpoints=self.uris.checkpoints,
             pool=pool,
             recorder=recorder,
             tracker=tracker,

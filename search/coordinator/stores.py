@@ -5,23 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from search.credentials import with_credentials
+from search.errors import StateError
 from search.known_secrets import remember
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
-from search.uris import absolute_uri
+from search.uris import STORAGE_EXPECTED, absolute_uri, is_storage, masked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreUris:
-    """URIs of the two stores.
+    """URIs of the stores.
 
     Attributes:
         storage: Of Optuna: ``journal://…`` or a database URL.
         tracking: Of MLflow.
+        checkpoints: Of the checkpoints' directory, or None if they are in the state directory.
     """
 
     storage: str
     tracking: str
+    checkpoints: str | None
 
 
 def default_storage(state: StateDirectory) -> str:
@@ -50,15 +53,21 @@ def store_uris(
         tracking_uri: Likewise; a plain path is a directory of MLflow's.
 
     Returns:
-        Both URIs, local paths absolute: a relative one is meant from the working directory of this moment. Where the
+        The URIs, local paths absolute: a relative one is meant from the working directory of this moment. Where the
         definition is a recorded one, which tells no passwords, they come from the study's directory.
+
+    Raises:
+        StateError: If `storage` can name none.
     """
     tracking = absolute_uri(tracking_uri or definition.tracking_uri or default_tracking(state))
+    credentials = state.study(definition.study).credentials
+    checkpoints = None if definition.checkpoints is None else absolute_uri(definition.checkpoints)
     uris = StoreUris(
         storage=storage_uri(storage or definition.storage, state),
-        tracking=with_credentials(state.study(definition.study).credentials, tracking),
+        tracking=with_credentials(credentials, tracking),
+        checkpoints=None if checkpoints is None else with_credentials(credentials, checkpoints),
     )
-    for uri in (uris.storage, uris.tracking):
+    for uri in (uris.storage, uris.tracking, uris.checkpoints or ""):
         remember(uri)
     return uris
 
@@ -73,6 +82,9 @@ def with_stores(
     """Return the definition with the command line's stores before its own, absolute as in `store_uris`.
 
     A store that neither names stays unnamed: the default one moves with the state directory.
+
+    Raises:
+        StateError: If `storage` can name none.
     """
     storage = storage or definition.storage
     tracking_uri = tracking_uri or definition.tracking_uri
@@ -86,11 +98,15 @@ def with_stores(
 
 
 def storage_uri(given: str | None, state: StateDirectory) -> str:
-    """Return the Optuna storage URI for what the user gave, None for the default; a local path becomes absolute."""
+    """Return the Optuna storage URI for what the user gave, None for the default; a local path becomes absolute.
+
+    Raises:
+        StateError: If it can name none.
+    """
     return default_storage(state) if given is None else _given_storage(given)
 
 
 def _given_storage(given: str) -> str:
-    if "://" in given:
-        return absolute_uri(given)
-    return absolute_uri(f"journal://{given}") if given.endswith((".journal", ".log")) else given
+    if not is_storage(given):
+        raise StateError(f"the Optuna storage must be {STORAGE_EXPECTED}, but got {masked(given)!r}.")
+    return absolute_uri(given if "://" in given else f"journal://{given}")

@@ -13,6 +13,7 @@ from search.paths import is_reserved_name
 from search.study_file.document import KeyPath, shown
 from search.study_file.problems import Problem
 from search.study_file.schema import ClassSection, StudySection
+from search.uris import STORAGE_EXPECTED, is_storage, masked
 
 PREFIXES = ("model", "data", "trainer")
 RESERVED_STAGE_NAMES = ("confirm", "refit", "test")
@@ -63,6 +64,7 @@ def broken_rules(study: StudySection) -> list[Problem]:
         *_searched_constants(study),
         *_stages(study),
         *_strategy(study),
+        *_stores(study),
     ]
 
 
@@ -91,6 +93,15 @@ def _names(study: StudySection) -> Iterator[Problem]:
                 message=f"stage names must be unique, but {stage.name!r} is also the name of stage {seen[stage.name]}.",
             )
         seen.setdefault(stage.name, index)
+
+
+def _stores(study: StudySection) -> Iterator[Problem]:
+    for key in ("storage", "tracking_uri", "checkpoints"):
+        given = getattr(study, key)
+        if given is not None and not given.isprintable():
+            yield Problem(path=(key,), message=f"must have printable characters only, but got {shown(masked(given))}.")
+    if study.storage is not None and not is_storage(study.storage):
+        yield Problem(path=("storage",), message=f"must be {STORAGE_EXPECTED}, but got {shown(masked(study.storage))}.")
 
 
 def _class(path: KeyPath, section: ClassSection) -> Iterator[Problem]:
