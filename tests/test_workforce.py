@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import pytest
 
 from search.coordinator.interruption import Interruption
 from search.coordinator.workforce import Workforce
@@ -39,7 +41,10 @@ class ScriptedEngine:
     def close(self, *, timeout_seconds: float) -> None: ...
 
 
-def test_a_group_that_ends_with_its_trials_error_is_given_no_other_trial() -> None:
+@pytest.mark.parametrize("let_go", [Workforce.release, Workforce.retire])  # retired when it was out of memory
+def test_a_group_that_ends_with_its_trials_error_is_given_no_other_trial(
+    let_go: Callable[[Workforce, int], None],
+) -> None:
     engine = ScriptedEngine()
     workforce = Workforce(engine, interruption=Interruption())
     workforce.poll(timeout_seconds=0.0)
@@ -52,8 +57,10 @@ def test_a_group_that_ends_with_its_trials_error_is_given_no_other_trial() -> No
         WorkerLost(worker=first, reason="ended, since one of its ranks raised", output=""),
     ]
     assert [event.worker for event in workforce.poll(timeout_seconds=0.0)] == [first, first]
-    workforce.release(first)
+    let_go(workforce, first)
     assert not workforce.idle
     workforce.poll(timeout_seconds=0.0)
     assert workforce.take_idle() != first
     assert workforce.n_workers == 1
+    counted = workforce.timesheet
+    assert (counted.n_starting, counted.n_training, counted.n_idle) == (0, 1, 0)
