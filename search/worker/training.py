@@ -83,6 +83,7 @@ class _TrialRun:
         self._previous = self._path.with_name(PREVIOUS_CHECKPOINT_NAME)
         self._restored_from = self._path
         self._damaged: list[Path] = []
+        self._is_saved = False
         self._has_failed_to_save = False
         self._mirror = CheckpointMirror(assignment.checkpoints)
         self._reports: list[EpochReport] = []
@@ -169,11 +170,17 @@ class _TrialRun:
         def before_save(trainer: Trainer) -> None:
             reporting.send_report(trainer)
             self._remove_damaged(trainer)
+            self._is_saved = True
+
+        def after_save(trainer: Trainer) -> None:
+            if trainer.is_global_zero and self._is_saved:
+                self._mirror.publish(self._path)
+            reporting.obey(trainer)
 
         checkpoint = EpochCheckpoint(
             self._path.parent,
             before_save=before_save,
-            after_save=self._mirror.publishing(self._path, then=reporting.obey),
+            after_save=after_save,
             on_failure=self._go_on_without_checkpoint,
         )
         watching = [each for each in (merge, gap) if each is not None]
@@ -194,7 +201,13 @@ class _TrialRun:
 
     def _make_gap(self) -> GeneralizationGap:
         assembly = self._assignment.assembly
-        return GeneralizationGap(monitor=assembly.monitor, maximize=assembly.maximize, seed=_SUBSET_SEED, log=False)
+        return GeneralizationGap(
+            monitor=assembly.monitor,
+            maximize=assembly.maximize,
+            seed=_SUBSET_SEED,
+            log=False,
+            on_batch=self._watchdog.show_life,
+        )
 
     def _make_trainer(self, callbacks: list[Callback]) -> Trainer:
         trainer_args = dict(self._assignment.assembly.trainer_args)
@@ -220,6 +233,7 @@ class _TrialRun:
 
     def _go_on_without_checkpoint(self, error: OSError) -> None:
         """Tell it, once: a checkpoint only saves the work of training again what a lost worker had done."""
+        self._is_saved = False
         if not self._has_failed_to_save:
             self._has_failed_to_save = True
             key = self._assignment.trial_key
