@@ -339,8 +339,8 @@ def test_a_group_inspects_refits_and_reads_the_test_once(group: Group, tmp_path:
     assert inspected.error == ""
     assert inspected.measures_gap
     assert {"val_loss", "val_acc", "val_synced"} <= set(inspected.metrics)
-    for key in ("a", "b"):
-        _, ended = group.run(assignment(tmp_path / key, assembly(), n_epochs=1, merge_validation=True))
+    for key, name in (("a", "Net"), ("b", "SharedOut")):
+        _, ended = group.run(assignment(tmp_path / key, assembly(name), n_epochs=1, merge_validation=True))
         assert ended.error == ""
     group.send(
         TestAssignment(

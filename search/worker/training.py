@@ -186,7 +186,8 @@ class _TrialRun:
         watching = [each for each in (merge, gap) if each is not None]
         final = FinalWeights()
         ours: list[Callback] = [EpochSeeding(assignment.seed), self._watchdog, collector]
-        trainer = self._make_trainer([*ours, *watching, reporting, checkpoint, final])
+        last = [final] if assignment.merge_validation else []  # putting sharded weights together costs time and memory
+        trainer = self._make_trainer([*ours, *watching, reporting, checkpoint, *last])
         try:
             self._run_trainer(trainer, assembled)
         finally:
@@ -197,7 +198,8 @@ class _TrialRun:
         if self.n_epochs < assignment.n_epochs and reporting.last_action in (None, Action.CONTINUE):
             self.stopped_by_module = True
         if reporting.last_action is not Action.PAUSE:
-            self._keep_weights(final.weights or assembled.model.state_dict())
+            # Of a group, a strategy may have the ranks put it together once more: rank 0 alone would have them already.
+            self._keep_weights(assembled.model.state_dict() if this_group().is_one_process else final.weights)
 
     def _make_gap(self) -> GeneralizationGap:
         assembly = self._assignment.assembly
