@@ -58,6 +58,20 @@ def test_refit_trains_on_both_splits_and_keeps_its_weights(tmp_path: Path) -> No
     assert (tmp_path / "weights.pt").exists()
 
 
+class Normalized(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.insert(1, nn.BatchNorm1d(6))
+
+
+@pytest.mark.parametrize(("n_train", "n_batches"), [(65, 6), (66, 7)])  # with 32 more: 97 and 98 of 16
+def test_refit_has_no_last_batch_of_one_sample(n_train: int, n_batches: int, tmp_path: Path) -> None:
+    made = assembly(Normalized, data_args={"n_train": n_train})
+    ended = train(assignment(tmp_path, assembly=made, merge_validation=True, n_epochs=1), Coordinator())
+    assert ended.error == ""
+    assert load_checkpoint(tmp_path / "last.ckpt")["global_step"] == n_batches
+
+
 def test_refit_does_not_stop_early_and_prefers_what_the_data_module_offers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
