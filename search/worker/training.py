@@ -31,6 +31,7 @@ from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
 from search.worker.final_weights import FinalWeights
 from search.worker.memory import is_out_of_memory
+from search.worker.preparation import preparing_in_turn
 from search.worker.process_group import this_group
 from search.worker.refit import TrainOnValidationToo
 from search.worker.reporting import EpochReporting, reports_in
@@ -226,12 +227,13 @@ class _TrialRun:
     def _run_trainer(self, trainer: Trainer, assembled: Assembled) -> None:
         resumes = bool(self._reports)
         seed_setup(self._assignment.assembly)
-        trainer.fit(
-            assembled.model,
-            datamodule=assembled.data,
-            ckpt_path=self._restored_from if resumes else None,
-            weights_only=True if resumes else None,
-        )
+        with preparing_in_turn(assembled):
+            trainer.fit(
+                assembled.model,
+                datamodule=assembled.data,
+                ckpt_path=self._restored_from if resumes else None,
+                weights_only=True if resumes else None,
+            )
 
     def _go_on_without_checkpoint(self, error: OSError) -> None:
         """Tell it, once: a checkpoint only saves the work of training again what a lost worker had done."""
