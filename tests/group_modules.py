@@ -126,3 +126,11 @@ class SharedOut(Net):
             torch.distributed.barrier()
         weights = super().state_dict(*args, **kwargs)
         return {} if torch.distributed.is_initialized() and torch.distributed.get_rank() else weights
+
+
+class StopsOneRank(Net):
+    """Ends its training after the second epoch, but on rank 1 alone."""
+
+    def on_validation_epoch_end(self) -> None:
+        if self.current_epoch == 1 and self.global_rank == 1:
+            self.trainer.should_stop = True
