@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from lightning_modules.callbacks.epoch_seeding import replace_method
 from search.worker.process_group import this_group
@@ -66,6 +66,11 @@ def _ends_with_one(n_samples: int, *, batch_size: int) -> bool:
     return n_own > batch_size > 1 and n_own % batch_size == 1
 
 
+def _reads_all(sampler: object) -> bool:
+    """Whether it is one of those that a DataLoader makes by itself, which read every sample."""
+    return type(sampler) in (RandomSampler, SequentialSampler)
+
+
 def _joined(train: Any, validation: Any) -> DataLoader[Any] | None:
     """One DataLoader over both data sets, batched like the train loader, or None if there cannot be one."""
     if isinstance(validation, list | tuple) and len(validation) == 1:
@@ -74,11 +79,14 @@ def _joined(train: Any, validation: Any) -> DataLoader[Any] | None:
         return None
     if isinstance(train.dataset, IterableDataset) or isinstance(validation.dataset, IterableDataset):
         return None
-    batch_size = getattr(train.batch_sampler, "batch_size", train.batch_size)
-    if batch_size is None:
-        return None
+    if (
+        not (_reads_all(train.sampler) and _reads_all(validation.sampler))
+        or type(train.batch_sampler) is not BatchSampler
+    ):
+        return None  # what a sampler leaves out may be the test split
+    batch_size = train.batch_sampler.batch_size
     data: ConcatDataset[Any] = ConcatDataset([train.dataset, validation.dataset])
-    drop_last = bool(getattr(train.batch_sampler, "drop_last", train.drop_last))
+    drop_last = train.batch_sampler.drop_last
     return DataLoader(
         data,
         batch_size=batch_size,
