@@ -116,3 +116,21 @@ class Net(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
         return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.8)}
+
+
+class SharedOut(Net):
+    """Its ranks meet whenever the weights are asked for, and rank 0 alone gets them, as if each had a part of them."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        weights = super().state_dict(*args, **kwargs)
+        return {} if torch.distributed.is_initialized() and torch.distributed.get_rank() else weights
+
+
+class StopsOneRank(Net):
+    """Ends its training after the second epoch, but on rank 1 alone."""
+
+    def on_validation_epoch_end(self) -> None:
+        if self.current_epoch == 1 and self.global_rank == 1:
+            self.trainer.should_stop = True

@@ -64,10 +64,13 @@ def test_if_both_are_damaged_the_trial_begins_anew_and_says_so(tmp_path: Path) -
 def test_a_checkpoint_before_that_is_alone_is_used(tmp_path: Path) -> None:
     paused(tmp_path, epoch=2)
     (tmp_path / "last.ckpt").unlink()
-    coordinator = Coordinator()
+    alone = (tmp_path / "previous.ckpt").stat().st_ino
+    kept: list[bool] = []
+    coordinator = Coordinator(spy=lambda epoch: kept.append((tmp_path / "previous.ckpt").stat().st_ino == alone))
     ended = train(assignment(tmp_path, resume=True, n_epochs_reported=2), coordinator)
     assert [report.epoch for report in coordinator.reports] == [2, 3]
     assert not [each for each in ended.notices if "useless" in each]
+    assert kept == [True, False]  # it stays until there are two others
 
 
 def test_the_one_before_is_a_second_name_and_no_copy_until_the_next_epoch(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,53 @@ def test_an_apple_gpu_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
         plan_devices("auto", devices_per_trial=2, trials_per_device=1)
 
 
-def test_nvidia_smi_is_asked_when_the_variable_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: GPU-a)'\necho 'GPU 1: NVIDIA H200 (UUID: GPU-b)'\n")
-    program.chmod(0o755)
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes `nvidia-smi` list what it is told, with no variable set."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    def say(text: str) -> None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+
+    return say
+
+
+def test_nvidia_smi_is_asked_when_the_variable_is_not_set(nvidia_smi: Callable[[str], None]) -> None:
+    nvidia_smi("GPU 0: NVIDIA H200 (UUID: GPU-a)\nGPU 1: NVIDIA GeForce GT 710 (UUID: GPU-b)")
     assert visible("auto") == ["0", "1"]
+    (slot,) = plan_devices("0,1", devices_per_trial=2, trials_per_device=1).slots
+    # Otherwise CUDA counts from the fastest GPU on, and 0 need not be the one that nvidia-smi calls so.
+    assert slot.environment == {"CUDA_VISIBLE_DEVICES": "0,1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def test_parts_of_a_divided_gpu_are_devices_but_not_for_one_trial_together(nvidia_smi: Callable[[str], None]) -> None:
+    nvidia_smi(
+        "GPU 0: NVIDIA A100 (UUID: GPU-a)\n"
+        "  MIG 3g.20gb     Device  0: (UUID: MIG-5c6d)\n"
+        "  MIG 3g.20gb     Device  1: (UUID: MIG-7e8f)\n"
+        "GPU 1: NVIDIA A100 (UUID: GPU-b)"
+    )
+    assert visible("auto") == ["MIG-5c6d", "MIG-7e8f", "1"]
+    assert visible("MIG-7e8f,") == ["MIG-7e8f"]
+    with pytest.raises(SearchError, match=r"one part of a divided GPU \(MIG\) at most, but got devices_per_trial 2"):
+        plan_devices("auto", devices_per_trial=2, trials_per_device=1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        ("GPU-8932f937-D72c,GPU-11", ["GPU-8932f937-D72c", "GPU-11"]),
+        ("2, 3", ["2", "3"]),
+        ("0,-1,1", ["0"]),
+        ("NoDevFiles", [""] * min(usable_cores(), 8)),  # what SLURM says where it gave no GPU
+    ],
+)
+def test_the_variable_is_read_as_cuda_reads_it(
+    variable: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible("auto") == expected
+    if expected[0]:
+        assert visible(f"{expected[-1]},") == expected[-1:]

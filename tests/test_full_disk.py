@@ -101,6 +101,17 @@ def test_training_goes_on_without_new_checkpoints_and_says_so_once(tmp_path: Pat
         assert again.comparable == undisturbed.comparable[1:]
 
 
+def test_a_checkpoint_that_was_not_written_is_not_uploaded(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with small_disk(tmp_path / "disk", n_megabytes=1) as disk:
+        disk.fill()
+        coordinator = FillingCoordinator(spy=lambda epoch: disk.free() if epoch == 2 else None)
+        ended = train(assignment(disk.root, checkpoints=f"file://{store}"), coordinator)
+        assert (ended.n_epochs, ended.error) == (3, "")
+        assert len(coordinator.notices) == 1
+    assert [each.name for each in store.iterdir()] == ["last.ckpt"]  # of the epoch after there was room again
+
+
 def test_a_refit_whose_weights_cannot_be_written_is_no_failed_refit(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", n_megabytes=1) as disk:
         coordinator = FillingCoordinator(spy=lambda epoch: disk.fill() if epoch == 2 else None)

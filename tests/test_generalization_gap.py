@@ -11,12 +11,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler, TensorDataset
 from torchmetrics import Accuracy, F1Score, MeanMetric, MetricCollection
 
 from lightning_modules.callbacks.captured_evaluation import captured_evaluation
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap, higher_is_better
 from lightning_modules.callbacks.preserved_module import preserved
+from lightning_modules.callbacks.train_subset import TrainSubset
 
 pytestmark = [
     # Lightning advises loader workers and more logging.
@@ -242,6 +243,13 @@ def test_subset_has_the_size_asked_for_and_the_cache_changes_nothing() -> None:
     fit(make(Plain), uncached)
     assert small.metrics["train_eval_count"] == 7.0
     assert dict(uncached.metrics) == dict(small.metrics)
+
+
+def test_the_subset_has_no_sample_that_the_train_loader_leaves_out() -> None:
+    data = TensorDataset(torch.arange(40))
+    loader = DataLoader(data, 4, sampler=SubsetRandomSampler(range(10, 20)))
+    batches = list(TrainSubset(loader, n_samples=100, seed=0, cache_bytes=0))
+    assert torch.cat([batch[0] for batch in batches]).tolist() == list(range(10, 20))
 
 
 def test_gap_is_logged_for_loggers_and_other_callbacks_unless_told_otherwise() -> None:

@@ -193,3 +193,22 @@ def unbuildable() -> ModelAssembly:
         maximize=True,
         data_seed=0,
     )
+
+
+def test_a_process_that_no_kill_ends_is_not_waited_for(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(start_timeout_seconds=0.1)
+    engine.start_worker(slot=0)
+    (process,) = workers_of_this_process()
+    process.suspend()
+    with monkeypatch.context() as patch:
+        patch.setattr("search.engines.local._KILL_SECONDS", 0.2)
+        patch.setattr("os.killpg", lambda group, number: None)  # as if it waited for a driver, in the kernel
+        (event,) = events_until(engine, 1, seconds=20.0)
+    assert isinstance(event, WorkerLost)
+    assert event.reason.endswith(
+        "no heartbeat for 0 s; it has been killed but does not end, and may still hold its device"
+    )
+    process.kill()
+    process.wait(20.0)

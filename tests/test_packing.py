@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_training import Net, assembly
@@ -18,6 +19,7 @@ from search.coordinator.packing import packing
 from search.messages import Inspect, InspectionResult
 from search.paths import StateDirectory
 from search.worker.inspection import inspect_assembly
+from search.worker.memory import MemoryMeter
 
 GIB = 1 << 30
 FREE = InspectionResult(
@@ -155,3 +157,24 @@ def test_the_memory_of_a_training_on_the_cpu_is_measured() -> None:
     assert large.worker_bytes > 100 << 20  # torch alone
     # Seven floats a hidden unit, as weights, gradients and momenta.
     assert large.trial_bytes - small.trial_bytes > 3 * 7 * 4 * 2_000_000 * 0.8
+
+
+def test_each_rank_measures_the_gpu_that_it_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_gib, peak_gib, reserved_gib = {0: 80, 1: 60}, {0: 9, 1: 5}, {0: 8, 1: 4}
+    for name, answer in {
+        "is_available": lambda: True,
+        "device_count": lambda: 2,
+        "empty_cache": lambda: None,
+        "reset_peak_memory_stats": lambda gpu: peak_gib.update({gpu: 0}),
+        "mem_get_info": lambda gpu: (free_gib[gpu] * GIB, 80 * GIB),
+        "memory_reserved": lambda gpu: reserved_gib[gpu] * GIB,
+        "max_memory_reserved": lambda gpu: peak_gib[gpu] * GIB,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    meter = MemoryMeter()
+    meter.begin()
+    assert peak_gib == {0: 9, 1: 0}  # a GPU of others is not touched
+    free_gib[1], peak_gib[1] = 54, 5
+    meter.end()
+    assert (meter.free_bytes, meter.trial_bytes) == (60 * GIB, (5 + 2) * GIB)  # 2 beside torch's own

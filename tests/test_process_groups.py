@@ -332,6 +332,13 @@ def test_stop_and_pause_are_obeyed_by_all_ranks_and_a_paused_trial_goes_on_exact
     assert comparable(again) == comparable(expected)
 
 
+def test_a_module_that_ends_training_on_one_rank_ends_it_on_all(group: Group, tmp_path: Path) -> None:
+    ranks = group.ranks
+    reports, ended = group.run(assignment(tmp_path / "t", assembly("StopsOneRank")))
+    assert (len(reports), ended.n_epochs, ended.stopped_by_module, ended.error) == (2, 2, True, "")
+    assert group.ranks == ranks
+
+
 def test_a_group_inspects_refits_and_reads_the_test_once(group: Group, tmp_path: Path) -> None:
     group.send(Inspect(assembly=assembly(), searched=()))
     inspected = group.receive()
@@ -339,8 +346,8 @@ def test_a_group_inspects_refits_and_reads_the_test_once(group: Group, tmp_path:
     assert inspected.error == ""
     assert inspected.measures_gap
     assert {"val_loss", "val_acc", "val_synced"} <= set(inspected.metrics)
-    for key in ("a", "b"):
-        _, ended = group.run(assignment(tmp_path / key, assembly(), n_epochs=1, merge_validation=True))
+    for key, name in (("a", "Net"), ("b", "SharedOut")):
+        _, ended = group.run(assignment(tmp_path / key, assembly(name), n_epochs=1, merge_validation=True))
         assert ended.error == ""
     group.send(
         TestAssignment(

@@ -80,6 +80,20 @@ def test_a_trial_moves_between_machines_that_share_nothing_but_the_url(tmp_path:
     assert names == {"last.ckpt", OUTPUT_NAME}
 
 
+def test_what_another_rank_prints_does_not_replace_what_rank_0_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = remote(assignment(tmp_path / "trial-0000"))
+    place = {"TORCHELASTIC_RUN_ID": "group", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with trial_place(given) as placed:
+            (Path(placed.directory) / OUTPUT_NAME).write_text(f"of rank {rank}")
+    assert fsspec.filesystem("memory").cat(f"{given.checkpoints}/{OUTPUT_NAME}") == b"of rank 0"
+
+
 def test_what_the_url_has_counts_and_not_what_was_left_on_the_disk(tmp_path: Path) -> None:
     given = assignment(tmp_path / "trial-0000", n_epochs=1)
     assert train(given, Decider()).error == ""  # leaves a checkpoint

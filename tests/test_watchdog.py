@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_training import Coordinator, assignment
 
+from search.worker.training import train
 from search.worker.watchdog import SilenceMeter, Watchdog
 
 
@@ -62,3 +65,10 @@ def test_without_a_limit_nothing_is_watched() -> None:
     n_threads = threading.active_count()
     with Watchdog(limit_seconds=None, on_hang=lambda seconds: None).watching():
         assert threading.active_count() == n_threads
+
+
+def test_batches_of_the_gap_are_signs_of_life_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signs: list[None] = []
+    monkeypatch.setattr(Watchdog, "show_life", lambda self: signs.append(None))
+    assert train(assignment(tmp_path, hang_timeout_seconds=60.0), Coordinator()).error == ""
+    assert len(signs) == 3 * 2  # epochs, batches of the train subset

@@ -135,6 +135,11 @@ def test_sound_study_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_system_that_does_not_tell_usable_cores_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
+    assert inspect().n_cores == os.cpu_count()
+
+
 def test_nothing_is_written_even_by_the_users_own_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert inspect("Writes").error == ""

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from small_training import Coordinator, Data, Net, Stops, assembly, assignment, tensors
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SubsetRandomSampler
 
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from search.messages import TestAssignment
@@ -58,6 +58,20 @@ def test_refit_trains_on_both_splits_and_keeps_its_weights(tmp_path: Path) -> No
     assert (tmp_path / "weights.pt").exists()
 
 
+class Normalized(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.insert(1, nn.BatchNorm1d(6))
+
+
+@pytest.mark.parametrize(("n_train", "n_batches"), [(65, 6), (66, 7)])  # with 32 more: 97 and 98 of 16
+def test_refit_has_no_last_batch_of_one_sample(n_train: int, n_batches: int, tmp_path: Path) -> None:
+    made = assembly(Normalized, data_args={"n_train": n_train})
+    ended = train(assignment(tmp_path, assembly=made, merge_validation=True, n_epochs=1), Coordinator())
+    assert ended.error == ""
+    assert load_checkpoint(tmp_path / "last.ckpt")["global_step"] == n_batches
+
+
 def test_refit_does_not_stop_early_and_prefers_what_the_data_module_offers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +80,17 @@ def test_refit_does_not_stop_early_and_prefers_what_the_data_module_offers(
     ended = train(assignment(tmp_path, Stops, merge_validation=True, n_epochs=4), Coordinator())
     assert (ended.n_epochs, ended.error, ended.stopped_by_module) == (4, "", False)
     assert load_checkpoint(tmp_path / "last.ckpt")["global_step"] == 4
+
+
+def test_refit_reads_no_sample_that_a_sampler_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"train_dataloader": range(48), "val_dataloader": range(48, 64)}  # of 96, the rest being a test split
+    for name, part in parts.items():
+        make = lambda self, part=part: DataLoader(tensors(96, 0), 16, sampler=SubsetRandomSampler(part))  # noqa: E731
+        monkeypatch.setattr(Data, name, make)
+    ended = train(assignment(tmp_path, merge_validation=True, n_epochs=1), Coordinator())
+    assert (ended.error, len(ended.notices)) == ("", 1)
+    assert "train data alone" in ended.notices[0]
+    assert load_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3
 
 
 def test_refit_of_what_cannot_be_joined_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import pytest
 
 from search.coordinator.interruption import Interruption
-from search.coordinator.timesheet import Timesheet
 from search.coordinator.workforce import Workforce
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import ToWorker, TrialEnded, WorkerReady
@@ -40,7 +41,10 @@ class ScriptedEngine:
     def close(self, *, timeout_seconds: float) -> None: ...
 
 
-def test_a_group_that_ends_with_its_trials_error_is_given_no_other_trial() -> None:
+@pytest.mark.parametrize("let_go", [Workforce.release, Workforce.retire])  # retired when it was out of memory
+def test_a_group_that_ends_with_its_trials_error_is_given_no_other_trial(
+    let_go: Callable[[Workforce, int], None],
+) -> None:
     engine = ScriptedEngine()
     workforce = Workforce(engine, interruption=Interruption())
     workforce.poll(timeout_seconds=0.0)
@@ -53,22 +57,10 @@ def test_a_group_that_ends_with_its_trials_error_is_given_no_other_trial() -> No
         WorkerLost(worker=first, reason="ended, since one of its ranks raised", output=""),
     ]
     assert [event.worker for event in workforce.poll(timeout_seconds=0.0)] == [first, first]
-    workforce.release(first)
+    let_go(workforce, first)
     assert not workforce.idle
     workforce.poll(timeout_seconds=0.0)
     assert workforce.take_idle() != first
     assert workforce.n_workers == 1
-
-
-def test_a_group_that_ends_out_of_memory_is_counted_once() -> None:
-    engine = ScriptedEngine()
-    sheet = Timesheet(clock=lambda: 0.0)
-    workforce = Workforce(engine, interruption=Interruption(), timesheet=sheet)
-    workforce.poll(timeout_seconds=0.0)
-    busy = workforce.take_idle()
-    engine.events = [WorkerLost(worker=busy, reason="ended, since one of its ranks raised", output="")]
-    workforce.poll(timeout_seconds=0.0)
-    workforce.retire(busy)  # its answer, out of memory, is read after its loss has been seen to
-    assert (sheet.n_starting, sheet.n_idle, sheet.n_training) == (1, 0, 0)
-    workforce.poll(timeout_seconds=0.0)
-    assert (sheet.n_starting, sheet.n_idle, sheet.n_training) == (0, 1, 0)
+    counted = workforce.timesheet
+    assert (counted.n_starting, counted.n_training, counted.n_idle) == (0, 1, 0)

@@ -292,12 +292,15 @@ def _sync(path: Path) -> None:
 
 
 def _give_second_name(path: Path, name: Path) -> None:
-    """Make `name` refer to the file at `path`, if there is one, so that it outlives its replacement."""
+    """Make `name` refer to the file at `path`, if there is one, so that it outlives its replacement.
+
+    Otherwise what has the name already is all that there is, and keeps it.
+    """
+    if not path.exists():
+        return
     remove_checkpoint(name)
     try:
         os.link(path, name)
-    except FileNotFoundError:
-        return
     except OSError:  # a directory, or a file system without hard links; for a moment there is nothing at `path`
         path.replace(name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +43,7 @@ class GeneralizationGap(Callback):
         n_samples: Size of the subset, >= 1; None for that of the validation set. Never more than there are.
         cache_bytes: The subset is kept in CPU memory if it is not larger.
         log: Whether to log the metrics as the module's own (they are in `metrics` in any case).
+        on_batch: Called for each batch of the subset, before it is evaluated; the trainer's own hooks are not.
 
     Attributes:
         metrics: The gap's metrics of the epoch, empty before its validation and in epochs without one.
@@ -58,6 +59,7 @@ class GeneralizationGap(Callback):
         n_samples: int | None = None,
         cache_bytes: int = 64 * 2**20,
         log: bool = True,
+        on_batch: Callable[[], object] = lambda: None,
     ) -> None:
         self.metrics: Mapping[str, float] = MappingProxyType({})
         self.notices: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class GeneralizationGap(Callback):
         self._n_samples = n_samples
         self._cache_bytes = cache_bytes
         self._log = log
+        self._on_batch = on_batch
         self._subset: TrainSubset | None = None
         self._is_off = False
         self._train_eval: Mapping[str, float] = {}
@@ -123,6 +126,7 @@ class GeneralizationGap(Callback):
 
     def _counted(self, batches: Iterable[Any]) -> Iterator[Any]:
         for batch in batches:
+            self._on_batch()
             self._n_train_samples += n_samples_in(batch)
             yield batch
 

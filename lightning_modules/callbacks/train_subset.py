@@ -13,7 +13,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSampler
 
 from lightning_modules.callbacks.attached_data import attached_datamodule
 from lightning_modules.callbacks.batch_samples import part_of_batch
@@ -163,8 +163,10 @@ def _subset_loader(
             batches = _PartOfEach(batches, rank=rank, n_ranks=n_ranks)
         return batches, -(-n_samples // _batch_size(loader))
     n_train = len(loader.dataset)  # type: ignore[arg-type]
-    order = torch.randperm(n_train, generator=torch.Generator().manual_seed(seed))
-    indices = sorted(order[:n_samples].tolist())
+    # What such a sampler leaves out may be other splits of the same data set.
+    trained = loader.sampler.indices if isinstance(loader.sampler, SubsetRandomSampler) else range(n_train)
+    order = torch.randperm(len(trained), generator=torch.Generator().manual_seed(seed))
+    indices = sorted(int(trained[index]) for index in order[:n_samples].tolist())
     # A batch_size of None without a batch sampler means that the data set's items are batches already.
     batch_size = None if loader.batch_sampler is None else _batch_size(loader)
     if n_ranks == 1:

@@ -113,7 +113,10 @@ class Workforce:
             self._idle.append(worker)
 
     def retire(self, worker: int) -> None:
-        """Replace a busy worker that has nothing to do any more, to free what memory it holds, unless it is lost."""
+        """Replace a busy worker that has nothing to do any more, to free what memory it holds.
+
+        One that was lost when it had answered, as a group is whose rank raised, has been replaced already.
+        """
         if worker not in self._slots:
             return
         self.timesheet.change(training=-1, starting=1)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from search.errors import SearchError
 from search.messages import MPS_VARIABLE
 
 _MOST_CPU_SLOTS = 8
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_ORDER = "CUDA_DEVICE_ORDER"
+_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
+_MIG_UUID = re.compile(r"\bMIG .*\(UUID: (MIG-[^)]+)\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +63,14 @@ def plan_devices(devices: str, *, devices_per_trial: int, trials_per_device: int
 
     Args:
         devices: ``auto`` (every visible GPU, else one slot per usable CPU core, at most 8, and enough for one trial),
-            a count (``4``: so many GPUs if there are any, else so many CPU slots), GPU indices (``0,2``; ``0,`` for
-            one), ``cpu`` or ``cpu:4``. Apple's GPU counts as one, ``mps``.
+            a count (``4``: so many GPUs if there are any, else so many CPU slots), GPU indices or UUIDs, spelled as
+            `visible_gpus` does (``0,2``; ``0,`` for one), ``cpu`` or ``cpu:4``. Apple's GPU counts as one, ``mps``.
         devices_per_trial: Neighbouring devices that make one slot, >= 1.
         trials_per_device: Slots on the same devices, >= 1.
 
     Raises:
-        SearchError: If the text is none of these, names a GPU that is not there, or gives a trial too few devices.
+        SearchError: If the text is none of these, names a GPU that is not there, gives a trial too few devices, or has
+            it take several parts of divided GPUs.
     """
     chosen = _chosen(devices, devices_per_trial=devices_per_trial)
     n_groups = len(chosen) // devices_per_trial
@@ -72,6 +79,11 @@ def plan_devices(devices: str, *, devices_per_trial: int, trials_per_device: int
             f"--devices: a trial takes {devices_per_trial} devices (resources.devices_per_trial), but {devices!r} gives"
             f" {len(chosen)}: {', '.join(each.label for each in chosen)}. Give it more,"
             f" or run it on CPU processes with --devices cpu:{devices_per_trial}."
+        )
+    if devices_per_trial > 1 and any(each.environment.get(_VISIBLE, "").startswith("MIG-") for each in chosen):
+        raise SearchError(
+            f"resources: a process sees one part of a divided GPU (MIG) at most, but got devices_per_trial "
+            f"{devices_per_trial}. Give each trial one, or --devices with whole GPUs."
         )
     groups = [chosen[index * devices_per_trial : (index + 1) * devices_per_trial] for index in range(n_groups)]
     return DevicePlan(
@@ -92,7 +104,7 @@ def _chosen(devices: str, *, devices_per_trial: int) -> list[DeviceSlot]:
     if text == "mps" and _mps_slots():
         return _mps_slots()
     if "," in text:
-        return _gpu_slots([_gpu(part.strip(), gpus, devices) for part in text.split(",") if part.strip()])
+        return _gpu_slots([_gpu(part.strip(), gpus, devices) for part in devices.split(",") if part.strip()])
     count = _positive(text, devices)
     offered = _gpu_slots(gpus) or _mps_slots() or _cpu_slots(count)
     if count > len(offered):
@@ -114,19 +126,26 @@ def _joined(group: Sequence[DeviceSlot]) -> DeviceSlot:
     kinds = {"GPU": "GPUs", "CPU slot": "CPU slots"}
     kind, _, first = group[0].label.rpartition(" ")
     names = [first, *(each.label.rpartition(" ")[2] for each in group[1:])]
-    visible = [each.environment["CUDA_VISIBLE_DEVICES"] for each in group]
+    visible = [each.environment[_VISIBLE] for each in group]
     return DeviceSlot(
         label=f"{kinds[kind]} {', '.join(names[:-1])} and {names[-1]}",
-        environment={"CUDA_VISIBLE_DEVICES": ",".join(filter(None, visible))},
+        environment={**group[0].environment, _VISIBLE: ",".join(filter(None, visible))},
         n_ranks=len(group),
     )
 
 
 def visible_gpus() -> list[str]:
-    """Return the indices or UUIDs of the visible GPUs: ``CUDA_VISIBLE_DEVICES``, else what ``nvidia-smi`` lists."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    """Return the visible GPUs: ``CUDA_VISIBLE_DEVICES``, else the indices of what ``nvidia-smi`` lists.
+
+    A GPU that is divided (MIG) is the UUIDs of its parts instead, since its index would stand for the first of them.
+
+    Raises:
+        SearchError: If ``nvidia-smi`` does not answer.
+    """
+    visible = os.environ.get(_VISIBLE)
     if visible is not None:
-        return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
+        # CUDA as well stops at the first that it does not know (`-1`; a scheduler's `NoDevFiles`).
+        return list(takewhile(_GPU.fullmatch, (part.strip() for part in visible.split(",") if part.strip())))
     if shutil.which("nvidia-smi") is None:
         return []
     try:
@@ -135,8 +154,18 @@ def visible_gpus() -> list[str]:
         raise SearchError(
             f"nvidia-smi does not answer ({error}). Set CUDA_VISIBLE_DEVICES to the GPUs to be used."
         ) from error
-    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(index) for index in range(len(lines))] if listed.returncode == 0 else []
+    return _listed_gpus(listed.stdout) if listed.returncode == 0 else []
+
+
+def _listed_gpus(text: str) -> list[str]:
+    gpus: list[list[str]] = []
+    for line in text.splitlines():
+        part = _MIG_UUID.search(line)
+        if line.startswith("GPU "):
+            gpus.append([])
+        elif part is not None and gpus:
+            gpus[-1].append(part[1])
+    return [name for index, parts in enumerate(gpus) for name in parts or [str(index)]]
 
 
 def usable_cores() -> int:
@@ -147,7 +176,9 @@ def usable_cores() -> int:
 
 
 def _gpu_slots(gpus: list[str]) -> list[DeviceSlot]:
-    return [DeviceSlot(label=f"GPU {gpu}", environment={"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus]
+    # nvidia-smi counts along the bus, CUDA from the fastest GPU on unless it is told not to.
+    order = {} if _VISIBLE in os.environ else {_ORDER: "PCI_BUS_ID"}
+    return [DeviceSlot(label=f"GPU {gpu}", environment={_VISIBLE: gpu, **order}) for gpu in gpus]
 
 
 def _mps_slots() -> list[DeviceSlot]:
@@ -159,7 +190,7 @@ def _mps_slots() -> list[DeviceSlot]:
 
 def _cpu_slots(count: int) -> list[DeviceSlot]:
     # An empty CUDA_VISIBLE_DEVICES keeps Lightning off the GPU when the user asked for CPU slots.
-    return [DeviceSlot(label=f"CPU slot {index}", environment={"CUDA_VISIBLE_DEVICES": ""}) for index in range(count)]
+    return [DeviceSlot(label=f"CPU slot {index}", environment={_VISIBLE: ""}) for index in range(count)]
 
 
 def _positive(text: str, devices: str) -> int:

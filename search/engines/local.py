@@ -25,6 +25,8 @@ from search.messages import FromWorker, Shutdown, ToWorker, decode, encode
 
 _OUTPUT_TAIL_BYTES = 4000
 _ABSENCE_SECONDS = 5.0
+_KILL_SECONDS = 10.0
+"""A killed process that waits in the kernel, for a driver or a network file system, may never end."""
 _LOOPBACK = "127.0.0.1"
 
 
@@ -77,6 +79,7 @@ class LocalEngine:
         self._workers: dict[int, _Worker] = {}
         self._polled_at = time.monotonic()
         self._n_started = 0
+        self._unending: list[subprocess.Popen[bytes]] = []
         self._oom_kills = oom_kills
         self._n_oom_kills = oom_kills()
 
@@ -186,6 +189,8 @@ class LocalEngine:
                     process.popen.wait(max(0.0, deadline - time.monotonic()))
             self._bury(worker.processes[0], kill_reason="closed")
         self._selector.close()
+        for popen in self._unending:
+            popen.poll()
 
     def _forgive_own_absence(self, timeout_seconds: float) -> None:
         """Let silence count anew if nobody listened meanwhile: this process was suspended, or waited for a store."""
@@ -238,21 +243,29 @@ class LocalEngine:
         for each in worker.processes:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(each.popen.pid, signal.SIGKILL)
-        status = process.popen.wait()
         output = _tail(process.output)
+        deadline = time.monotonic() + _KILL_SECONDS
         for each in worker.processes:
-            each.popen.wait()
+            try:
+                each.popen.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._unending.append(each.popen)
             self._selector.unregister(each.socket)
             each.socket.close()
             each.output.close()
         rank = f" (rank {process.rank} of {len(worker.processes)})" if len(worker.processes) > 1 else ""
+        status = process.popen.poll()
         reason = kill_reason or self._ending(status)
+        if any(each.popen in self._unending for each in worker.processes):
+            reason += "; it has been killed but does not end, and may still hold its device"
         return WorkerLost(
             worker=worker.number, reason=f"worker process {process.popen.pid}{rank}: {reason}", output=output
         )
 
-    def _ending(self, status: int) -> str:
+    def _ending(self, status: int | None) -> str:
         """Say how a process ended; a kill by the system, which no log of the process tells of, by what it counts."""
+        if status is None:
+            return "closed its connection"
         known, self._n_oom_kills = self._n_oom_kills, self._oom_kills()
         if status == -signal.SIGKILL and self._n_oom_kills > known:
             return "killed by SIGKILL, by the system's out-of-memory killer it seems: the host's memory is not enough"

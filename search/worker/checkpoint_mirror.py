@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from pytorch_lightning import Trainer
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
 from search.checkpoint_store import CheckpointStore, store_at
@@ -41,16 +39,6 @@ class CheckpointMirror:
         """
         if self._store is not None:
             self._store.put(path)
-
-    def publishing(self, path: Path, then: Callable[[Trainer], None]) -> Callable[[Trainer], None]:
-        """Return `then` with an upload of `path` by rank 0 before it."""
-
-        def publish(trainer: Trainer) -> None:
-            if trainer.is_global_zero:
-                self.publish(path)
-            then(trainer)
-
-        return publish
 
 
 def fetched_members(urls: Sequence[str], directories: Sequence[str], into: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,7 @@ from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.worker.assembly import Assembled, check_arguments, import_class, make_data, make_model, seed_setup
 from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
-from search.worker.memory import MemoryMeter, is_out_of_memory
+from search.worker.memory import MemoryMeter, is_out_of_memory, usable_cores
 from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.trainer_values import check_fractions, trainer_as_given
@@ -72,7 +71,7 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
         free_bytes=dry_run.memory.free_bytes,
         trial_bytes=dry_run.memory.trial_bytes,
         worker_bytes=dry_run.memory.worker_bytes,
-        n_cores=len(os.sched_getaffinity(0)),
+        n_cores=usable_cores(),
         out_of_memory=out_of_memory,
     )
 

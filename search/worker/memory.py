@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+from search.worker.process_group import own_gpu
 
 _CONTEXT_BYTES = 600 << 20
 """What CUDA keeps on a GPU for each process that uses it, about."""
@@ -35,6 +38,11 @@ def resident_bytes() -> int:
     return _status_bytes("VmRSS")
 
 
+def usable_cores() -> int:
+    """Return how many CPU cores this process may use, 0 where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
+
+
 def release_cached_memory() -> None:
     """Give back what torch keeps of the device's memory for later, as other workers may need it."""
     if torch.cuda.is_available():
@@ -59,8 +67,10 @@ class MemoryMeter:
         """Begin to measure."""
         if torch.cuda.is_available():
             release_cached_memory()
-            torch.cuda.reset_peak_memory_stats()
-            self.free_bytes = torch.cuda.mem_get_info()[0]
+            # Not the current one: before training that is the first one for every rank of a group.
+            gpu = own_gpu()
+            torch.cuda.reset_peak_memory_stats(gpu)
+            self.free_bytes = torch.cuda.mem_get_info(gpu)[0]
             self.worker_bytes = _CONTEXT_BYTES
             return
         with suppress(OSError):  # else the peak of the process's whole life is measured, which is no less
@@ -72,8 +82,9 @@ class MemoryMeter:
         """Stop measuring, with all that was made still there."""
         if torch.cuda.is_available():
             # Handles and kernels of CUDA's libraries are taken past torch's own allocator.
-            beside = self.free_bytes - torch.cuda.mem_get_info()[0] - torch.cuda.memory_reserved()
-            self.trial_bytes = torch.cuda.max_memory_reserved() + max(0, beside)
+            gpu = own_gpu()
+            beside = self.free_bytes - torch.cuda.mem_get_info(gpu)[0] - torch.cuda.memory_reserved(gpu)
+            self.trial_bytes = torch.cuda.max_memory_reserved(gpu) + max(0, beside)
         else:
             self.trial_bytes = max(0, _status_bytes("VmHWM") - self.worker_bytes)
 

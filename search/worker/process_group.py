@@ -50,6 +50,11 @@ def this_group() -> ProcessGroup:
     )
 
 
+def own_gpu() -> int:
+    """Return the index of this process's GPU among those that it sees, as strategies choose it."""
+    return min(int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count() - 1)
+
+
 def host_rendezvous(descriptor: int | None) -> None:
     """Let the ranks of the group meet at rank 0, which this process may be.
 

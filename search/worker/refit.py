@@ -7,9 +7,10 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from lightning_modules.callbacks.epoch_seeding import replace_method
+from search.worker.process_group import this_group
 
 TRAIN_ALONE = (
     "the refit trains on the train data alone, since train and validation data cannot be joined; give the data \
@@ -56,6 +57,20 @@ class TrainOnValidationToo(Callback):
         return joined
 
 
+def _ends_with_one(n_samples: int, *, batch_size: int) -> bool:
+    """Whether a last batch of one sample would come out, on which batch normalization cannot train.
+
+    The split sizes that the search trained with may have none; another sample is left out in every epoch then.
+    """
+    n_own = -(-n_samples // this_group().n_ranks)
+    return n_own > batch_size > 1 and n_own % batch_size == 1
+
+
+def _reads_all(sampler: object) -> bool:
+    """Whether it is one of those that a DataLoader makes by itself, which read every sample."""
+    return type(sampler) in (RandomSampler, SequentialSampler)
+
+
 def _joined(train: Any, validation: Any) -> DataLoader[Any] | None:
     """One DataLoader over both data sets, batched like the train loader, or None if there cannot be one."""
     if isinstance(validation, list | tuple) and len(validation) == 1:
@@ -64,14 +79,19 @@ def _joined(train: Any, validation: Any) -> DataLoader[Any] | None:
         return None
     if isinstance(train.dataset, IterableDataset) or isinstance(validation.dataset, IterableDataset):
         return None
-    batch_size = getattr(train.batch_sampler, "batch_size", train.batch_size)
-    if batch_size is None:
-        return None
+    if (
+        not (_reads_all(train.sampler) and _reads_all(validation.sampler))
+        or type(train.batch_sampler) is not BatchSampler
+    ):
+        return None  # what a sampler leaves out may be the test split
+    batch_size = train.batch_sampler.batch_size
+    data: ConcatDataset[Any] = ConcatDataset([train.dataset, validation.dataset])
+    drop_last = train.batch_sampler.drop_last
     return DataLoader(
-        ConcatDataset([train.dataset, validation.dataset]),
+        data,
         batch_size=batch_size,
         shuffle=True,
-        drop_last=bool(getattr(train.batch_sampler, "drop_last", train.drop_last)),
+        drop_last=drop_last or _ends_with_one(len(data), batch_size=batch_size),
         collate_fn=train.collate_fn,
         num_workers=train.num_workers,
         pin_memory=train.pin_memory,

@@ -8,6 +8,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
+from lightning_modules.callbacks.rank_reduction import gathered
 from search.messages import Action, EpochReport
 from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
@@ -67,6 +68,9 @@ class EpochReporting(Callback):
         report = EpochReport(trial_key=self._trial_key, epoch=trainer.current_epoch, metrics=metrics)
         self.reports.append(report)
         self._coordinator.send(report)
+        # A module that stops itself on one rank only would have the others wait for it in the next epoch.
+        if any(gathered(trainer, trainer.should_stop)):
+            trainer.should_stop = True
 
     def obey(self, trainer: Trainer) -> None:
         """Wait for the decision on it and stop the trainer if that is what it says, or if the trial is complete."""

@@ -21,7 +21,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from lightning_modules.callbacks.epoch_checkpoint import DirectCheckpointIO
 from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import MPS_VARIABLE
-from search.worker.process_group import ProcessGroup, host_group_of_one, this_group
+from search.worker.process_group import ProcessGroup, host_group_of_one, own_gpu, this_group
 
 OWNED: Mapping[str, str] = {
     **dict.fromkeys(("max_epochs", "min_epochs"), "a trial's epochs are its stage's"),
@@ -155,7 +155,7 @@ def device_in_words() -> str:
     """Describe the device that trials run on."""
     accelerator = _accelerator()
     if accelerator == "gpu":
-        return torch.cuda.get_device_name(min(int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count() - 1))
+        return torch.cuda.get_device_name(own_gpu())
     if accelerator == "mps":
         return "Apple GPU"
     return f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"

@@ -31,6 +31,7 @@ from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
 from search.worker.final_weights import FinalWeights
 from search.worker.memory import is_out_of_memory
+from search.worker.preparation import preparing_in_turn
 from search.worker.process_group import this_group
 from search.worker.refit import TrainOnValidationToo
 from search.worker.reporting import EpochReporting, reports_in
@@ -83,6 +84,7 @@ class _TrialRun:
         self._previous = self._path.with_name(PREVIOUS_CHECKPOINT_NAME)
         self._restored_from = self._path
         self._damaged: list[Path] = []
+        self._is_saved = False
         self._has_failed_to_save = False
         self._mirror = CheckpointMirror(assignment.checkpoints)
         self._reports: list[EpochReport] = []
@@ -169,17 +171,24 @@ class _TrialRun:
         def before_save(trainer: Trainer) -> None:
             reporting.send_report(trainer)
             self._remove_damaged(trainer)
+            self._is_saved = True
+
+        def after_save(trainer: Trainer) -> None:
+            if trainer.is_global_zero and self._is_saved:
+                self._mirror.publish(self._path)
+            reporting.obey(trainer)
 
         checkpoint = EpochCheckpoint(
             self._path.parent,
             before_save=before_save,
-            after_save=self._mirror.publishing(self._path, then=reporting.obey),
+            after_save=after_save,
             on_failure=self._go_on_without_checkpoint,
         )
         watching = [each for each in (merge, gap) if each is not None]
         final = FinalWeights()
         ours: list[Callback] = [EpochSeeding(assignment.seed), self._watchdog, collector]
-        trainer = self._make_trainer([*ours, *watching, reporting, checkpoint, final])
+        last = [final] if assignment.merge_validation else []  # putting sharded weights together costs time and memory
+        trainer = self._make_trainer([*ours, *watching, reporting, checkpoint, *last])
         try:
             self._run_trainer(trainer, assembled)
         finally:
@@ -190,11 +199,18 @@ class _TrialRun:
         if self.n_epochs < assignment.n_epochs and reporting.last_action in (None, Action.CONTINUE):
             self.stopped_by_module = True
         if reporting.last_action is not Action.PAUSE:
-            self._keep_weights(final.weights or assembled.model.state_dict())
+            # Of a group, a strategy may have the ranks put it together once more: rank 0 alone would have them already.
+            self._keep_weights(assembled.model.state_dict() if this_group().is_one_process else final.weights)
 
     def _make_gap(self) -> GeneralizationGap:
         assembly = self._assignment.assembly
-        return GeneralizationGap(monitor=assembly.monitor, maximize=assembly.maximize, seed=_SUBSET_SEED, log=False)
+        return GeneralizationGap(
+            monitor=assembly.monitor,
+            maximize=assembly.maximize,
+            seed=_SUBSET_SEED,
+            log=False,
+            on_batch=self._watchdog.show_life,
+        )
 
     def _make_trainer(self, callbacks: list[Callback]) -> Trainer:
         trainer_args = dict(self._assignment.assembly.trainer_args)
@@ -211,15 +227,17 @@ class _TrialRun:
     def _run_trainer(self, trainer: Trainer, assembled: Assembled) -> None:
         resumes = bool(self._reports)
         seed_setup(self._assignment.assembly)
-        trainer.fit(
-            assembled.model,
-            datamodule=assembled.data,
-            ckpt_path=self._restored_from if resumes else None,
-            weights_only=True if resumes else None,
-        )
+        with preparing_in_turn(assembled):
+            trainer.fit(
+                assembled.model,
+                datamodule=assembled.data,
+                ckpt_path=self._restored_from if resumes else None,
+                weights_only=True if resumes else None,
+            )
 
     def _go_on_without_checkpoint(self, error: OSError) -> None:
         """Tell it, once: a checkpoint only saves the work of training again what a lost worker had done."""
+        self._is_saved = False
         if not self._has_failed_to_save:
             self._has_failed_to_save = True
             key = self._assignment.trial_key

@@ -11,6 +11,7 @@ from pathlib import Path
 from search.checkpoint_store import CheckpointStore
 from search.errors import StateError
 from search.messages import TrialAssignment, TrialEnded
+from search.worker.process_group import this_group
 from search.worker.scratch_directory import scratch_directory
 
 OUTPUT_NAME = "output.log"
@@ -20,7 +21,7 @@ OUTPUT_NAME = "output.log"
 def trial_place(assignment: TrialAssignment) -> Iterator[TrialAssignment]:
     """Give the assignment a directory of this machine, if its own is on another one and its checkpoints go to a URL.
 
-    What the training prints there is kept beside the checkpoints when it is over.
+    What the training prints there, rank 0's of a group, is kept beside the checkpoints when it is over.
 
     Yields:
         The assignment, with a directory that exists unless it must be shared and is not (`is_missing`).
@@ -32,8 +33,9 @@ def trial_place(assignment: TrialAssignment) -> Iterator[TrialAssignment]:
         try:
             yield replace(assignment, directory=str(directory))
         finally:
-            with suppress(StateError, OSError):  # it is no more than what was printed
-                CheckpointStore(assignment.checkpoints).put(directory / OUTPUT_NAME)
+            if this_group().rank == 0:
+                with suppress(StateError, OSError):  # it is no more than what was printed
+                    CheckpointStore(assignment.checkpoints).put(directory / OUTPUT_NAME)
 
 
 def is_missing(assignment: TrialAssignment) -> bool:

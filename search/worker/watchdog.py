@@ -101,6 +101,10 @@ class Watchdog(Callback):
             self._n_signs += 1
             self._is_excused = False
 
+    def show_life(self) -> None:
+        """Take note of a sign of life, of which no hook of the trainer tells."""
+        self._n_signs += 1
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._n_signs += 1
 
