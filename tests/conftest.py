@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from postgresql_server import PostgresqlServer
     from recorded_studies import RecordedStudies
 
+    from search.paths import StateDirectory
     from search.study_definition import StudyDefinition
 
 
@@ -50,6 +51,16 @@ def copied_mlflow_database(mlflow_template: Path) -> Callable[[Path], Path]:
         return Path(shutil.copy(mlflow_template, path))
 
     return copy
+
+
+@pytest.fixture
+def state(tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]) -> StateDirectory:
+    """A state directory with nothing in it but an empty MLflow database."""
+    from search.paths import StateDirectory
+
+    directory = StateDirectory(root=tmp_path / "mlruns")
+    copied_mlflow_database(directory.mlflow_database)
+    return directory
 
 
 @pytest.fixture

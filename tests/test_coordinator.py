@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from study_runs import run_session
 from virtual_engine import Faults, KilledError, VirtualEngine, bell_curve
 
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.epoch_log import read_epoch_log
 from search.errors import StudyConflictError, StudyDefinitionError, StudyFailedError, StudyInterruptedError
 from search.messages import EpochReport, TrialAssignment
@@ -45,13 +44,6 @@ PLAIN: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def state(tmp_path: Path, copied_mlflow_database: Any) -> StateDirectory:
-    directory = StateDirectory(root=tmp_path / "mlruns")
-    copied_mlflow_database(directory.mlflow_database)
-    return directory
-
-
 def definition(**changes: Any) -> StudyDefinition:
     return definition_from_plain(PLAIN | changes)
 
@@ -59,14 +51,7 @@ def definition(**changes: Any) -> StudyDefinition:
 def run(
     state: StateDirectory, engine: VirtualEngine, study: StudyDefinition | None = None, *, observer: Any = None
 ) -> StudyRecord:
-    study = study or definition()
-    return Session(
-        definition=study,
-        uris=store_uris(state, study),
-        state=state,
-        engine=engine,
-        observer=observer or SilentObserver(),
-    ).run()
+    return run_session(state, engine, study or definition(), observer=observer)
 
 
 def fingerprint(record: StudyRecord) -> list[object]:

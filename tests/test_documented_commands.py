@@ -15,7 +15,9 @@ import yaml
 from search.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/scaling.md", "docs/running.md", "docs/faults.md")}
+PAGES = {
+    name: (ROOT / name).read_text() for name in ("README.md", "docs/scaling.md", "docs/running.md", "docs/faults.md")
+}
 _BLOCK = re.compile(r"```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 _COMMAND = re.compile(r"(?:^|&& |-- |entrypoint: ) *zeroin (?P<arguments>[a-z][^`\n#|&]*)", re.MULTILINE)
 _PLACEHOLDERS = "…"

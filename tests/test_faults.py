@@ -13,12 +13,10 @@ import mlflow
 import psutil
 import pytest
 from faulty_net import FAULTS_VARIABLE, ONCE
+from study_runs import Listener, run_session
 
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.engines.devices import DeviceSlot
 from search.engines.local import LocalEngine
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.study_file import definition_from_plain
 from search.study_record import StudyRecord, StudyState
@@ -44,16 +42,6 @@ STUDY: dict[str, Any] = {
 }
 
 
-class Listener(SilentObserver):
-    """Keeps what the user is told."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-
 @dataclass(frozen=True)
 class Done:
     """A study that was run."""
@@ -74,14 +62,8 @@ def run(state: StateDirectory, faults: dict[str, str], *, n_slots: int) -> Done:
     slots = [
         DeviceSlot(label=f"CPU slot {index}", environment={"CUDA_VISIBLE_DEVICES": ""}) for index in range(n_slots)
     ]
-    session = Session(
-        definition=study,
-        uris=store_uris(state, study),
-        state=state,
-        engine=LocalEngine(slots, heartbeat_timeout_seconds=6.0),
-        observer=listener,
-    )
-    return Done(session.run(), state, listener.notices)
+    engine = LocalEngine(slots, heartbeat_timeout_seconds=6.0)
+    return Done(run_session(state, engine, study, observer=listener), state, listener.notices)
 
 
 @pytest.fixture(scope="module")

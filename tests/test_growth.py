@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 from bookkeeping_share import _NoTracker
+from study_runs import run_session
 from virtual_engine import VirtualEngine
 
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.sampling import MOST_OBSERVATIONS
 from search.study_file import definition_from_plain
@@ -50,14 +48,7 @@ def study_calls(root: Path, *, n_trials: int, sampler: str) -> int:
     }
     study = definition_from_plain(plain)
     state = StateDirectory(root=root / f"{sampler}-{n_trials}")
-    session = Session(
-        definition=study,
-        uris=store_uris(state, study),
-        state=state,
-        engine=VirtualEngine(n_slots=4),
-        observer=SilentObserver(),
-    )
-    return n_calls(session.run)
+    return n_calls(lambda: run_session(state, VirtualEngine(n_slots=4), study))
 
 
 @pytest.mark.slow

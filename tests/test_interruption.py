@@ -18,25 +18,6 @@ from search.trial import TrialState
 
 pytestmark = pytest.mark.slow
 
-# Notes every epoch that is really trained, and stays in any but the first one for as long as the file `hold` exists.
-NET = """
-import time
-from pathlib import Path
-
-from lightning_modules import ConvNet
-
-
-class HeldNet(ConvNet):
-    def on_train_epoch_start(self):
-        while self.current_epoch >= 1 and Path("hold").exists():
-            time.sleep(0.02)
-
-    def on_train_epoch_end(self):
-        super().on_train_epoch_end()
-        with (Path(self.trainer.default_root_dir) / "trained.txt").open("a") as file:
-            file.write(f"{self.current_epoch + 1}\\n")
-"""
-
 STUDY = """
 study: held
 seed: 5
@@ -76,7 +57,7 @@ class Held(CommandLine):
 def held(tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]) -> Held:
     zeroin = Held(directory=tmp_path)
     copied_mlflow_database(zeroin.home / "mlflow.db")
-    (tmp_path / "held_net.py").write_text(NET)
+    (tmp_path / "held_net.py").write_text(Path(__file__).with_name("held_net.py").read_text())
     (tmp_path / "held.yaml").write_text(STUDY)
     return zeroin
 

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from study_runs import run_session
 from test_coordinator import definition, fingerprint
 from virtual_engine import VirtualEngine
 
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.messages import EpochReport
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.study_record import StudyRecord
 
@@ -29,15 +27,8 @@ def run(
     state: StateDirectory, directory: Path, *, on_epoch: Callable[[EpochReport], None] = lambda report: None
 ) -> StudyRecord:
     """Run the study with both of its stores in SQLite."""
-    study = definition()
-    session = Session(
-        definition=study,
-        uris=store_uris(state, study, storage=f"sqlite:///{directory / 'optuna.db'}"),
-        state=state,
-        engine=VirtualEngine(on_epoch=on_epoch),
-        observer=SilentObserver(),
-    )
-    return session.run()
+    storage = f"sqlite:///{directory / 'optuna.db'}"
+    return run_session(state, VirtualEngine(on_epoch=on_epoch), definition(), storage=storage)
 
 
 def hold(path: Path, locked: threading.Event) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from small_training import Coordinator, Net, assembly, assignment
+from study_runs import Listener
 from test_coordinator import definition, fingerprint, run
 from virtual_engine import Faults, VirtualEngine
 
 from search.messages import Cause, EpochReport, Inspect
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.trial import TrialState
 from search.worker.inspection import inspect_assembly
@@ -21,23 +21,6 @@ from search.worker.training import train
 
 GIB = 1 << 30
 ONE_STAGE = [{"name": "only", "n_trials": 8, "max_epochs": 4, "sampler": "qmc"}]
-
-
-class Listener(SilentObserver):
-    """Keeps what the user is told."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-
-@pytest.fixture
-def state(tmp_path: Path, copied_mlflow_database: Any) -> StateDirectory:
-    directory = StateDirectory(root=tmp_path / "mlruns")
-    copied_mlflow_database(directory.mlflow_database)
-    return directory
 
 
 def packed(faults: Faults) -> VirtualEngine:

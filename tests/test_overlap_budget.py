@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 from bookkeeping_share import _NoTracker
+from study_runs import run_session
 from test_stage_overlap import FINISH, PLAIN, Diary, UnevenEngine
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.coordinator.assembly import assemble
 from search.coordinator.interruption import Interruption
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.coordinator.timesheet import Timesheet
 from search.coordinator.workforce import Workforce
 from search.engines.engine import EngineEvent, MessageReceived
@@ -56,16 +55,7 @@ def state(tmp_path: Path) -> StateDirectory:
 
 
 def run(state: StateDirectory, engine: TimedUnevenEngine, plain: dict[str, Any], diary: Diary) -> StudyRecord:
-    study = definition_from_plain(plain)
-    session = Session(
-        definition=study,
-        uris=store_uris(state, study),
-        state=state,
-        engine=engine,
-        observer=diary,
-        clock=lambda: engine.seconds,
-    )
-    return session.run()
+    return run_session(state, engine, definition_from_plain(plain), observer=diary, clock=lambda: engine.seconds)
 
 
 def n_by_stage(record: StudyRecord) -> tuple[int, int]:

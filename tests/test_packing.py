@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_training import Net, assembly
+from study_runs import Listener
 from test_coordinator import PLAIN, definition, run
-from test_out_of_memory import Listener
 from virtual_engine import VirtualEngine
 
 from search.coordinator.packing import packing
@@ -77,13 +76,6 @@ def test_what_is_packed_fits(free: int, trial: int, worker: int, n_cores: int, n
     if n_trials > 1:
         assert n_trials * trial + (n_trials - 1) * worker <= 0.9 * free + 1
         assert n_trials * n_devices <= n_cores
-
-
-@pytest.fixture
-def state(tmp_path: Path, copied_mlflow_database: Any) -> StateDirectory:
-    directory = StateDirectory(root=tmp_path / "mlruns")
-    copied_mlflow_database(directory.mlflow_database)
-    return directory
 
 
 class Inspected(VirtualEngine):

@@ -16,10 +16,9 @@ import pytest
 from bookkeeping_share import _NoTracker
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from study_runs import run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.coordinator.timesheet import Timesheet
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.errors import StudyInterruptedError, StudyNotFoundError
@@ -159,11 +158,7 @@ def faults_of(chance: random.Random) -> Faults:
 
 
 def run(state: StateDirectory, engine: RandomEngine, plain: dict[str, Any], ear: Ear) -> StudyRecord:
-    study = definition_from_plain(plain)
-    uris = store_uris(state, study)
-    return Session(
-        definition=study, uris=uris, state=state, engine=engine, observer=ear, clock=lambda: engine.seconds
-    ).run()
+    return run_session(state, engine, definition_from_plain(plain), observer=ear, clock=lambda: engine.seconds)
 
 
 @pytest.fixture(autouse=True, scope="module")

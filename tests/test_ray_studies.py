@@ -30,25 +30,6 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'zeroin[ray]'"),
 ]
 
-# Notes every epoch that is really trained, and waits before the second one for as long as the file `hold` exists.
-NET = """
-import time
-from pathlib import Path
-
-from lightning_modules import ConvNet
-
-
-class HeldNet(ConvNet):
-    def on_train_epoch_start(self):
-        while self.current_epoch >= 1 and Path("hold").exists():
-            time.sleep(0.02)
-
-    def on_train_epoch_end(self):
-        super().on_train_epoch_end()
-        with (Path(self.trainer.default_root_dir) / "trained.txt").open("a") as file:
-            file.write(f"{self.current_epoch + 1}\\n")
-"""
-
 STUDY = """
 study: held
 seed: 5
@@ -143,7 +124,7 @@ def make_held(
         held = Held(directory=tmp_path_factory.mktemp(name))
         copied_mlflow_database(held.home / "mlflow.db")
         (held.directory / "held.yaml").write_text(STUDY)
-        (held.directory / "held_net.py").write_text(NET)
+        (held.directory / "held_net.py").write_text(Path(__file__).with_name("held_net.py").read_text())
         held.hold.touch()
         return held
 

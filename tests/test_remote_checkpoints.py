@@ -9,13 +9,11 @@ from pathlib import Path
 import fsspec
 import pytest
 from engine_conformance import assembly, assignment
+from study_runs import run_session
 from virtual_engine import VirtualEngine
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.messages import Action, EpochReport, FromWorker, TestAssignment, TrialAssignment, TrialEnded
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.study_file import definition_from_plain
 from search.worker.output_file import output_to
@@ -154,9 +152,7 @@ def test_of_a_study_only_the_best_trials_checkpoints_stay_behind_the_url(tmp_pat
         }
     )
     engine = VirtualEngine()
-    Session(
-        definition=study, uris=store_uris(state, study), state=state, engine=engine, observer=SilentObserver()
-    ).run()
+    run_session(state, engine, study)
     assert len({key for key, _ in engine.trained if not key.startswith("trial-")}) == 6  # 4 confirmations, 2 refits
     left = {path.parent.name for path in url.rglob(CHECKPOINT_NAME)}
     assert left == {path.parent.name for path in (state.root / "trials").rglob(CHECKPOINT_NAME)}

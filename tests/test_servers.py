@@ -20,12 +20,11 @@ import pytest
 from cutting_proxy import cutting
 from mlflow_server import mlflow_serving
 from postgresql_server import ENCODED_PASSWORD, PASSWORD, PostgresqlServer
+from study_runs import Listener, run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search import studies_api
 from search.cli.main import exit_code_of
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.engines import choice
 from search.errors import StudyConflictError
 from search.messages import EpochReport
@@ -60,16 +59,6 @@ PLAIN: dict[str, Any] = {
 SHORT: dict[str, Any] = {"stages": [PLAIN["stages"][0] | {"n_trials": 3}], "finish": "none"}
 
 
-class Listener(SilentObserver):
-    """Keeps what the user is told."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-
 def run(
     directory: Path,
     *,
@@ -81,13 +70,7 @@ def run(
 ) -> StudyRecord:
     state = StateDirectory(root=directory)
     definition: StudyDefinition = definition_from_plain(PLAIN | dict(changes or {}))
-    return Session(
-        definition=definition,
-        uris=store_uris(state, definition, storage=storage, tracking_uri=tracking_uri),
-        state=state,
-        engine=engine,
-        observer=observer or SilentObserver(),
-    ).run()
+    return run_session(state, engine, definition, observer=observer, storage=storage, tracking_uri=tracking_uri)
 
 
 def tracked(uri: str, study: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bookkeeping_share import _NoTracker
+from study_runs import run_session
 from virtual_engine import KilledError, VirtualEngine
 
 from search.comparable_rewards import comparable_observations
@@ -108,13 +109,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     ) -> StudyRecord:
         state = StateDirectory(root=tmp_path / home)
         study: StudyDefinition = definition_from_plain(PLAIN | changes)
-        return Session(
-            definition=study,
-            uris=store_uris(state, study),
-            state=state,
-            engine=engine,
-            observer=observer or SilentObserver(),
-        ).run()
+        return run_session(state, engine, study, observer=observer)
 
     return run_study
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import optuna
 import pytest
+from study_runs import run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
-from search.coordinator.session import Session
-from search.coordinator.stores import default_storage, store_uris
+from search.coordinator.stores import default_storage
 from search.engines.engine import EngineEvent, MessageReceived
 from search.errors import StudyConflictError, StudyFailedError
 from search.messages import EpochReport, TrialEnded
@@ -74,13 +74,6 @@ class Listener(SilentObserver):
         self.notices.append(text)
 
 
-@pytest.fixture
-def state(tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]) -> StateDirectory:
-    directory = StateDirectory(root=tmp_path / "mlruns")
-    copied_mlflow_database(directory.mlflow_database)
-    return directory
-
-
 def definition(**changes: Any) -> StudyDefinition:
     return definition_from_plain({**PLAIN, **changes})
 
@@ -88,14 +81,7 @@ def definition(**changes: Any) -> StudyDefinition:
 def run(
     state: StateDirectory, engine: TimedEngine, study: StudyDefinition, observer: Listener | None = None
 ) -> StudyRecord:
-    return Session(
-        definition=study,
-        uris=store_uris(state, study),
-        state=state,
-        engine=engine,
-        observer=observer or Listener(),
-        clock=lambda: engine.seconds,
-    ).run()
+    return run_session(state, engine, study, observer=observer, clock=lambda: engine.seconds)
 
 
 def n_by_stage(record: StudyRecord) -> tuple[int, int]:

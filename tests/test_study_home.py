@@ -4,26 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from study_runs import Listener, run_session
 from test_coordinator import definition, run
 from virtual_engine import Faults, KilledError, VirtualEngine
 
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.errors import StateError, StudyConflictError
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord
 
 pytestmark = pytest.mark.slow
-
-
-class Listening(SilentObserver):
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
 
 
 @pytest.fixture
@@ -38,15 +28,13 @@ def made(root: Path, copied_mlflow_database: Any) -> StateDirectory:
 
 
 def run_in(state: StateDirectory, storage: str, engine: VirtualEngine, study: StudyDefinition) -> StudyRecord:
-    uris = store_uris(state, study, storage=storage)
-    session = Session(definition=study, uris=uris, state=state, engine=engine, observer=SilentObserver())
-    return session.run()
+    return run_session(state, engine, study, storage=storage)
 
 
 def test_what_an_earlier_study_of_the_name_left_is_moved_aside(state: StateDirectory) -> None:
     old = run(state, VirtualEngine())
     state.optuna_journal.unlink()
-    observer = Listening()
+    observer = Listener()
     new = run(state, VirtualEngine(), definition(seed=99), observer=observer)
     assert [trial.record.seed for trial in new.trials] != [trial.record.seed for trial in old.trials]
     assert all(len(trial.record.epochs) <= trial.record.n_epochs for trial in new.trials)

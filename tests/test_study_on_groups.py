@@ -6,23 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from study_runs import Listener
 
 from search import definition_from_plain, run_study
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.study_record import StudyRecord
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Listener(SilentObserver):
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
 
 
 def run(directory: Path, *, n_processes: int, devices: str, listener: Listener) -> StudyRecord:

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from study_runs import run_session
 from test_coordinator import definition
 from virtual_engine import VirtualEngine
 
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.errors import StateError
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 
 STUDY = """
@@ -69,11 +67,5 @@ def test_a_storage_that_cannot_be_made(storage: str, tmp_path: Path, monkeypatch
     state, study = StateDirectory(root=tmp_path / "mlruns"), definition()
     engine = VirtualEngine()
     with pytest.raises(StateError, match=r"the Optuna storage .* cannot be written: .*blocked is no directory\.$"):
-        Session(
-            definition=study,
-            uris=store_uris(state, study, storage=storage),
-            state=state,
-            engine=engine,
-            observer=SilentObserver(),
-        ).run()
+        run_session(state, engine, study, storage=storage)
     assert [path.name for path in tmp_path.iterdir()] == ["blocked"]
