@@ -171,6 +171,8 @@ class Workforce:
         """
         n_losses = 0
         while True:
+            if self._interruption.requested and (request.interruptible or n_losses):
+                return None
             worker = self._next_to_ask()
             if worker is None:
                 return None
@@ -184,10 +186,10 @@ class Workforce:
 
     def _next_to_ask(self) -> int | None:
         """Wait for an idle worker; None if the user stops the study."""
-        while not self._idle and not self._interruption.requested:
+        while not self._idle:
             self.poll(timeout_seconds=_POLL_SECONDS)
-        if self._interruption.requested:
-            return None
+            if self._interruption.requested:
+                return None
         worker = self._idle.popleft()
         self._asked.add(worker)
         return worker
