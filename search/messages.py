@@ -118,6 +118,7 @@ class TestAssignment:
         directories: Their directories with the final weights, in the same order.
         ensemble: Whether to average the members' probabilities too.
         checkpoints: URLs to get their weights from instead, in the same order; empty where `directories` have them.
+        hang_timeout_seconds: As for a trial.
     """
 
     __test__ = False  # not a test class
@@ -127,6 +128,7 @@ class TestAssignment:
     directories: tuple[str, ...]
     ensemble: bool
     checkpoints: tuple[str, ...] = ()
+    hang_timeout_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,15 +188,17 @@ def preview_study(
     uris = store_uris(state, definition)
     _require_usable(uris)
     placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
+    notices: list[str] = []
     try:
         with interruption() as interrupted:
-            inspection = inspect_study(definition, Workforce(placed.engine, interruption=interrupted, n_workers=1))
+            workforce = Workforce(placed.engine, interruption=interrupted, n_workers=1)
+            inspection = inspect_study(definition, workforce, notify=notices.append)
     finally:
         placed.engine.close(timeout_seconds=0.0)
     if placed.notice:
-        inspection = replace(inspection, notices=(*inspection.notices, placed.notice))
+        notices.append(placed.notice)
     return StudyPreview(
-        inspection=inspection,
+        inspection=replace(inspection, notices=(*inspection.notices, *notices)),
         n_workers=placed.engine.n_slots,
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),

@@ -134,7 +134,8 @@ class Resources:
     Attributes:
         devices_per_trial: Devices of one trial, >= 1.
         trials_per_device: Trials that share a device, >= 1, or ``auto`` to have it follow from their memory.
-        hang_timeout_minutes: Time without a finished batch after which a training hangs, >= 0.01, or None for never.
+        hang_timeout_minutes: Time without a finished batch after which a training, or a reading of the test split,
+            hangs, >= 0.01, or None for never.
     """
 
     devices_per_trial: int

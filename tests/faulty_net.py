@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from small_training import Net
+from small_training import Data, Net, tensors
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -33,6 +33,20 @@ class Endless(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         time.sleep(600.0)
         raise AssertionError
+
+
+class StuckTestData(Data):
+    """Its test loader never yields, the first time that it is made: there is no file `made` then."""
+
+    def __init__(self, made: str) -> None:
+        super().__init__()
+        self._made = Path(made)
+
+    def test_dataloader(self) -> Any:
+        if self._made.exists():
+            return DataLoader(tensors(50, 2), 20)
+        self._made.touch()
+        return DataLoader(Endless(), num_workers=1)
 
 
 class FaultyNet(Net):

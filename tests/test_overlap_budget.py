@@ -12,13 +12,13 @@ from study_runs import run_session
 from test_stage_overlap import FINISH, PLAIN, Diary, UnevenEngine
 from virtual_engine import Faults, KilledError, VirtualEngine
 
-from search.coordinator.assembly import assemble
 from search.coordinator.interruption import Interruption
+from search.coordinator.preflight import inspect_study
 from search.coordinator.timesheet import Timesheet
 from search.coordinator.workforce import Workforce
 from search.engines.engine import EngineEvent, MessageReceived
 from search.errors import StateError, StudyConflictError, StudyFailedError
-from search.messages import EpochReport, Inspect, InspectionResult
+from search.messages import EpochReport, Inspect
 from search.paths import StateDirectory
 from search.studies_api import read_study
 from search.study_file import definition_from_plain
@@ -207,7 +207,6 @@ def test_a_worker_lost_while_it_answers_a_request_was_idle() -> None:
     sheet = Timesheet(clock=lambda: 0.0)
     workforce = Workforce(Deaf(), interruption=Interruption(), timesheet=sheet)
     study = definition_from_plain(ONE_STAGE)
-    request = Inspect(assembly=assemble(study, {}), searched=())
     with pytest.raises(StudyFailedError, match="while the model was tried out"):
-        workforce.ask(request, InspectionResult, doing="the model was tried out", interruptible=True)
+        inspect_study(study, workforce, notify=lambda notice: None)
     assert (sheet.n_starting, sheet.n_idle, sheet.n_training) == (1, 0, 0)

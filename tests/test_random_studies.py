@@ -22,7 +22,7 @@ from virtual_engine import Faults, KilledError, VirtualEngine
 from search.coordinator.timesheet import Timesheet
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.errors import StudyInterruptedError, StudyNotFoundError
-from search.messages import Cause, EpochReport, TestAssignment, ToWorker, TrialAssignment
+from search.messages import Cause, EpochReport, Inspect, TestAssignment, ToWorker, TrialAssignment
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.studies_api import read_study
@@ -154,6 +154,7 @@ def faults_of(chance: random.Random) -> Faults:
         diverges=set(chance.sample(keys, 2)),
         loses_worker=dict.fromkeys(unlucky[:12], 1) | {chance.choice(keys): 3},
         runs_out_of_memory=dict.fromkeys(unlucky[12:], 1) | {chance.choice(keys): 2},
+        dies_of={Inspect: chance.randint(0, 2), TestAssignment: chance.randint(0, 2)},
     )
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faulty_net import StuckTestData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_training import Coordinator, assignment
+from small_training import Coordinator, Net, assembly, assignment
 
+from lightning_modules.callbacks.checkpoint_files import WEIGHTS_NAME
+from lightning_modules.callbacks.epoch_checkpoint import save_weights
+from search.messages import TestAssignment
+from search.worker.test_reading import read_test
 from search.worker.training import train
 from search.worker.watchdog import SilenceMeter, Watchdog
 
@@ -72,3 +78,35 @@ def test_batches_of_the_gap_are_signs_of_life_too(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Watchdog, "show_life", lambda self: signs.append(None))
     assert train(assignment(tmp_path, hang_timeout_seconds=60.0), Coordinator()).error == ""
     assert len(signs) == 3 * 2  # epochs, batches of the train subset
+
+
+class Lingering(Net):
+    """Stays in its third batch until the watchdog has looked, and found the signs of all batches so far."""
+
+    n_signs = 0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        deadline = time.monotonic() + 10.0
+        while batch_idx == 2 and Lingering.n_signs < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def test_batches_of_the_test_split_are_signs_of_life_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(meter: SilenceMeter, *, passed_seconds: float, n_signs: int) -> bool:
+        monkeypatch.setattr(Lingering, "n_signs", n_signs)
+        return False
+
+    monkeypatch.setattr(SilenceMeter, "hangs", look)
+    save_weights(tmp_path / WEIGHTS_NAME, Lingering().state_dict())
+    order = TestAssignment(
+        assembly=assembly(Lingering, StuckTestData, data_args={"made": str(tmp_path)}),
+        trial_keys=("refit-seed0",),
+        directories=(str(tmp_path),),
+        ensemble=False,
+    )
+    watchdog = Watchdog(limit_seconds=60.0, on_hang=lambda seconds: None)
+    with watchdog.watching():
+        result = read_test(order, callbacks=(watchdog,))
+    assert (result.error, result.n_samples) == ("", 50)
+    assert Lingering.n_signs >= 5  # the start and the end of two batches, and the start of the third

@@ -53,6 +53,7 @@ class Faults:
         loses_worker: Trial to how many times its worker dies after an epoch.
         stops_itself: Trials that the module ends after their first epoch.
         runs_out_of_memory: Trial to how many times it runs out of memory, in its second epoch.
+        dies_of: Type of request (inspection, reading of the test split) to how many times its worker dies over it.
         killed_after_polls: The coordinator dies after that many polls.
     """
 
@@ -61,6 +62,7 @@ class Faults:
     loses_worker: dict[str, int] = field(default_factory=dict)
     stops_itself: set[str] = field(default_factory=set)
     runs_out_of_memory: dict[str, int] = field(default_factory=dict)
+    dies_of: dict[type[ToWorker], int] = field(default_factory=dict)
     killed_after_polls: int | None = None
 
 
@@ -134,8 +136,15 @@ class VirtualEngine:
         self._trainings.pop(worker, None)
         self._lose(worker, "killed by SIGKILL")
 
+    def _dies_of(self, worker: int, message: ToWorker) -> bool:
+        deaths = self.faults.dies_of.get(type(message), 0)
+        if deaths:
+            self.faults.dies_of[type(message)] = deaths - 1
+            self._lose(worker, "killed by SIGSEGV", output="in forward")
+        return deaths > 0
+
     def send(self, worker: int, message: ToWorker) -> None:
-        if worker not in self._living:
+        if worker not in self._living or self._dies_of(worker, message):
             return
         if isinstance(message, Inspect):
             error, key = self._inspection_error
@@ -221,10 +230,10 @@ class VirtualEngine:
         else:
             self._train_epoch(worker)
 
-    def _lose(self, worker: int, reason: str) -> None:
+    def _lose(self, worker: int, reason: str, *, output: str = "") -> None:
         del self._slots[worker]
         self._living.discard(worker)
-        self._events.append(WorkerLost(worker=worker, reason=reason, output=""))
+        self._events.append(WorkerLost(worker=worker, reason=reason, output=output))
 
     def _neighbours(self, worker: int) -> set[str]:
         device = self.device(self._slots[worker])

@@ -12,11 +12,12 @@ from search.coordinator.assembly import assemble
 from search.coordinator.confirmations import Confirmations, contenders, finish_run, no_contender, why_not
 from search.coordinator.history import History
 from search.coordinator.live_trial import TrialSource
+from search.coordinator.request import Request
 from search.coordinator.run_list import RunList
 from search.coordinator.search_trials import SearchTrials, Succession
 from search.coordinator.study_context import StudyContext, epochs_by_phase
 from search.coordinator.trial_recorder import now_ms
-from search.errors import StudyFailedError
+from search.errors import StudyFailedError, StudyInterruptedError
 from search.messages import TestAssignment, TestResult
 from search.reward import best_epoch
 from search.search_space import Hyperparameters
@@ -135,22 +136,36 @@ class Finish:
         return result
 
     def _read_test(self, refits: Sequence[TrialRecord], settings: FinishSettings) -> TestResult:
-        self.context.observer.phase_started("test", n_runs=1, n_epochs=0)
-        self.context.study.count_test_reading()
-        paths = [self.context.paths.trial(record.key) for record in refits]
+        study, observer = self.context.study, self.context.observer
+        observer.phase_started("test", n_runs=1, n_epochs=0)
+        go_on = f"Go on with: zeroin resume {study.name}"
         result = self.context.pool.ask(
-            TestAssignment(
-                assembly=assemble(self.context.definition, refits[0].hyperparameters),
-                trial_keys=tuple(record.key for record in refits),
-                directories=tuple(str(each.directory) for each in paths),
-                checkpoints=tuple(each.checkpoints for each in paths if each.checkpoints),
-                ensemble=settings.ensemble,
-            ),
-            TestResult,
-            doing="the test split was read",
+            Request(
+                message=self._test_assignment(refits, settings),
+                reply=TestResult,
+                doing="the test split was read",
+                remedy=f"All that was trained is saved. {go_on}",
+                notify=observer.notice,
+                before_each=study.count_test_reading,
+                interruptible=False,
+            )
         )
-        self.context.study.record_test_result(result)
+        if result is None:
+            raise StudyInterruptedError(f"stopped before the test split was read; everything is saved. {go_on}")
+        study.record_test_result(result)
         return result
+
+    def _test_assignment(self, refits: Sequence[TrialRecord], settings: FinishSettings) -> TestAssignment:
+        definition = self.context.definition
+        paths = [self.context.paths.trial(record.key) for record in refits]
+        return TestAssignment(
+            assembly=assemble(definition, refits[0].hyperparameters),
+            trial_keys=tuple(record.key for record in refits),
+            directories=tuple(str(each.directory) for each in paths),
+            checkpoints=tuple(each.checkpoints for each in paths if each.checkpoints),
+            ensemble=settings.ensemble,
+            hang_timeout_seconds=definition.resources.hang_timeout_seconds,
+        )
 
     def _result(
         self,

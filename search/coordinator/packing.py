@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from search.coordinator.preflight import inspection_of
+from search.coordinator.preflight import try_out
 from search.coordinator.workforce import Workforce
 from search.messages import InspectionResult
 from search.search_space import Choices, Dimension
@@ -23,28 +24,31 @@ class Packing:
     reason: str
 
 
-def pack_devices(definition: StudyDefinition, workforce: Workforce, inspection: InspectionResult) -> Packing:
+def pack_devices(
+    definition: StudyDefinition,
+    workforce: Workforce,
+    inspection: InspectionResult,
+    *,
+    notify: Callable[[str], None],
+) -> Packing:
     """Try out the largest configuration and say how many of it a device takes.
 
     Args:
         definition: The study.
         workforce: With one worker on each device.
         inspection: Of the middle of the search space.
+        notify: Told of workers that were lost over it.
 
     Raises:
-        StudyFailedError: If the worker dies over it.
+        StudyFailedError: If workers die over it again and again.
         StudyInterruptedError: If the user stops the study meanwhile.
     """
     middle = definition.space.from_units(dict.fromkeys(definition.space.names, 0.5))
     largest = definition.space.from_units({each.name: _largest(each) for each in definition.space})
     what, result = "a trial", inspection
     if largest != middle:
-        tried = workforce.ask(
-            inspection_of(definition, largest),
-            InspectionResult,
-            doing="the largest configuration was tried out",
-            interruptible=True,
-        )
+        doing = "the largest configuration was tried out"
+        tried = try_out(definition, largest, workforce, doing=doing, notify=notify)
         if tried.out_of_memory:
             reason = f"one trial on each device: the largest configuration does not fit beside another ({tried.error})."
             return Packing(n_trials=1, reason=reason)

@@ -2,34 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from search.coordinator.assembly import assemble
+from search.coordinator.request import Request
 from search.coordinator.workforce import Workforce
-from search.errors import StudyDefinitionError
+from search.errors import StudyDefinitionError, StudyInterruptedError
 from search.messages import Inspect, InspectionResult
 from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
 
 
-def inspection_of(definition: StudyDefinition, hyperparameters: Hyperparameters) -> Inspect:
-    """Return the request to try out one point of the search space."""
-    return Inspect(
+def try_out(
+    definition: StudyDefinition,
+    hyperparameters: Hyperparameters,
+    workforce: Workforce,
+    *,
+    doing: str,
+    notify: Callable[[str], None],
+) -> InspectionResult:
+    """Have a worker build everything at one point of the search space and run one batch.
+
+    Args:
+        definition: The study.
+        hyperparameters: The point.
+        workforce: Of which one is asked, and others if it is lost.
+        doing: What that is, for messages (``the model was tried out``).
+        notify: Told of workers that were lost over it.
+
+    Raises:
+        StudyFailedError: If workers die over it again and again.
+        StudyInterruptedError: If the user stops the study meanwhile.
+    """
+    order = Inspect(
         assembly=assemble(definition, hyperparameters),
         searched=definition.space.names,
         hang_timeout_seconds=definition.resources.hang_timeout_seconds,
     )
+    result = workforce.ask(
+        Request(
+            message=order,
+            reply=InspectionResult,
+            doing=doing,
+            remedy="Nothing has been changed; once that is mended, start the study again.",
+            notify=notify,
+            interruptible=True,
+        )
+    )
+    if result is None:
+        raise StudyInterruptedError("stopped before any training; nothing has been changed.")
+    return result
 
 
-def inspect_study(definition: StudyDefinition, workforce: Workforce) -> InspectionResult:
+def inspect_study(
+    definition: StudyDefinition, workforce: Workforce, *, notify: Callable[[str], None]
+) -> InspectionResult:
     """Have a worker build everything in the middle of the search space and run one batch.
 
     Raises:
         StudyDefinitionError: If something of the study does not fit; `key` says what.
-        StudyFailedError: If the worker dies over it.
+        StudyFailedError: If workers die over it again and again.
+        StudyInterruptedError: If the user stops the study meanwhile.
     """
     middle = definition.space.from_units(dict.fromkeys(definition.space.names, 0.5))
-    result = workforce.ask(
-        inspection_of(definition, middle), InspectionResult, doing="the model was tried out", interruptible=True
-    )
+    result = try_out(definition, middle, workforce, doing="the model was tried out", notify=notify)
     if result.error:
         details = f"\n{result.traceback.rstrip()}" if result.traceback else ""
         raise StudyDefinitionError(f"{result.error}{details}", key=result.error_key)

@@ -91,13 +91,13 @@ class Session:
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
-            inspection = inspect_study(self.definition, workforce)
+            inspection = inspect_study(self.definition, workforce, notify=self.observer.notice)
             if self.uris.checkpoints is not None:
                 CheckpointStore(self.uris.checkpoints, pauses_seconds=()).check()
             for notice in inspection.notices:
                 self.observer.notice(notice)
             if self.definition.resources.trials_per_device == "auto":
-                packing = pack_devices(self.definition, workforce, inspection)
+                packing = pack_devices(self.definition, workforce, inspection, notify=self.observer.notice)
                 self.observer.notice(packing.reason)
                 workforce.share_devices(n_sharing=packing.n_trials)
             self.state.make(paths.directory)

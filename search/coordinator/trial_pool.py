@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from search.coordinator.alone import RetriesAlone
 from search.coordinator.interruption import Interruption
 from search.coordinator.ledger import Ledger
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
+from search.coordinator.request import MOST_RETRIES, Reply, Request
 from search.coordinator.timesheet import Timesheet
 from search.coordinator.trial_recorder import TrialRecorder
 from search.coordinator.workforce import Workforce
@@ -18,16 +18,12 @@ from search.device_use import DeviceUse
 from search.early_stopping import divergence_reason
 from search.engines.engine import MessageReceived, WorkerLost
 from search.errors import StateError
-from search.messages import Action, Cause, Decision, EpochReport, FromWorker, Notice, ToWorker, TrialEnded
+from search.messages import Action, Cause, Decision, EpochReport, Notice, TrialEnded
 from search.observer import StudyObserver
 from search.trial import TrialState
 from search.users_traceback import users_traceback
 
-_MOST_RETRIES = 2
-
 _POLL_SECONDS = 0.5
-
-Reply = TypeVar("Reply", bound=FromWorker)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,14 +89,14 @@ class TrialPool:
                 self._handle(event, source, received_at=received_at)
             self._ledger.store_in_time()
 
-    def ask(self, message: ToWorker, reply: type[Reply], *, doing: str) -> Reply:
-        """Send a request to an idle worker and wait for its answer; nothing else may be running.
+    def ask(self, request: Request[Reply]) -> Reply | None:
+        """Have a worker answer a request while nothing else is running; see `Workforce.ask`.
 
         Raises:
-            StudyFailedError: If the worker is lost before it answers.
+            StudyFailedError: If too many workers are lost over it.
         """
         assert not self._runs
-        return self._workforce.ask(message, reply, doing=doing, interruptible=False)
+        return self._workforce.ask(request)
 
     @property
     def _timesheet(self) -> Timesheet:
@@ -260,7 +256,7 @@ class TrialPool:
         if run.verdict is not None:
             source.departed(run.trial.record)
             return
-        if run.trial.record.n_retries < _MOST_RETRIES:
+        if run.trial.record.n_retries < MOST_RETRIES:
             self._recorder.retried(run.trial, reason=lost.reason)
             if was_alone:
                 self._alone.add(run.trial, device=run.device)

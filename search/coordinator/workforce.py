@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TypeVar
 
 from search.coordinator.interruption import Interruption
+from search.coordinator.request import Reply, Request
 from search.coordinator.timesheet import Timesheet
-from search.engines.engine import Engine, EngineEvent, MessageReceived, WorkerLost
-from search.errors import SearchError, StudyFailedError, StudyInterruptedError
-from search.messages import Farewell, FromWorker, Shutdown, ToWorker, WorkerReady
+from search.engines.engine import Engine, EngineEvent, WorkerLost
+from search.errors import SearchError, StudyFailedError
+from search.messages import Farewell, Shutdown, ToWorker, WorkerReady
 from search.package_version import zeroin_version
 
 _MOST_FAILED_STARTS = 3
@@ -20,8 +20,6 @@ _POLL_SECONDS = 0.5
 
 _MOST_GROWTH = 2.0
 _LEAST_GROWTH_BYTES = 1 << 30
-
-Reply = TypeVar("Reply", bound=FromWorker)
 
 
 class Workforce:
@@ -160,40 +158,57 @@ class Workforce:
                 events.append(event)
         return events
 
-    def ask(self, message: ToWorker, reply: type[Reply], *, doing: str, interruptible: bool) -> Reply:
+    def ask(self, request: Request[Reply]) -> Reply | None:
         """Send a request to an idle worker, waiting for one to be ready, and wait for its answer.
 
-        Args:
-            message: The request.
-            reply: Type of its answer.
-            doing: What the request is for, for the message (``the model was tried out``).
-            interruptible: Whether the first Ctrl-C gives up; else the answer is waited for and the second one stops.
+        If the worker is lost before it answers, another one is asked; the user is told.
+
+        Returns:
+            The answer, None if the user stops the study meanwhile.
 
         Raises:
-            StudyFailedError: If the worker is lost before it answers.
-            StudyInterruptedError: If the user stops the study meanwhile.
+            StudyFailedError: If too many workers are lost over it.
         """
+        n_losses = 0
+        while True:
+            if self._interruption.requested and (request.interruptible or n_losses):
+                return None
+            worker = self._next_to_ask()
+            if worker is None:
+                return None
+            request.before_each()
+            self.send(worker, request.message)
+            answer = self._answer(worker, request)
+            if not isinstance(answer, WorkerLost):
+                return answer
+            n_losses += 1
+            request.lost(answer, n_losses=n_losses)
+
+    def _next_to_ask(self) -> int | None:
+        """Wait for an idle worker; None if the user stops the study."""
         while not self._idle:
             self.poll(timeout_seconds=_POLL_SECONDS)
-            self._give_up_if_interrupted()
+            if self._interruption.requested:
+                return None
         worker = self._idle.popleft()
         self._asked.add(worker)
-        self.send(worker, message)
+        return worker
+
+    def _answer(self, worker: int, request: Request[Reply]) -> Reply | WorkerLost | None:
+        """Wait for the answer or the loss of a worker that was asked; None if the user gives up the request."""
         while True:
             for event in self.poll(timeout_seconds=_POLL_SECONDS):
-                if event.worker == worker and isinstance(event, WorkerLost):
-                    raise StudyFailedError(f"{event.reason}, while {doing}.\n{event.output}".rstrip())
-                if event.worker == worker and isinstance(event, MessageReceived) and isinstance(event.message, reply):
+                if event.worker != worker:
+                    continue
+                if isinstance(event, WorkerLost):
+                    return event
+                if isinstance(event.message, request.reply):
                     if worker in self._asked:  # else it was lost when it had answered
                         self._asked.discard(worker)
                         self._idle.append(worker)
                     return event.message
-            if interruptible:
-                self._give_up_if_interrupted()
-
-    def _give_up_if_interrupted(self) -> None:
-        if self._interruption.requested:
-            raise StudyInterruptedError("stopped before any training; nothing has been changed.")
+            if request.interruptible and self._interruption.requested:
+                return None
 
     def _explained(self, lost: WorkerLost) -> WorkerLost:
         """Let a worker that killed itself say why."""

@@ -23,7 +23,9 @@ from search.engines.rank_environment import rank_environment, without_ranks
 from search.engines.rank_merging import RankMerging
 from search.messages import FromWorker, Shutdown, ToWorker, decode, encode
 
-_OUTPUT_TAIL_BYTES = 4000
+_OUTPUT_TAIL_BYTES = 8000
+"""Enough for the stack of a training inside Lightning, which ends what a hung worker prints."""
+
 _ABSENCE_SECONDS = 5.0
 _KILL_SECONDS = 10.0
 """A killed process that waits in the kernel, for a driver or a network file system, may never end."""

@@ -199,8 +199,8 @@ class ResourcesSection(_Section):
     trials_per_device: Annotated[Count | None, _OR_AUTO] = 1
     """Trials that share a device; auto: as many as fit into its memory, at most 8, with a CPU core each."""
     hang_timeout_minutes: Annotated[Annotated[float, Field(ge=0.01, le=1_000_000.0)] | None, _OR_NONE] = 30.0
-    """Time without a finished batch after which a training counts as hung and its worker is replaced; if batches took
-    longer than a tenth of that, ten times the longest. none: never."""
+    """Time without a finished batch after which a training, or a reading of the test split, counts as hung and its
+    worker is replaced; if batches took longer than a tenth of that, ten times the longest. none: never."""
 
 
 class FinishSection(_Section):

@@ -86,15 +86,13 @@ def _trial_carried_out(order: TrialAssignment, connection: Connection) -> FromWo
 def _carried_out(order: Order, connection: Connection) -> FromWorker:
     if isinstance(order, TrialAssignment):
         return train(order, connection)
-    if isinstance(order, Inspect):
-        watchdog = Watchdog(
-            limit_seconds=order.hang_timeout_seconds,
-            on_hang=lambda seconds: end_hung_worker(connection, seconds, where="its stack is among what it printed"),
-        )
-        with watchdog.watching():
-            return inspect_assembly(order)
-    assert isinstance(order, TestAssignment)
-    return read_test(order)
+    assert isinstance(order, Inspect | TestAssignment)
+    watchdog = Watchdog(
+        limit_seconds=order.hang_timeout_seconds,
+        on_hang=lambda seconds: end_hung_worker(connection, seconds, where="its stack is among what it printed"),
+    )
+    with watchdog.watching():
+        return inspect_assembly(order) if isinstance(order, Inspect) else read_test(order, callbacks=(watchdog,))
 
 
 def _prepare_process(n_threads: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.utilities.data import extract_batch_size
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
@@ -28,17 +28,22 @@ from search.worker.user_error import describe
 _DATA_HOOKS = ("test_dataloader", "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
-def read_test(assignment: TestAssignment) -> TestResult:
-    """Evaluate the members and their ensemble in one pass over the test split; never raises."""
+def read_test(assignment: TestAssignment, *, callbacks: Sequence[Callback] = ()) -> TestResult:
+    """Evaluate the members and their ensemble in one pass over the test split; never raises.
+
+    Args:
+        assignment: The members.
+        callbacks: What watches the batches.
+    """
     try:
         with quiet_libraries():
-            return _read(assignment)
+            return _read(assignment, callbacks)
     except BaseException as raised:
         error, trace = describe(raised)
         return TestResult(members=(), ensemble={}, n_samples=0, notices=(), error=error, traceback=trace)
 
 
-def _read(assignment: TestAssignment) -> TestResult:
+def _read(assignment: TestAssignment, callbacks: Sequence[Callback]) -> TestResult:
     # The split is read by one process, each sample once: dividing it would repeat samples to make the shares equal.
     leave_process_group()
     if this_group().rank != 0:
@@ -53,7 +58,7 @@ def _read(assignment: TestAssignment) -> TestResult:
     with scratch_directory() as directory:
         directories = fetched_members(assignment.checkpoints, assignment.directories, directory)
         committee = _Committee(members, directories, ensemble=assignment.ensemble)
-        trainer = make_trainer(trainer_args, directory=directory, max_epochs=1, callbacks=(), alone=True)
+        trainer = make_trainer(trainer_args, directory=directory, max_epochs=1, callbacks=callbacks, alone=True)
         seed_setup(assignment.assembly)
         trainer.test(committee, datamodule=data, verbose=False)
     return TestResult(

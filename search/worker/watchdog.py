@@ -62,7 +62,7 @@ class SilenceMeter:
 
 
 class Watchdog(Callback):
-    """Watches one training from a thread of its own, from `watching` on; batches and epochs are signs of life.
+    """Watches one run of a trainer from a thread of its own, from `watching` on; batches and epochs are signs of life.
 
     Args:
         limit_seconds: See `SilenceMeter`; None to watch nothing.
@@ -119,6 +119,22 @@ class Watchdog(Callback):
         self._n_signs += 1
 
     def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._n_signs += 1
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._n_signs += 1
+
+    def on_test_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
