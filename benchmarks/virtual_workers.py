@@ -75,7 +75,7 @@ class Delays:
 
 @dataclass
 class VirtualWorkers:
-    """An `Engine`; `clock` must be the session's.
+    """An `Engine` for trials on a device each (nothing here shares any); `clock` must be the session's.
 
     Attributes:
         n_reports: Epochs reported.
@@ -92,10 +92,6 @@ class VirtualWorkers:
     def device(self, slot: int) -> str:
         """Return the slot's device: each has its own."""
         return f"device {slot}"
-
-    def share_devices(self, *, n_sharing: int) -> None:
-        """Have more workers on each device, one beside the other."""
-        self.n_slots *= n_sharing
 
     def start_worker(self, *, slot: int) -> int:
         """Start a worker, ready after a while."""

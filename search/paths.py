@@ -63,6 +63,18 @@ class TrialPaths:
         """What the training printed."""
         return self.directory / "output.log"
 
+    def require_no_link(self) -> None:
+        """Check that what is written or removed in the directory is not elsewhere.
+
+        Raises:
+            StateError: If the directory is a link: zeroin makes none, so that it may be somebody else's trap.
+        """
+        if self.directory.is_symlink():
+            raise StateError(
+                f"{self.directory} is a link to {self.directory.readlink()}, but a trial's directory must be none. "
+                "Remove it, or put in its place what it leads to."
+            )
+
     def fetch_weights(self) -> None:
         """Bring the final weights of a refit here, if they are behind a URL.
 
@@ -73,13 +85,21 @@ class TrialPaths:
             CheckpointStore(self.checkpoints).get(WEIGHTS_NAME, self.weights)
 
     def remove_previous_checkpoint(self) -> None:
-        """Remove the checkpoint before the last one, if there is one."""
+        """Remove the checkpoint before the last one, if there is one.
+
+        Raises:
+            StateError: If the directory is a link.
+        """
+        self.require_no_link()
         remove_checkpoint(self.previous_checkpoint)
 
     def remove_checkpoints(self) -> None:
         """Remove what the training would continue from, wherever it is; nothing happens if there is nothing.
 
         A store that does not answer now keeps its copy until a later session tidies up.
+
+        Raises:
+            StateError: If the directory is a link.
         """
         self.remove_previous_checkpoint()
         remove_checkpoint(self.checkpoint)

@@ -14,7 +14,7 @@ Example::
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -96,7 +96,10 @@ def run_study(
                 return record
     uris = store_uris(state, definition)
     _require_usable(uris)
-    placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
+    observer = observer or SilentObserver()
+    placed = place_engine(
+        engine, devices=devices, resources=definition.resources, ray_address=ray_address, notify=observer.notice
+    )
     return _session(definition, uris, state, observer, placed).run()
 
 
@@ -148,7 +151,9 @@ def resume_study(
         return record
     uris = store_uris(state, record.definition, storage=storage_uri(storage, state), tracking_uri=tracking_uri)
     _require_usable(uris)
-    placed = place_engine(engine, devices=devices, resources=record.definition.resources, ray_address=ray_address)
+    observer = observer or SilentObserver()
+    resources = record.definition.resources
+    placed = place_engine(engine, devices=devices, resources=resources, ray_address=ray_address, notify=observer.notice)
     return _session(record.definition, uris, state, observer, placed).run()
 
 
@@ -163,8 +168,11 @@ def preview_study(
     storage: str | None = None,
     tracking_uri: str | None = None,
     checkpoints: str | None = None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> StudyPreview:
     """Inspect a study and say what `run_study` would do with these arguments, creating nothing.
+
+    `notify` is told what the user should know meanwhile (that the cluster has no room, that a worker was lost).
 
     Raises:
         StudyDefinitionError: If model, data and study do not fit each other.
@@ -187,18 +195,19 @@ def preview_study(
             existing = read_record(study, state, store_uris(state, definition)).state
     uris = store_uris(state, definition)
     _require_usable(uris)
-    placed = place_engine(engine, devices=devices, resources=definition.resources, ray_address=ray_address)
-    notices: list[str] = []
+    placed = place_engine(
+        engine, devices=devices, resources=definition.resources, ray_address=ray_address, notify=notify
+    )
     try:
         with interruption() as interrupted:
             workforce = Workforce(placed.engine, interruption=interrupted, n_workers=1)
-            inspection = inspect_study(definition, workforce, notify=notices.append)
+            inspection = inspect_study(definition, workforce, notify=notify)
     finally:
         placed.engine.close(timeout_seconds=0.0)
     if placed.notice:
-        notices.append(placed.notice)
+        inspection = replace(inspection, notices=(*inspection.notices, placed.notice))
     return StudyPreview(
-        inspection=replace(inspection, notices=(*inspection.notices, *notices)),
+        inspection=inspection,
         n_workers=placed.engine.n_slots,
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
@@ -336,10 +345,9 @@ def _session(
     definition: StudyDefinition,
     uris: StoreUris,
     state: StateDirectory,
-    observer: StudyObserver | None,
+    observer: StudyObserver,
     placed: PlacedEngine,
 ) -> Session:
-    observer = observer or SilentObserver()
     if placed.notice:
         observer.notice(placed.notice)
     return Session(

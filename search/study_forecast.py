@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -36,12 +37,15 @@ def study_forecast(
     Args:
         definition: The study.
         openings: Its stages opened so far; the last one is under way.
-        trials: Its search trials; those that have not ended are to be trained from their beginning.
+        trials: Its search trials; those that have not ended, stragglers of earlier stages included, are to be trained
+            from their beginning.
         spent: What it has cost so far.
         pace: How fast it trains.
     """
     if math.isnan(pace.seconds_per_epoch) or not openings:
         return None
+    trials = tuple(trials)
+    stragglers = _stragglers(definition, openings[-1], trials)
     remaining = _remaining(definition, openings[-1], trials)
     bounds = allowances(
         definition.budget,
@@ -50,12 +54,12 @@ def study_forecast(
         max_epochs=definition.stages[-1].max_epochs,
         pace=pace,
     )
-    fitting = _fitting([each.load for each in remaining], bounds, definition, pace=pace)
-    finish, finish_is_cut = _finish(definition, bounds, searching=cost(fitting, pace), pace=pace)
-    whole = cost((*fitting, *finish), pace)
+    fitting = _fitting([each.load for each in remaining], bounds, definition, stragglers=stragglers, pace=pace)
+    finish, finish_is_cut = _finish(definition, bounds, searching=cost((*stragglers, *fitting), pace), pace=pace)
+    whole = cost((*stragglers, *fitting, *finish), pace)
     return StudyForecast(
         stage=openings[-1].name,
-        stage_seconds=cost(fitting[:1], pace).wall_seconds,
+        stage_seconds=cost((*stragglers, *fitting[:1]), pace).wall_seconds,
         study_seconds=whole.wall_seconds,
         device_seconds=whole.device_seconds,
         n_workers=pace.n_workers,
@@ -77,6 +81,16 @@ class _Remaining:
     load: Load
 
 
+def _stragglers(definition: StudyDefinition, opening: StageOpening, trials: Sequence[TrialRecord]) -> list[Load]:
+    """Return what has not ended of each stage before the one under way; its workers are not free for that one yet."""
+    running = Counter(each.stage for each in trials if not each.state.is_finished)
+    return [
+        Load(n_runs=running[stage.name], n_epochs=stage.max_epochs)
+        for stage in definition.stages[: opening.index]
+        if running[stage.name]
+    ]
+
+
 def _remaining(definition: StudyDefinition, opening: StageOpening, trials: Iterable[TrialRecord]) -> list[_Remaining]:
     """Return what is left of the stage under way and of each one after it."""
     ended = [len(each.epochs) for each in trials if each.stage == opening.name and each.state.is_finished]
@@ -93,16 +107,21 @@ def _remaining(definition: StudyDefinition, opening: StageOpening, trials: Itera
 
 
 def _fitting(
-    loads: Sequence[Load], bounds: Sequence[Allowance], definition: StudyDefinition, *, pace: Pace
+    loads: Sequence[Load],
+    bounds: Sequence[Allowance],
+    definition: StudyDefinition,
+    *,
+    stragglers: Sequence[Load],
+    pace: Pace,
 ) -> list[Load]:
     """Return of each stage's load what its part of the time allows; all of it, if all of it fits."""
-    planned = cost(loads, pace)
+    planned = cost((*stragglers, *loads), pace)
     if not any(each.of(planned) > each.search_left_seconds for each in bounds):
         return list(loads)
     shares = end_shares(definition.stages)[-len(loads) :]
     fitting: list[Load] = []
     for load, share in zip(loads, shares, strict=True):
-        used = cost(fitting, pace)
+        used = cost((*stragglers, *fitting), pace)
         single = Load(n_runs=1, n_epochs=load.n_epochs)
         n_fit = min(
             math.floor((each.part_left_seconds(share) - each.of(used)) / _seconds_a_run(single, each, pace))

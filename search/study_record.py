@@ -101,7 +101,7 @@ class StudyForecast:
 
     Attributes:
         stage: The stage under way.
-        stage_seconds: Wall time to its end.
+        stage_seconds: Wall time to its end, and to that of trials of earlier stages that still train.
         study_seconds: Wall time to the study's end, with the most that the finish takes.
         device_seconds: Time of devices to the study's end, summed over the devices.
         n_workers: Trials that run at a time.

@@ -160,8 +160,17 @@ DEFINITION: StudyDefinition = definition_from_plain(
 )
 
 
-def forecast(budget: Budget, *, n_done: int = 4, n_workers: int = 1) -> StudyForecast:
-    opening = StageOpening(index=0, name="coarse", narrowed=declared(DEFINITION.space), first_trial_number=0, time_ms=0)
+def forecast(
+    budget: Budget, *, n_done: int = 4, n_running: int = 0, n_workers: int = 1, stage: int = 0
+) -> StudyForecast:
+    """What is expected after `n_done` trials of the first stage; `n_running` more of it have begun."""
+    opening = StageOpening(
+        index=stage,
+        name=DEFINITION.stages[stage].name,
+        narrowed=declared(DEFINITION.space),
+        first_trial_number=(0, 20)[stage],
+        time_ms=0,
+    )
     epochs = tuple(EpochRecord(epoch=epoch, metrics={}, time_ms=0) for epoch in (1, 2))
     done = [
         TrialRecord(
@@ -172,11 +181,11 @@ def forecast(budget: Budget, *, n_done: int = 4, n_workers: int = 1) -> StudyFor
             seed=0,
             n_epochs=2,
             horizon_epochs=8,
-            epochs=epochs,
-            state=TrialState.COMPLETE,
+            epochs=epochs if number < n_done else epochs[:1],
+            state=TrialState.COMPLETE if number < n_done else TrialState.RUNNING,
             started_ms=0,
         )
-        for number in range(n_done)
+        for number in range(n_done + n_running)
     ]
     spent = Spent(
         wall_seconds=120.0 * n_done,
@@ -198,6 +207,20 @@ def test_a_forecast_counts_all_that_is_left() -> None:
     assert found.study_seconds == 60.0 * (16 * 2 + 10 * 8 + 2 * 2 * 8 + 2 * 8) == found.device_seconds
     assert (dict(found.left_out), found.finish_is_cut) == ({}, False)
     assert forecast(Budget(), n_workers=4).study_seconds < found.study_seconds
+
+
+def test_a_forecast_counts_what_still_trains_of_an_earlier_stage_once() -> None:
+    alone, beside = (forecast(Budget(), n_done=17, n_running=n, stage=1) for n in (0, 3))
+    assert beside.stage_seconds - alone.stage_seconds == 60.0 * 3 * 2
+    assert beside.study_seconds - alone.study_seconds == beside.device_seconds - alone.device_seconds == 60.0 * 3 * 2
+    assert forecast(Budget(), n_running=3) == forecast(Budget())  # of the stage under way they are counted anyway
+
+
+def test_stragglers_leave_less_of_a_budget_to_the_stages_that_follow() -> None:
+    budget = Budget(hours=1.5)
+    left_out = [forecast(budget, n_done=10, n_running=n, stage=1).left_out.get("fine", 0) for n in range(0, 11, 2)]
+    assert left_out == sorted(left_out)
+    assert left_out[0] < left_out[-1]
 
 
 @given(st.floats(0.05, 10.0), workers)

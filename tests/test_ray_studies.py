@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from unittest import mock
 import psutil
 import pytest
 from command_line import ROOT, CommandLine, wait_for
-from engine_conformance import events_until, living_children, message_in
+from engine_conformance import events_until, living_children, lost, message_in
 
 from search.engines.ray_cluster import RayEngine
 from search.messages import WorkerReady
+from search.package_version import zeroin_version
 from search.paths import StateDirectory
 from search.studies_api import read_study
 from search.study_record import StudyRecord
@@ -83,9 +85,9 @@ class Nodes:
     cluster: Any
     others: list[Any] = field(default_factory=list)
 
-    def add(self) -> None:
+    def add(self, **options: Any) -> None:
         """Have one more node join."""
-        self.others.append(self.cluster.add_node(num_cpus=1, num_gpus=1, **SMALL))
+        self.others.append(self.cluster.add_node(num_cpus=1, num_gpus=1, **SMALL, **options))
 
     def remove(self) -> None:
         """Have one vanish, with all of its processes."""
@@ -195,20 +197,34 @@ def comparable(record: StudyRecord) -> list[Any]:
     ]
 
 
-def test_a_node_lost_while_its_worker_starts_costs_nothing_and_another_may_join(nodes: Nodes) -> None:
+def test_a_node_lost_while_its_worker_starts_costs_nothing_and_others_may_join_if_they_are_of_our_version(
+    nodes: Nodes, tmp_path: Path
+) -> None:
     nodes.add()
+    notices: list[str] = []
     with mock.patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ""}):
-        engine = RayEngine(address=nodes.address, devices="gpu", devices_per_trial=1, trials_per_device=1)
+        engine = RayEngine(
+            address=nodes.address, devices="gpu:3", devices_per_trial=1, trials_per_device=1, notify=notices.append
+        )
     try:
-        assert engine.n_slots == 2
-        workers = {engine.start_worker(slot=slot) for slot in range(2)}
+        workers = {engine.start_worker(slot=slot) for slot in range(3)}
         wait_for(lambda: sum("search.worker" in each.cmdline() for each in living_children()) == 2)
         nodes.remove()
         (event,) = events_until(engine, 1)
         message_in(event, WorkerReady)
+        while not notices:
+            assert not engine.poll(timeout_seconds=10.0)
+        assert "2 nodes with 1 GPU, 1 node with no GPUs: room for 2. The others start as nodes join." in notices[0]
         nodes.add()
         (other,) = events_until(engine, 1)
         message_in(other, WorkerReady)
-        assert {event.worker, other.worker} == workers
+        (third,) = workers - {event.worker, other.worker}
+
+        metadata = tmp_path / "zeroin-0.0.1.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text("Metadata-Version: 2.1\nName: zeroin\nVersion: 0.0.1\n")
+        nodes.add(env_vars={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+        reason = lost(engine, third).reason
+        assert f"node {socket.gethostname()} has zeroin 0.0.1, the coordinator {zeroin_version()}: install" in reason
     finally:
         engine.close(timeout_seconds=0.0)

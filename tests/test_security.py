@@ -24,7 +24,7 @@ from search.credentials import keep_credentials, require_credentials, with_crede
 from search.errors import SearchError, StateError
 from search.journal_file import JournalFile
 from search.known_secrets import remember, without_secrets
-from search.messages import decode
+from search.messages import EpochReport, decode
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.storage import StudyStore
@@ -367,6 +367,46 @@ def test_deletion_removes_no_directory_that_is_not_a_studys(where: str, tmp_path
     assert optuna.load_study(
         study_name="bell", storage=optuna.storages.JournalStorage(JournalFile(state.optuna_journal))
     )
+
+
+@pytest.mark.parametrize("checkpoint", ["last.ckpt", "last.ckpt/weights"])
+def test_nothing_is_written_or_removed_behind_the_link_that_a_trials_directory_is(
+    checkpoint: str, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious" / checkpoint
+    precious.parent.mkdir(parents=True)
+    precious.write_text("weeks of training")
+    state = StateDirectory(root=tmp_path / "state")
+    trial = state.study("bell").trial("trial-0001")
+
+    def plant(report: EpochReport) -> None:
+        trial.directory.symlink_to(tmp_path / "precious")
+
+    definition = definition_from_plain(PLAIN | {"finish": None})
+    engine = VirtualEngine(on_epoch=plant)
+    session = Session(
+        definition=definition, uris=store_uris(state, definition), state=state, engine=engine, observer=SilentObserver()
+    )
+    with pytest.raises(StateError, match=r"trial-0001 is a link to .*precious"):
+        session.run()
+    assert {key for key, _ in engine.trained} == {"trial-0000"}
+    with pytest.raises(StateError, match="is a link"):
+        trial.remove_checkpoints()
+    assert precious.read_text() == "weeks of training"
+    assert [each.name for each in (tmp_path / "precious").iterdir()] == ["last.ckpt"]
+
+
+def test_of_a_checkpoint_that_is_a_link_the_link_is_removed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious" / "thesis.tex"
+    precious.parent.mkdir()
+    precious.write_text("years of work")
+    trial = StateDirectory(root=tmp_path).study("bell").trial("trial-0000")
+    trial.directory.mkdir(parents=True)
+    trial.checkpoint.symlink_to(precious.parent)
+    trial.previous_checkpoint.symlink_to(precious)
+    trial.remove_checkpoints()
+    assert list(trial.directory.iterdir()) == []
+    assert precious.read_text() == "years of work"
 
 
 def test_no_directory_is_open_to_everybody(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ WEIGHTS_NAME = "weights.pt"
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint if it is there; some strategies (DeepSpeed) make a directory of it."""
-    if path.is_dir():
+    """Remove a checkpoint if it is there; some strategies (DeepSpeed) make a directory of it. Of a link, the link."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

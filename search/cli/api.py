@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from search.observer import StudyObserver
@@ -58,6 +58,7 @@ class StudiesApi(Protocol):
         storage: str | None = ...,
         tracking_uri: str | None = ...,
         checkpoints: str | None = ...,
+        notify: Callable[[str], None] = ...,
     ) -> StudyPreview:
         """Inspect a study and say what running it would do, without creating anything."""
 

@@ -169,6 +169,7 @@ def _dry_run(
             new=new,
             storage=places.storage,
             tracking_uri=places.tracking_uri,
+            notify=lambda text: show(console, Text(f"note  {text}")),
         )
     show(console, preview_report(preview))
 

@@ -207,7 +207,7 @@ class StageTrials:
         forecast = study_forecast(
             self._context.definition,
             openings=self._context.study.openings(),
-            trials=[trial.record for trial in self._history.finished],
+            trials=[*(trial.record for trial in self._history.finished), *self._history.running],
             spent=self._context.ledger.spent,
             pace=pace,
         )

@@ -64,8 +64,13 @@ class StudyContext:
         return read_epoch_log(self.paths.trial(key).epoch_log, study_uid=self.study.uid)
 
     def open_trial(self, record: TrialRecord, *, merge_validation: bool = False) -> LiveTrial:
-        """Make the trial's directory and open its log, writing its identity if it is new."""
+        """Make the trial's directory and open its log, writing its identity if it is new.
+
+        Raises:
+            StateError: If that is not possible, or the directory is a link.
+        """
         paths = self.paths.trial(record.key)
+        paths.require_no_link()
         self.state.make(paths.directory)
         is_new = self.logged(record.key) is None
         log = EpochLog(paths.epoch_log)

@@ -229,7 +229,7 @@ class Workforce:
         if is_starting:
             self._n_failed_starts += 1
             if self._n_failed_starts >= _MOST_FAILED_STARTS:
-                raise StudyFailedError(f"workers cannot be started: {lost.reason}.\n{lost.output}")
+                raise StudyFailedError(f"workers cannot be started: {lost.reason}.\n{lost.output}".rstrip())
         self._start(slot)
 
     def _forget(self, worker: int) -> None:

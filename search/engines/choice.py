@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,7 +33,14 @@ class PlacedEngine:
     notice: str
 
 
-def place_engine(name: str, *, devices: str, resources: Resources, ray_address: str | None) -> PlacedEngine:
+def place_engine(
+    name: str,
+    *,
+    devices: str,
+    resources: Resources,
+    ray_address: str | None,
+    notify: Callable[[str], None] = lambda text: None,
+) -> PlacedEngine:
     """Make an engine for a study.
 
     Args:
@@ -40,6 +48,7 @@ def place_engine(name: str, *, devices: str, resources: Resources, ray_address: 
         devices: ``--devices``, as the engine understands it.
         resources: What a trial runs on.
         ray_address: Of the Ray cluster (see `search.engines.ray_cluster.RayEngine`); None for any other engine.
+        notify: Told, in words, what the user should know of the engine while it is polled.
 
     Raises:
         SearchError: If there is no such engine, or not the devices or the cluster asked for.
@@ -56,7 +65,11 @@ def place_engine(name: str, *, devices: str, resources: Resources, ray_address: 
         from search.engines.ray_cluster import RayEngine  # no other engine needs what it imports
 
         engine = RayEngine(
-            address=ray_address, devices=devices, devices_per_trial=per_trial, trials_per_device=per_device
+            address=ray_address,
+            devices=devices,
+            devices_per_trial=per_trial,
+            trials_per_device=per_device,
+            notify=notify,
         )
         return PlacedEngine(engine=engine, notice="")
     if ray_address is not None:

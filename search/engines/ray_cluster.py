@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.engines.ray_frames import (
@@ -14,10 +14,12 @@ from search.engines.ray_frames import (
     ClusterMissing,
     HostLost,
     LineReceived,
+    RoomWanted,
     SendLine,
     StartHost,
 )
 from search.engines.ray_process import DriverProcess
+from search.engines.ray_room import RoomNotices
 from search.engines.ray_slots import cluster_slots, wanted_devices
 from search.errors import SearchError
 from search.messages import FromWorker, Shutdown, ToWorker, decode, encode
@@ -30,8 +32,8 @@ _LEAVE_SECONDS = 15.0
 class RayEngine:
     """One Ray actor per slot, each with a worker process on its node; the workers are those of the local engine.
 
-    A worker whose actor waits for room has just not spoken yet. If the connection to the cluster breaks, all workers
-    are lost and the next ones are started over a new connection.
+    A worker whose actor waits for room has just not spoken yet; the user is told so. If the connection to the cluster
+    breaks, all workers are lost and the next ones are started over a new connection.
 
     Args:
         address: ``host:port`` of the cluster; None for ``RAY_ADDRESS``, else one that runs on this machine, else a new
@@ -41,6 +43,7 @@ class RayEngine:
         trials_per_device: >= 1.
         heartbeat_timeout_seconds: Silence after which a worker counts as hung and is killed.
         start_timeout_seconds: The same for a worker that has been placed and has not spoken yet.
+        notify: Told, in words, that workers wait for room.
 
     Raises:
         SearchError: If Ray is not installed, the cluster is not there, or it has no devices of the wanted kind.
@@ -55,6 +58,7 @@ class RayEngine:
         trials_per_device: int,
         heartbeat_timeout_seconds: float = 60.0,
         start_timeout_seconds: float = 300.0,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         wanted = wanted_devices(devices)
         if importlib.util.find_spec("ray") is None:
@@ -87,6 +91,8 @@ class RayEngine:
             self._driver.end(timeout_seconds=_LEAVE_SECONDS)
             raise
         self._address = "local" if found.is_own else found.address
+        self._room = RoomNotices(self._slots)
+        self._notify = notify
 
     @property
     def n_slots(self) -> int:
@@ -141,6 +147,10 @@ class RayEngine:
                 events.append(WorkerLost(worker=frame.worker, reason=frame.reason, output=frame.output))
             elif isinstance(frame, ClusterMissing):
                 self._missing = frame.reason
+            elif isinstance(frame, RoomWanted):
+                notice = self._room.notice(frame, now=time.monotonic())
+                if notice:
+                    self._notify(notice)
         if not self._driver.is_connected:
             events.extend(self._all_lost())
         return events

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,13 @@ from search.engines.ray_frames import (
     HostLost,
     LineReceived,
     NodeResources,
+    RoomWanted,
     SendLine,
     StartHost,
     decode_frame,
     encode_frame,
 )
-from search.engines.ray_host import WorkerHost
+from search.package_version import zeroin_version
 
 _LOCAL = "local"
 _DIRECTORY_PREFIX = "zeroin-ray-"
@@ -53,6 +54,7 @@ _CLOSE_SECONDS = 3.0
 _LEAVE_SECONDS = 10.0
 _RETRY_SECONDS = 2.0
 _MOST_RESTARTS = 5
+_ROOM_SECONDS = 2.0
 _EVENTS, _SEND = "events", "send"
 
 
@@ -101,13 +103,16 @@ def _connect(arguments: argparse.Namespace) -> ClusterFound:
             if time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_SECONDS)
-    nodes = tuple(
+    is_own = address == _LOCAL
+    return ClusterFound(address=ray.get_runtime_context().gcs_address, is_own=is_own, nodes=_living_nodes())
+
+
+def _living_nodes() -> tuple[NodeResources, ...]:
+    return tuple(
         NodeResources(n_gpus=node["Resources"].get("GPU", 0.0), n_cpus=node["Resources"].get("CPU", 0.0))
         for node in ray.nodes()
         if node["Alive"]
     )
-    is_own = address == _LOCAL
-    return ClusterFound(address=ray.get_runtime_context().gcs_address, is_own=is_own, nodes=nodes)
 
 
 def _initialize(address: str, *, own_cpus: int) -> None:
@@ -150,7 +155,7 @@ def _own_directory() -> str:
 
 @dataclass(slots=True, kw_only=True)
 class _Host:
-    """An actor, and what the driver knows of it; `spoke_at` is None while Ray has no room for it."""
+    """An actor, and what the driver knows of it; `answered_at` is None while Ray has no room for it."""
 
     order: StartHost
     actor: Any
@@ -159,7 +164,50 @@ class _Host:
     n_sent: int = 0
     n_restarts: int = 0
     has_spoken: bool = False
+    ordered_at: float = field(default_factory=time.monotonic)
     answered_at: float | None = None
+
+
+class _CheckedHost:
+    """A `search.engines.ray_host.WorkerHost`, on a node that has the coordinator's version of zeroin.
+
+    What stands in the main program is sent to the node as code: so it can tell there that zeroin is missing.
+    """
+
+    def __init__(self, *, version: str, **arguments: Any) -> None:
+        import socket
+
+        self._host: Any = None
+        self._answer: dict[str, Any] = {"host": socket.gethostname()}
+        try:
+            from search.package_version import zeroin_version
+
+            found = f"zeroin {zeroin_version()}"
+        except ImportError as error:
+            found = f"no zeroin that can be imported ({error})"
+        if found == f"zeroin {version}":
+            from search.engines.ray_host import WorkerHost
+
+            self._host = WorkerHost(**arguments)
+        else:
+            self._answer["refused"] = (
+                f"node {socket.gethostname()} has {found}, the coordinator {version}: install the same version on "
+                "every node of the cluster"
+            )
+
+    def events(self, timeout_seconds: float) -> Any:
+        """Return what the host says, or that there is none."""
+        return self._answer if self._host is None else self._host.events(timeout_seconds)
+
+    def send(self, index: int, line: str) -> None:
+        """Hand on an encoded message."""
+        if self._host is not None:
+            self._host.send(index, line)
+
+    def close(self) -> None:
+        """Kill the worker."""
+        if self._host is not None:
+            self._host.close()
 
 
 class _Driver:
@@ -168,12 +216,14 @@ class _Driver:
     def __init__(self, connection: socket.socket, arguments: argparse.Namespace) -> None:
         self._connection = connection
         self._arguments = arguments
-        self._actor_class = ray.remote(concurrency_groups={_EVENTS: 1, _SEND: 1})(WorkerHost)
+        self._actor_class = ray.remote(concurrency_groups={_EVENTS: 1, _SEND: 1})(_CheckedHost)
         self._changing = threading.RLock()
         self._hosts: dict[int, _Host] = {}
         self._calls: dict[Any, int] = {}
         self._is_closing = threading.Event()
         self._waited_at = time.monotonic()
+        self._room_told_at = time.monotonic()
+        self._n_waiting = 0
 
     def run(self) -> None:
         """Work until the engine closes or its end of the line does."""
@@ -190,6 +240,8 @@ class _Driver:
             for call in ready:
                 self._answered(call)
             self._give_up_the_silent()
+            if time.monotonic() - self._room_told_at > _ROOM_SECONDS:
+                self._tell_of_room()
 
     def close(self) -> None:
         """Kill the workers, then their actors."""
@@ -226,6 +278,7 @@ class _Driver:
             group = placement_group([bundle], strategy="STRICT_PACK")
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
         actor = self._actor_class.options(**options).remote(
+            version=zeroin_version(),
             n_devices=order.n_devices,
             environment=self._environment(order),
             working_directory=self._arguments.working_directory,
@@ -265,6 +318,9 @@ class _Driver:
                 self._on_actor_lost(host, error)
                 return
             host.name, host.answered_at = news["host"], time.monotonic()
+            if "refused" in news:
+                self._lost(host, reason=news["refused"], output="")
+                return
             if news["lost"] is not None:
                 reason = f"{news['lost']} on {host.name}"
                 self._lost(host, reason=reason, output=news["output"], last_lines=news["lines"])
@@ -297,6 +353,30 @@ class _Driver:
                     self._lost(
                         host, reason=f"worker on {host.name}: its node does not answer for {limit:.0f} s", output=""
                     )
+
+    def _tell_of_room(self) -> None:
+        """Tell the engine of hosts that wait to be placed, if there are any or were when it was told last."""
+        with self._changing:
+            n_workers = len(self._hosts)
+            ordered_at = [host.ordered_at for host in self._hosts.values() if host.answered_at is None]
+        now = self._room_told_at = time.monotonic()
+        n_known, self._n_waiting = self._n_waiting, len(ordered_at)
+        if not n_known and not ordered_at:
+            return
+        try:
+            nodes, free = _living_nodes(), ray.available_resources()
+        except Exception:  # the cluster's head does not answer now, which other calls tell if it stays so
+            return
+        self._tell(
+            RoomWanted(
+                n_waiting=len(ordered_at),
+                n_workers=n_workers,
+                waited_seconds=now - min(ordered_at, default=now),
+                nodes=nodes,
+                n_free_gpus=free.get("GPU", 0.0),
+                n_free_cpus=free.get("CPU", 0.0),
+            )
+        )
 
     def _lost(self, host: _Host, *, reason: str, output: str, last_lines: Sequence[str] = ()) -> None:
         worker = host.order.worker

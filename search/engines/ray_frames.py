@@ -74,6 +74,27 @@ class ClusterMissing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoomWanted:
+    """Some hosts wait for room; told every few seconds as long as they do, and once when none does any more.
+
+    Attributes:
+        n_waiting: Hosts that Ray has not placed yet, >= 0.
+        n_workers: All hosts.
+        waited_seconds: How long the one that waits longest has done so, >= 0.
+        nodes: Living nodes of the cluster, whatever runs on them.
+        n_free_gpus: GPUs that nobody uses, on all nodes together.
+        n_free_cpus: CPUs likewise.
+    """
+
+    n_waiting: int
+    n_workers: int
+    waited_seconds: float
+    nodes: tuple[NodeResources, ...]
+    n_free_gpus: float
+    n_free_cpus: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineReceived:
     """A worker wrote a line (an encoded message)."""
 
@@ -98,12 +119,12 @@ class HostLost:
 
 
 ToDriver: TypeAlias = StartHost | SendLine | CloseCluster
-FromDriver: TypeAlias = ClusterFound | ClusterMissing | LineReceived | HostLost
+FromDriver: TypeAlias = ClusterFound | ClusterMissing | RoomWanted | LineReceived | HostLost
 Frame: TypeAlias = ToDriver | FromDriver
 
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
-    for cls in (StartHost, SendLine, CloseCluster, ClusterFound, ClusterMissing, LineReceived, HostLost)
+    for cls in (StartHost, SendLine, CloseCluster, ClusterFound, ClusterMissing, RoomWanted, LineReceived, HostLost)
 }
 
 
