@@ -93,6 +93,10 @@ class Nodes:
         """Have one vanish, with all of its processes."""
         self.cluster.remove_node(self.others.pop(), allow_graceful=False)
 
+    def settle(self) -> None:
+        """Wait until the cluster knows who has joined and who has vanished."""
+        self.cluster.wait_for_nodes(timeout=90)
+
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
@@ -198,9 +202,10 @@ def comparable(record: StudyRecord) -> list[Any]:
 
 
 def test_a_node_lost_while_its_worker_starts_costs_nothing_and_others_may_join_if_they_are_of_our_version(
-    nodes: Nodes, tmp_path: Path
+    nodes: Nodes, survivor: Held, tmp_path: Path
 ) -> None:
-    nodes.add()
+    nodes.add()  # beside the one that the survivor has left
+    nodes.settle()
     notices: list[str] = []
     with mock.patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ""}):
         engine = RayEngine(
