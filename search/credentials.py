@@ -13,6 +13,9 @@ from pathlib import Path
 from search.errors import StateError
 from search.uris import is_masked, masked
 
+CHECKPOINTS_OPTION = "zeroin run STUDY --checkpoints"
+"""Where the URL of the checkpoints is given again; see `require_credentials`."""
+
 
 def keep_credentials(file: Path, uri: str) -> None:
     """Keep the full URI of a store; one without a secret leaves nothing behind.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -25,6 +26,17 @@ def test_every_import_contract_is_kept(tmp_path: Path) -> None:
     done = run("-c", code, str(tmp_path), cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 broken" in done.stdout
+
+
+def test_every_package_is_installed() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    there = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in ("search", "lightning_modules", "studies")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert set(settings["options"]["packages"].split()) == there
 
 
 @pytest.mark.parametrize("module", ["search", "search.cli.main", "lightning_modules", "search.messages", "studies"])

@@ -1,21 +1,8 @@
-"""Run, resume, read, list and delete studies from Python; the command line does nothing else.
-
-Example::
-
-    from pathlib import Path
-
-    from search.studies_api import run_study
-    from search.study_file import load_study_file
-
-    record = run_study(load_study_file(Path("my_study.yaml")))
-    print(record.result.test_ensemble)
-"""
+"""Running a study, or what is left of it."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from search.checkpoint_store import CheckpointStore
@@ -24,22 +11,18 @@ from search.coordinator.interruption import interruption
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
 from search.coordinator.session import Session
-from search.coordinator.stores import StoreUris, default_storage, storage_uri, store_uris, with_stores
+from search.coordinator.stores import StoreUris, storage_uri, store_uris, with_stores
 from search.coordinator.workforce import Workforce
-from search.credentials import require_credentials
+from search.credentials import CHECKPOINTS_OPTION, require_credentials
 from search.database_driver import require_driver
 from search.engines.choice import EngineName, PlacedEngine, place_engine
-from search.errors import SearchError, StateError, StudyNotFoundError
-from search.lease import Lease, is_held
 from search.observer import SilentObserver, StudyObserver
-from search.paths import StateDirectory, StudyPaths
-from search.storage import StoredStudy, StudyStore
+from search.paths import StateDirectory
+from search.studies_api.reading import opened, read_study
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyState
-from search.study_views import Edit, FoundStudy, StudyPreview, StudySummary
+from search.study_views import Edit, StudyPreview
 from search.uris import masked
-
-_CHECKPOINTS_OPTION = "zeroin run STUDY --checkpoints"
 
 
 def run_study(
@@ -82,7 +65,7 @@ def run_study(
     state = directory or StateDirectory.default()
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     require_driver(definition.tracking_uri or "", what="the MLflow store")
-    with _opened(storage_uri(definition.storage, state)) as store:
+    with opened(storage_uri(definition.storage, state)) as store:
         names = () if store is None else store.names()
         if new:
             definition = replace(definition, study=_free_name(definition.study, names))
@@ -183,7 +166,7 @@ def preview_study(
     existing: StudyState | None = None
     edits: tuple[Edit, ...] = ()
     finish_has_begun = False
-    with _opened(storage_uri(definition.storage, state)) as store:
+    with opened(storage_uri(definition.storage, state)) as store:
         names = () if store is None else store.names()
         if new:
             definition = replace(definition, study=_free_name(definition.study, names))
@@ -220,113 +203,6 @@ def preview_study(
     )
 
 
-def find_study(
-    name: str,
-    *,
-    directory: StateDirectory | None = None,
-    storage: str | None = None,
-    tracking_uri: str | None = None,
-) -> FoundStudy:
-    """Read what a study is and where, but not its trials, whose logs may be damaged.
-
-    Raises:
-        StudyNotFoundError: If there is no such study; the message lists those there are.
-    """
-    state = directory or StateDirectory.default()
-    store = StudyStore(storage_uri(storage, state), create=False)
-    try:
-        study = store.open(name)
-    finally:
-        store.close()
-    uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
-    paths = _home(study, store.uri, state)
-    return FoundStudy(
-        definition=study.definition,
-        is_running=is_held(paths.lease),
-        storage=masked(uris.storage),
-        tracking_uri=masked(uris.tracking),
-        directory=str(paths.directory),
-    )
-
-
-def read_study(
-    name: str,
-    *,
-    directory: StateDirectory | None = None,
-    storage: str | None = None,
-    tracking_uri: str | None = None,
-) -> StudyRecord:
-    """Read everything that is recorded of a study.
-
-    Raises:
-        StudyNotFoundError: If there is no such study; the message lists those there are.
-    """
-    state = directory or StateDirectory.default()
-    store = StudyStore(storage_uri(storage, state), create=False)
-    try:
-        study = store.open(name)
-        uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
-        return read_record(study, state, uris)
-    finally:
-        store.close()
-
-
-def list_studies(*, directory: StateDirectory | None = None, storage: str | None = None) -> Sequence[StudySummary]:
-    """Summarize every study in a storage, those that cannot be read too; none if the storage does not exist."""
-    state = directory or StateDirectory.default()
-    with _opened(storage_uri(storage, state)) as store:
-        return [] if store is None else [_summary_of(name, store, state) for name in store.names()]
-
-
-def delete_study(
-    name: str,
-    *,
-    directory: StateDirectory | None = None,
-    storage: str | None = None,
-    tracking_uri: str | None = None,
-) -> Sequence[str]:
-    """Remove a study from MLflow, its files, and Optuna, in this order: a half-deleted one can be deleted again.
-
-    Its trials are not read, so that a study with damaged logs can be deleted too.
-
-    Returns:
-        One line for each thing that was removed.
-
-    Raises:
-        StudyNotFoundError: If there is no such study.
-        StudyConflictError: If it is running.
-    """
-    from search.tracking import delete_study as delete_tracked_study  # MLflow is slow to import; only this needs it
-
-    state = directory or StateDirectory.default()
-    store = StudyStore(storage_uri(storage, state), create=False)
-    try:
-        study = store.open(name)
-        uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
-        paths = _home(study, store.uri, state)
-        _require_ours(paths, name)
-        require_credentials(uris.tracking, what="the MLflow store", option="--tracking-uri")
-        require_credentials(uris.checkpoints or "", what="the checkpoints", option=_CHECKPOINTS_OPTION)
-        lease = Lease(state.make(paths.directory) / paths.lease.name, study=name)
-        try:
-            was_tracked = delete_tracked_study(uris.tracking, name, study_uid=study.uid)
-            shutil.rmtree(paths.directory)
-            remote = paths.with_checkpoints(uris.checkpoints, study_uid=study.uid).checkpoints
-            if remote:
-                CheckpointStore(remote).remove_all()
-            store.delete(name)
-        finally:
-            lease.release()
-    finally:
-        store.close()
-    return [
-        *([f"MLflow experiment {name!r} in {masked(uris.tracking)}"] if was_tracked else []),
-        f"checkpoints and logs in {paths.directory}",
-        *([f"checkpoints in {masked(remote)}"] if remote else []),
-        f"Optuna study {name!r} in {masked(uris.storage)}",
-    ]
-
-
 def _require_usable(uris: StoreUris) -> None:
     """Check what can be checked of the stores before anything is created or started.
 
@@ -337,7 +213,7 @@ def _require_usable(uris: StoreUris) -> None:
     require_driver(uris.tracking, what="the MLflow store")
     require_credentials(uris.tracking, what="the MLflow store", option="--tracking-uri")
     if uris.checkpoints is not None:
-        require_credentials(uris.checkpoints, what="the checkpoints", option=_CHECKPOINTS_OPTION)
+        require_credentials(uris.checkpoints, what="the checkpoints", option=CHECKPOINTS_OPTION)
         CheckpointStore(uris.checkpoints, pauses_seconds=())
 
 
@@ -359,42 +235,6 @@ def _session(
     )
 
 
-@contextmanager
-def _opened(storage: str) -> Iterator[StudyStore | None]:
-    """Open a storage to read from; None if it does not exist."""
-    try:
-        store = StudyStore(storage, create=False)
-    except StudyNotFoundError:
-        store = None
-    try:
-        yield store
-    finally:
-        if store is not None:
-            store.close()
-
-
-def _home(study: StoredStudy, storage: str, state: StateDirectory) -> StudyPaths:
-    """Return the files of a study, which may be in another state directory, or have moved with this one's storage."""
-    is_moved = not study.directory.exists() and storage == default_storage(state)
-    return state.study(study.name) if is_moved else StudyPaths(directory=study.directory)
-
-
-def _require_ours(paths: StudyPaths, name: str) -> None:
-    """Check that a directory is a study's before all of it is removed: whoever writes to the storage names it.
-
-    Raises:
-        StateError: If it is not.
-    """
-    directory = paths.directory
-    is_named_so = directory.is_absolute() and directory.parts[-2:] == ("trials", name) and ".." not in directory.parts
-    is_study = not directory.exists() or paths.lease.is_file() or not any(directory.iterdir())
-    if directory.is_symlink() or not (is_named_so and is_study):
-        raise StateError(
-            f"study {name!r} is recorded to have its files in {directory}, which is no directory of a study's, so "
-            "nothing was deleted."
-        )
-
-
 def _kept_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
     return replace(
         given,
@@ -410,42 +250,3 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     while f"{name}-{number}" in taken:
         number += 1
     return f"{name}-{number}"
-
-
-def _summary_of(name: str, store: StudyStore, state: StateDirectory) -> StudySummary:
-    try:
-        study = store.open(name)
-        return _summary(read_record(study, state, store_uris(state, study.definition, storage=store.uri)))
-    except Exception as error:  # what a damaged record, or one of another version, raises can be anything
-        reason = str(error) if isinstance(error, SearchError) else f"{type(error).__name__}: {error}"
-    try:
-        is_running = is_held(state.study(name).lease)
-    except SearchError:  # not even a name that could have files
-        is_running = False
-    return StudySummary(
-        name=name,
-        state=StudyState.RUNNING if is_running else StudyState.UNFINISHED,
-        n_finished=0,
-        n_trials=0,
-        best_reward=None,
-        updated_ms=None,
-        error=reason,
-    )
-
-
-def _summary(record: StudyRecord) -> StudySummary:
-    sign = record.definition.objective.direction.sign
-    rewards = [
-        trial.score.reward
-        for trial in record.trials
-        if trial.record.state.is_fully_trained and trial.score is not None and trial.score.best_epoch
-    ]
-    moments = [trial.record.finished_ms or trial.record.started_ms for trial in record.trials]
-    return StudySummary(
-        name=record.definition.study,
-        state=record.state,
-        n_finished=sum(trial.record.state.is_finished for trial in record.trials),
-        n_trials=record.definition.n_trials,
-        best_reward=max(rewards, key=lambda reward: sign * reward, default=None),
-        updated_ms=max(moments, default=None),
-    )

@@ -1,33 +1,23 @@
-"""The Optuna border: studies and trials in an ordinary Optuna storage that every Optuna tool can read.
-
-One Optuna study per zeroin study. Every trial is recorded with the hard limits of its dimensions as distributions,
-which never change; a trial is created whole, in one write, so that a crash leaves either all of its hyperparameters or
-nothing. The value of a trial is its reward, its intermediate values are the monitored metric by epoch.
-"""
+"""One study in an Optuna storage, and its trials."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from search.errors import StateError, StudyConflictError, StudyNotFoundError, did_you_mean
+from search.errors import StateError
 from search.messages import TestResult
-from search.optuna_storage import OpenedStorage, open_storage
+from search.optuna_storage import OpenedStorage
 from search.patience import Patient
 from search.record_codec import (
     opening_from_plain,
@@ -37,16 +27,17 @@ from search.record_codec import (
     test_result_from_plain,
     test_result_to_plain,
 )
-from search.search_space import Choices, Dimension, IntLogRange, LogRange, SearchSpace
-from search.study_definition import Direction, StudyDefinition
+from search.storage.distributions import distribution
+from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain
 from search.study_record import FinishPlan, Spent, StageOpening, StudyResult
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
-from search.uris import local_path, masked
 
-_DEFINITION = "zeroin.definition"
-_UID = "zeroin.uid"
-_HOME = "zeroin.directory"
+# Attributes that a study has from its creation on.
+DEFINITION = "zeroin.definition"
+UID = "zeroin.uid"
+HOME = "zeroin.directory"
+
 _TEST = "zeroin.test"
 _RESULT = "zeroin.result"
 _DELIVERED = "zeroin.is_delivered"
@@ -59,7 +50,6 @@ _DEVICE_USE = "zeroin.device_use"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
 
-_RECORDING_SECONDS = 1.0
 
 _OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -71,117 +61,6 @@ _OPTUNA_STATES = {
 }
 
 
-class StudyStore:
-    """All studies of one Optuna storage.
-
-    Args:
-        uri: ``journal://`` and the path of a journal file, or a database URL for Optuna's ``RDBStorage``.
-        create: Whether to create a local store that does not exist yet.
-        patience_seconds: How long a call to a store that is locked or away is repeated; by default a quarter of an
-            hour for a server, a minute for a file.
-        notify: Told when the store is waited for, and when it is back.
-
-    Raises:
-        StudyNotFoundError: If a local store does not exist and `create` is false.
-        StateError: If the storage cannot be opened.
-    """
-
-    def __init__(
-        self,
-        uri: str,
-        *,
-        create: bool,
-        patience_seconds: float | None = None,
-        notify: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self.uri = uri
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        path = local_path(uri)
-        try:
-            if path is not None and not path.exists():
-                if not create:
-                    raise StudyNotFoundError(f"there is no study yet: {masked(uri)} does not exist.")
-                path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StateError(f"the Optuna storage {masked(uri)} cannot be made: {error.strerror or error}.") from error
-        self._opened = open_storage(uri, patience_seconds=patience_seconds, notify=notify)
-        self._storage = cast(BaseStorage, Patient(self._opened.storage, patience=self._opened.patience))
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the zeroin studies, sorted; studies that other programs made are left out."""
-        return tuple(
-            sorted(study.study_name for study in self._storage.get_all_studies() if _DEFINITION in study.user_attrs)
-        )
-
-    def create(self, definition: StudyDefinition, *, directory: Path) -> StoredStudy:
-        """Record a new study; one that a crash left half recorded is recorded whole.
-
-        Args:
-            definition: The study; passwords in the URIs of its stores are not recorded.
-            directory: Where its checkpoints and logs are.
-
-        Raises:
-            StateError: If the storage has a study of that name that zeroin did not make.
-            StudyConflictError: If another coordinator begins a study of that name at this moment.
-        """
-        direction = (
-            StudyDirection.MAXIMIZE if definition.objective.direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
-        )
-        try:
-            study_id = self._storage.create_new_study([direction], definition.study)
-        except optuna.exceptions.DuplicatedStudyError:
-            study_id = self._storage.get_study_id_from_name(definition.study)
-            self._require_abandoned(study_id, definition.study)
-        uid = uuid.uuid4().hex
-        self._storage.set_study_user_attr(study_id, _UID, uid)
-        self._storage.set_study_user_attr(study_id, _HOME, os.fspath(directory))
-        self._storage.set_study_user_attr(study_id, _DEFINITION, definition_to_plain(_public(definition)))
-        self._opened.sync()
-        study = StoredStudy(self._opened, study_id)
-        if study.uid != uid:
-            raise _begun_elsewhere(definition.study)
-        return study
-
-    def _require_abandoned(self, study_id: int, name: str) -> None:
-        """Check that a study is the half-recorded one of a crash, by giving whoever records it now time to finish."""
-        deadline = time.monotonic() + _RECORDING_SECONDS
-        while True:
-            attributes = self._storage.get_study_user_attrs(study_id)
-            if _DEFINITION in attributes:
-                raise _begun_elsewhere(name)
-            if set(attributes) - {_UID, _HOME} or self._storage.get_n_trials(study_id):
-                raise StateError(
-                    f"{masked(self.uri)} has an Optuna study {name!r} that zeroin did not make. "
-                    "Give yours another name (`study:` in the file)."
-                )
-            if time.monotonic() > deadline:
-                return
-            time.sleep(_RECORDING_SECONDS / 10)
-
-    def open(self, name: str) -> StoredStudy:
-        """Return the study called `name`.
-
-        Raises:
-            StudyNotFoundError: If there is none; the message lists those there are.
-        """
-        names = self.names()
-        if name not in names:
-            raise StudyNotFoundError(
-                f"no study {name!r} in {masked(self.uri)}; it has {', '.join(names) or 'none'}."
-                f"{did_you_mean(name, names)}"
-            )
-        return StoredStudy(self._opened, self._storage.get_study_id_from_name(name))
-
-    def delete(self, name: str) -> None:
-        """Remove the study and its trials from the storage; one that is gone already is no error."""
-        with suppress(KeyError):  # also of a repeated call, whose first answer was lost
-            self._storage.delete_study(self._storage.get_study_id_from_name(name))
-
-    def close(self) -> None:
-        """Give database connections back."""
-        self._opened.close()
-
-
 class StoredStudy:
     """One study in the storage; the coordinator is its only writer."""
 
@@ -191,9 +70,9 @@ class StoredStudy:
         self._sync = opened.sync
         self._study_id = study_id
         attributes = self._storage.get_study_user_attrs(study_id)
-        self.definition: StudyDefinition = definition_from_plain(attributes[_DEFINITION])
-        self.uid: str = attributes[_UID]
-        self.directory = Path(attributes[_HOME])
+        self.definition: StudyDefinition = definition_from_plain(attributes[DEFINITION])
+        self.uid: str = attributes[UID]
+        self.directory = Path(attributes[HOME])
 
     @property
     def name(self) -> str:
@@ -202,7 +81,7 @@ class StoredStudy:
 
     def record_directory(self, directory: Path) -> None:
         """Store that the study's checkpoints and logs have moved."""
-        self._storage.set_study_user_attr(self._study_id, _HOME, os.fspath(directory))
+        self._storage.set_study_user_attr(self._study_id, HOME, os.fspath(directory))
         self.directory = directory
 
     def test_result(self) -> TestResult | None:
@@ -295,7 +174,7 @@ class StoredStudy:
         noted = self.edits
         if noted[len(noted) - len(edits) :] != tuple(edits):
             self._storage.set_study_user_attr(self._study_id, _EDITS, [*noted, *edits])
-        self._storage.set_study_user_attr(self._study_id, _DEFINITION, definition_to_plain(definition))
+        self._storage.set_study_user_attr(self._study_id, DEFINITION, definition_to_plain(definition))
         self._sync()
         self.definition = definition
 
@@ -427,45 +306,9 @@ class StoredStudy:
         )
 
 
-def _begun_elsewhere(name: str) -> StudyConflictError:
-    return StudyConflictError(
-        f"study {name!r} was begun elsewhere at the same moment. Give yours another name (`study:` in the file)."
-    )
-
-
 def trial_key(number: int) -> str:
     """Key of the search trial with that Optuna number: ``trial-0012``."""
     return f"trial-{number:04d}"
-
-
-def _public(definition: StudyDefinition) -> StudyDefinition:
-    """Return the definition as everybody may read it who can read the storage: without the stores' passwords."""
-    given = (definition.storage, definition.tracking_uri, definition.checkpoints)
-    storage, tracking_uri, checkpoints = (uri and masked(uri) for uri in given)
-    return replace(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
-
-
-def distribution(dimension: Dimension) -> BaseDistribution:
-    """Return the Optuna distribution over the dimension's hard limits, under which every trial is recorded.
-
-    A dimension with an extra zero is linear and reaches to 0, since Optuna's log scale has none.
-    """
-    limits = dimension.limits
-    if isinstance(limits, Choices):
-        return CategoricalDistribution(limits.values)
-    has_zero = dimension.zero_share > 0.0
-    if dimension.is_integer:
-        first, last = int(limits.low), int(limits.high)
-        if has_zero:
-            return IntDistribution(min(0, first), max(0, last))
-        return IntDistribution(first, last, log=isinstance(limits, IntLogRange))
-    low, high = (min(0.0, limits.low), max(0.0, limits.high)) if has_zero else (limits.low, limits.high)
-    return FloatDistribution(low, high, log=isinstance(limits, LogRange) and not has_zero)
-
-
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the recorded distribution of every dimension."""
-    return {dimension.name: distribution(dimension) for dimension in space}
 
 
 def _ms(moment: datetime) -> int:

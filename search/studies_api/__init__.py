@@ -1,0 +1,20 @@
+"""Run, resume, read, list and delete studies from Python; the command line does nothing else.
+
+Example::
+
+    from pathlib import Path
+
+    from search.studies_api import run_study
+    from search.study_file import load_study_file
+
+    record = run_study(load_study_file(Path("my_study.yaml")))
+    print(record.result.test_ensemble)
+"""
+
+from search.studies_api.reading import find_study as find_study
+from search.studies_api.reading import list_studies as list_studies
+from search.studies_api.reading import read_study as read_study
+from search.studies_api.removal import delete_study as delete_study
+from search.studies_api.running import preview_study as preview_study
+from search.studies_api.running import resume_study as resume_study
+from search.studies_api.running import run_study as run_study
