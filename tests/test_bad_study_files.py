@@ -406,7 +406,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=mutated())
 def test_a_mutated_file_is_read_or_refused_but_never_crashes(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mutated.yaml"
@@ -417,7 +417,7 @@ def test_a_mutated_file_is_read_or_refused_but_never_crashes(tmp_path: Path, tex
         assert str(error).startswith(str(path))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     assert failure(tmp_path / "random.yaml", content).file == tmp_path / "random.yaml"

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.elimination import survivors
@@ -65,7 +65,6 @@ def test_more_risk_drops_more(rewards: dict[int, list[int]]) -> None:
     assert bold <= careful
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_large_difference_is_found_by_the_third_run(seed: int) -> None:
     noise = np.random.default_rng(seed).uniform(-0.01, 0.01, size=(3, 3))

@@ -27,7 +27,7 @@ def weight_of(module: nn.Module) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", BIG_LAYERS)
 @given(scheme=st.sampled_from(SCHEMES), gain=st.floats(0.1, 10.0), seed=st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_weights_are_normal_with_the_schemes_std(kind: str, scheme: str, gain: float, seed: int) -> None:
     layer = BIG_LAYERS[kind]()
     initialize(layer, scheme=scheme, gain=gain, generator=torch.Generator().manual_seed(seed))

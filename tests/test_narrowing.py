@@ -98,7 +98,7 @@ KINDS: list[tuple[Range, Range]] = [
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     kind=st.sampled_from(KINDS),
     zero_share=st.sampled_from([0.0, 0.2]),
@@ -139,7 +139,7 @@ def test_any_outcome_keeps_the_laws(
     assert only(narrow(shuffled, box, direction=UP, rule=BOX)) == (after, decision)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     factor=st.floats(1e-3, 1e3),
     seed=st.integers(0, 1000),
@@ -164,7 +164,7 @@ def test_the_unit_does_not_matter_in_log_space(factor: float, seed: int, decades
     assert other_decision.cut_off == decision.cut_off
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @example(seed=315)  # an averaged median would not survive the stretching here
 @given(seed=st.integers(0, 1000))
 def test_only_the_order_of_rewards_matters_and_directions_mirror(seed: int) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.worker.output_file import cut_down
@@ -16,7 +16,6 @@ from search.worker.output_file import cut_down
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@settings(deadline=None)
 @given(content=st.binary(max_size=300))
 def test_beginning_and_end_stay_of_what_is_too_large(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("output") / "output.log"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_training import Net, assembly
 from study_runs import Listener
@@ -61,7 +61,6 @@ def test_the_number_follows_from_memory_and_cores(
     assert reason in found.reason
 
 
-@settings(deadline=None)
 @given(
     free=st.integers(1, 200 * GIB),
     trial=st.integers(1, 100 * GIB),

@@ -213,7 +213,7 @@ def test_shares_of_zeros_and_choices_are_as_declared(sampler: str) -> None:
         assert count / n_points == pytest.approx(1 / 3, abs=tolerance)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(exponent=st.integers(1, 6), seed=st.integers(0, 2**31 - 1))
 def test_quasi_random_points_are_stratified(exponent: int, seed: int) -> None:
     n_points = 2**exponent

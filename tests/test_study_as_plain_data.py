@@ -30,7 +30,7 @@ from search.study_file import (
 # ---- there and back --------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(studies())
 def test_plain_data_and_yaml_give_the_same_definition_back(plain: dict[str, Any]) -> None:
     before = copy.deepcopy(plain)
@@ -41,7 +41,7 @@ def test_plain_data_and_yaml_give_the_same_definition_back(plain: dict[str, Any]
     assert definition_to_plain(definition_from_plain(again)) == again
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(plain=studies())
 def test_the_yaml_text_gives_the_same_definition_back(tmp_path_factory: pytest.TempPathFactory, plain: Any) -> None:
     definition = definition_from_plain(plain)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_study import MINIMAL, digits, study
 
@@ -148,7 +148,6 @@ log_bounds = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(log_bounds, st.sampled_from(["model.x", "model.dropout", "model.momentum", "model.ratio"]))
 def test_default_limits_of_a_log_range_contain_it_and_reach_a_decade_at_most(
     bounds: tuple[float, float], name: str
@@ -164,7 +163,6 @@ def test_default_limits_of_a_log_range_contain_it_and_reach_a_decade_at_most(
         assert math.log10(limits.high / high) <= 1 + 1e-9
 
 
-@settings(deadline=None)
 @given(st.floats(0.0, 1.0, exclude_max=True), st.floats(0.0, 1.0, exclude_max=True))
 def test_default_limits_of_a_one_minus_log_range_contain_it_and_stay_below_one(first: float, second: float) -> None:
     low, high = sorted((first, second))

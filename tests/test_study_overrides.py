@@ -103,7 +103,7 @@ def test_a_wrong_override_is_told_as_such(override: str, key: str, expected: str
     assert expected in str(error)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_no_override_crashes(key: str, value: str) -> None:
     for text in (f"{key}={value}", f"stages.0.n_trials={value}", f"space.{key}={value}", f"finish.{key}={value}"):
@@ -131,7 +131,7 @@ def test_a_changed_order_of_the_space_is_a_difference() -> None:
     assert changed_lines(forth, back) == ["space: order model.a, model.b -> order model.b, model.a"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(studies(), studies())
 def test_there_are_no_differences_just_when_definitions_are_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = definition_from_plain(one), definition_from_plain(other)

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.study_definition import Direction, NarrowRule, SearchStage
@@ -34,7 +34,6 @@ def record_of(*curves: float, state: TrialState = TrialState.COMPLETE) -> TrialR
     )
 
 
-@settings(deadline=None)  # the first example imports MLflow
 @given(st.text())
 def test_every_metric_name_becomes_one_that_mlflow_takes(name: str) -> None:
     from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.worker.user_error import describe
@@ -21,7 +21,6 @@ def raised(error: BaseException) -> BaseException:
     return caught.value
 
 
-@settings(deadline=None)
 @given(message=st.text(max_size=40), times=st.sampled_from([1, 10, 3_000]))
 def test_messages_keep_their_beginning_and_their_end(message: str, times: int) -> None:
     text = message * times

@@ -8,7 +8,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_coordinator import fingerprint, run
 from virtual_engine import Faults, KilledError, VirtualEngine
@@ -19,7 +19,6 @@ from search.paths import StateDirectory
 from search.wall_clock import WallClock
 
 
-@settings(deadline=None)
 @given(steps=st.lists(st.tuples(st.floats(0.0, 1e4), st.floats(-1e6, 1e6)), max_size=20))
 def test_it_goes_on_at_least_at_its_pace_and_is_never_behind(steps: list[tuple[float, float]]) -> None:
     unix, monotonic = 1.8e9, 50.0

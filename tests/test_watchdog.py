@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from faulty_net import StuckTestData
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_training import Coordinator, Net, assembly, assignment
 
@@ -42,7 +42,6 @@ def test_the_time_before_the_first_batch_makes_nobody_patient() -> None:
     assert meter.limit_seconds == 60.0
 
 
-@settings(deadline=None)
 @given(
     limit_seconds=st.floats(0.01, 1e6),
     beats=st.lists(st.tuples(st.floats(0.0, 2.0), st.integers(0, 3)), max_size=200),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from full_disk import largest_file
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.whole_lines import append_whole, drop_partial_line
@@ -22,7 +22,6 @@ def test_a_write_that_is_cut_short_leaves_nothing_of_it(n_too_many: int, tmp_pat
     assert path.read_bytes() == b"first\nsecond\n"
 
 
-@settings(deadline=None)
 @given(
     whole=st.lists(st.binary(max_size=20).map(lambda each: each.replace(b"\n", b"")), max_size=5),
     partial=st.binary(max_size=200_000).map(lambda each: each.replace(b"\n", b"")),
