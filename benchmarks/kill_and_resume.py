@@ -210,11 +210,12 @@ def _n_epochs_trained(directory: Path) -> int:
 
 
 def _moment(directory: Path) -> str:
-    logs = sorted(
-        (directory / "mlruns" / "trials" / "short").glob("*/epochs.jsonl"), key=lambda path: path.stat().st_mtime
-    )
-    last = logs[-1].read_text().splitlines()[-1] if logs else "{}"
-    return f"{logs[-1].parent.name if logs else '-'}: {_kind(last)}"
+    logs = (directory / "mlruns" / "trials" / "short").glob("*/epochs.jsonl")
+    newest = max(logs, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        return "no trial yet"
+    *whole_lines, _ = newest.read_text().split("\n")  # the last one may be half written
+    return f"{newest.parent.name}: {_kind(whole_lines[-1]) if whole_lines else 'opened'}"
 
 
 def _kind(line: str) -> str:
