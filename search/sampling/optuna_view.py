@@ -18,6 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.storages import InMemoryStorage
+from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.comparable_rewards import Observation
@@ -40,7 +41,7 @@ def tpe_point(request: ProposalRequest) -> dict[str, Value]:
     view = _view(request.box)
     trials = [view.finished(each.hyperparameters, each.reward) for each in request.observations]
     trials += [view.running(each) for each in request.running]
-    sampler = TPESampler(n_startup_trials=1, seed=request.trial_seed)
+    sampler = _ViewTPESampler(trials[: len(request.observations)], seed=request.trial_seed)
     return _ask(sampler, view, trials, direction=request.direction, only_active=True)
 
 
@@ -80,6 +81,25 @@ class _Shown(FrozenTrial):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Shown:
         return self
+
+
+class _ViewTPESampler(TPESampler):
+    """The estimator for a private study, in which one name has one distribution: no trial's need be compared.
+
+    Args:
+        finished: Trials of the study, at least one.
+        seed: Of its random numbers.
+    """
+
+    def __init__(self, finished: list[FrozenTrial], *, seed: int) -> None:
+        super().__init__(n_startup_trials=1, seed=seed)
+        self._in_all = set(finished[0].distributions).intersection(*(trial.distributions for trial in finished))
+        self._distributions = finished[0].distributions
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the distributions of the parameters that every finished trial has, as Optuna finds them."""
+        distributions = {name: self._distributions[name] for name in sorted(self._in_all)}
+        return {name: each for name, each in distributions.items() if not each.single()}
 
 
 class _View:
@@ -151,10 +171,11 @@ def _ask(
     sampler: BaseSampler, view: _View, trials: list[FrozenTrial], *, direction: Direction, only_active: bool
 ) -> dict[str, Value]:
     with _quiet():
-        study = optuna.create_study(
-            storage=InMemoryStorage(), sampler=sampler, direction=direction.value, load_if_exists=False
-        )
-        study.add_trials(trials)
+        storage = InMemoryStorage()
+        study = optuna.create_study(storage=storage, sampler=sampler, direction=direction.value)
+        study_id = storage.get_study_id_from_name(study.study_name)
+        for shown in trials:  # what `Study.add_trial` does, but for its checks
+            storage.create_new_trial(study_id, template_trial=shown)
         trial = study.ask()
         values: dict[str, Value] = {}
         for dimension in view.box:
