@@ -13,7 +13,7 @@ from study_runs import run_session
 from virtual_engine import VirtualEngine
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
-from search.messages import Action, EpochReport, FromWorker, TestAssignment, TrialAssignment, TrialEnded
+from search.messages import Action, Cause, EpochReport, FromWorker, TestAssignment, TrialAssignment, TrialEnded
 from search.paths import StateDirectory
 from search.study_file import definition_from_plain
 from search.worker.output_file import output_to
@@ -109,6 +109,13 @@ def test_a_store_that_takes_nothing_fails_the_trial_with_its_reason(
     given = replace(assignment(tmp_path / "trial-0000"), checkpoints=f"file://{tmp_path}/a-file/x")
     ended = train(given, Decider())
     assert ended.error.startswith("checkpoints: cannot ")
+
+
+def test_a_store_whose_package_this_machine_lacks_fails_the_trial_with_its_reason(tmp_path: Path) -> None:
+    given = replace(assignment(tmp_path / "trial-0000"), checkpoints="no-such-protocol://bucket/x")
+    ended = train(given, Decider())
+    assert (ended.n_epochs, ended.cause) == (0, Cause.STORAGE)
+    assert ended.error.startswith("checkpoints: no-such-protocol://bucket/x cannot be used: ")
 
 
 def test_refits_are_tested_with_weights_from_the_url(tmp_path: Path) -> None:

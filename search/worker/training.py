@@ -86,7 +86,7 @@ class _TrialRun:
         self._damaged: list[Path] = []
         self._is_saved = False
         self._has_failed_to_save = False
-        self._mirror = CheckpointMirror(assignment.checkpoints)
+        self._mirror: CheckpointMirror
         self._reports: list[EpochReport] = []
 
     @property
@@ -95,6 +95,7 @@ class _TrialRun:
         return self._reports[-1].epoch if self._reports else 0
 
     def run(self) -> None:
+        self._mirror = CheckpointMirror(self._assignment.checkpoints)
         weights = self._restore() if self._assignment.resume else None
         if not self._report_again():
             return
