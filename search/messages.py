@@ -222,7 +222,7 @@ class Cause(StrEnum):
 
     USER_CODE = "user_code"
     OUT_OF_MEMORY = "out_of_memory"
-    STORAGE = "storage"  # the trial's directory cannot be written to
+    STORAGE = "storage"  # the trial's directory, or its checkpoints' URL, is not there or cannot be written to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,7 @@ def test_without_url_a_directory_that_is_not_there_is_told(tmp_path: Path) -> No
     with trial_place(given) as placed:
         assert is_missing(placed)
         ended = told_as_missing(placed)
-    assert (ended.trial_key, ended.n_epochs) == ("trial-0000", 2)
+    assert (ended.trial_key, ended.n_epochs, ended.cause) == ("trial-0000", 2, Cause.STORAGE)
     assert "does not see /not/on/this/machine" in ended.error
     assert "ZEROIN_HOME" in ended.error
 
