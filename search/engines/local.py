@@ -220,7 +220,7 @@ class LocalEngine:
 
     def _given_up(self, worker: _Worker) -> list[EngineEvent]:
         """Tell the error of a group in which a rank raised, and end the group: the others may wait for that rank."""
-        error = worker.merging.overdue_error(now=time.monotonic()) if worker.merging.has_raised else None
+        error = worker.merging.overdue_error(now=time.monotonic())
         if error is None:
             return []
         told = MessageReceived(worker=worker.number, message=error)
