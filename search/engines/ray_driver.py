@@ -27,7 +27,6 @@ from ray.exceptions import RayActorError, RayError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from search.engines.devices import usable_cores
 from search.engines.ray_frames import (
     ClusterFound,
     ClusterMissing,
@@ -42,6 +41,7 @@ from search.engines.ray_frames import (
     encode_frame,
 )
 from search.package_version import zeroin_version
+from search.usable_cores import usable_cores
 
 _LOCAL = "local"
 _DIRECTORY_PREFIX = "zeroin-ray-"
