@@ -82,7 +82,7 @@ def test_what_another_rank_prints_does_not_replace_what_rank_0_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = remote(assignment(tmp_path / "trial-0000"))
-    place = {"TORCHELASTIC_RUN_ID": "group", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    place = {"TORCHELASTIC_RUN_ID": "group", "WORLD_SIZE": "2"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
     for rank in ("0", "1"):

@@ -19,7 +19,7 @@ from typing import IO
 from search.engines.devices import DeviceSlot
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.engines.oom_killer import n_oom_kills
-from search.engines.rank_environment import rank_environment, without_ranks
+from search.engines.rank_environment import LOOPBACK, rank_environment, without_ranks
 from search.engines.rank_merging import RankMerging
 from search.messages import FromWorker, Shutdown, ToWorker, decode, encode
 
@@ -29,7 +29,6 @@ _OUTPUT_TAIL_BYTES = 8000
 _ABSENCE_SECONDS = 5.0
 _KILL_SECONDS = 10.0
 """A killed process that waits in the kernel, for a driver or a network file system, may never end."""
-_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,16 +108,10 @@ class LocalEngine:
             self._start_process(worker, rank=0, environment=environment)
             return worker.number
         # The port is taken here and handed on open, so that no other group and no other program can have it.
-        with socket.create_server((_LOOPBACK, 0)) as listener:
+        with socket.create_server((LOOPBACK, 0)) as listener:
             group = uuid.uuid4().hex
             for rank in range(place.n_ranks):
-                ranks = rank_environment(
-                    rank,
-                    n_ranks=place.n_ranks,
-                    group=group,
-                    address=_LOOPBACK,
-                    port=listener.getsockname()[1],
-                )
+                ranks = rank_environment(rank, n_ranks=place.n_ranks, group=group, port=listener.getsockname()[1])
                 self._start_process(
                     worker, rank=rank, environment={**environment, **ranks}, listener=listener if rank == 0 else None
                 )
