@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +17,7 @@ from search.engines.choice import place_engine
 from search.engines.engine import EngineEvent, WorkerLost
 from search.engines.ray_cluster import RayEngine
 from search.engines.ray_frames import NodeResources
+from search.engines.ray_process import DriverProcess
 from search.engines.ray_slots import ClusterSlots, WantedDevices, cluster_slots, wanted_devices
 from search.errors import SearchError
 from search.messages import Inspect, InspectionResult, WorkerReady
@@ -107,6 +109,17 @@ def test_a_cluster_that_is_not_there_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"no Ray cluster to be had at '127\.0\.0\.1:1'"):
         place_engine("ray", devices="auto", resources=ONE_EACH, ray_address="127.0.0.1:1")
     assert living_children() == []
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_driver_that_tries_to_connect_again_ends_with_its_engine() -> None:
+    seconds = dict.fromkeys(("heartbeat-timeout-seconds", "start-timeout-seconds", "patience-seconds"), "300")
+    with mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT)}):
+        driver = DriverProcess(address="127.0.0.1:1", options={"threads": "1", "working-directory": "/", **seconds})
+    began = time.monotonic()
+    assert "ConnectionRefusedError" in driver.end(timeout_seconds=60.0)
+    assert time.monotonic() - began < 30.0
 
 
 @needs_ray

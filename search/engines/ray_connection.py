@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import select
 import socket
 import sys
 import tempfile
@@ -27,13 +28,14 @@ _PROBE_SECONDS = 10.0
 _RETRY_SECONDS = 2.0
 
 
-def connect(address: str, *, own_cpus: int, patience_seconds: float) -> ClusterFound:
+def connect(address: str, *, own_cpus: int, patience_seconds: float, engine: socket.socket) -> ClusterFound:
     """Connect to the cluster, or start one on this machine; for the latter, this program may be run anew.
 
     Args:
         address: ``host:port``, ``auto`` or `LOCAL`.
         own_cpus: CPUs of a cluster that is started here, at least; 0 for those that there are.
-        patience_seconds: How long to try again.
+        patience_seconds: How long to try again, for as long as the engine is there.
+        engine: The line to it.
 
     Raises:
         Exception: Whatever Ray raises if there is no cluster.
@@ -41,6 +43,8 @@ def connect(address: str, *, own_cpus: int, patience_seconds: float) -> ClusterF
     if address == LOCAL and not own_directory():
         _start_over_with_a_cluster_of_ones_own()
     deadline = time.monotonic() + patience_seconds
+    engine_left = select.poll()
+    engine_left.register(engine, 0)  # what it sends meanwhile is read later
     while True:
         try:
             _initialize(address, own_cpus=own_cpus)
@@ -48,9 +52,8 @@ def connect(address: str, *, own_cpus: int, patience_seconds: float) -> ClusterF
         except OSError:  # refused, no such host, no answer, or Ray's own ConnectionError
             if address == "auto":
                 _start_over_with_a_cluster_of_ones_own()
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or engine_left.poll(_RETRY_SECONDS * 1000):
                 raise
-            time.sleep(_RETRY_SECONDS)
     return ClusterFound(address=ray.get_runtime_context().gcs_address, is_own=address == LOCAL, nodes=living_nodes())
 
 

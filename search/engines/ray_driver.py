@@ -28,7 +28,12 @@ def main() -> None:
     arguments = _parse()
     connection = socket.socket(fileno=arguments.fd)
     try:
-        found = connect(arguments.address, own_cpus=arguments.own_cpus, patience_seconds=arguments.patience_seconds)
+        found = connect(
+            arguments.address,
+            own_cpus=arguments.own_cpus,
+            patience_seconds=arguments.patience_seconds,
+            engine=connection,
+        )
     except Exception as error:  # whatever Ray raises, the engine is told
         connection.sendall(encode_frame(ClusterMissing(reason=f"{type(error).__name__}: {error}".strip())))
         return
