@@ -81,7 +81,6 @@ class _TrialRun:
         self._coordinator = coordinator
         self._watchdog = watchdog
         self._path = Path(assignment.directory) / CHECKPOINT_NAME
-        self._previous = self._path.with_name(PREVIOUS_CHECKPOINT_NAME)
         self._restored_from = self._path
         self._damaged: list[Path] = []
         self._is_saved = False
@@ -112,7 +111,7 @@ class _TrialRun:
         """
         self._mirror.fetch(self._path)
         damage = ""
-        for path in (self._path, self._previous):
+        for path in (self._path, self._path.with_name(PREVIOUS_CHECKPOINT_NAME)):
             try:
                 checkpoint = load_checkpoint(path)
                 self._reports = reports_in(checkpoint, trial_key=self._assignment.trial_key)
