@@ -11,7 +11,8 @@ from unittest import mock
 
 import psutil
 import pytest
-from engine_conformance import ROOT, assembly, events_until, living_children, lost, message_in, wait_until
+from command_line import wait_for
+from engine_conformance import ROOT, assembly, events_until, living_children, lost, message_in
 
 from search.engines.choice import place_engine
 from search.engines.engine import EngineEvent, WorkerLost
@@ -166,7 +167,7 @@ def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_wh
             assert engine.start_worker(slot=0) > third
         finally:
             engine.close(timeout_seconds=0.0)
-        wait_until(lambda: living_children() == [], seconds=5.0)
+        wait_for(lambda: living_children() == [], seconds=5.0)
 
 
 def listening_addresses() -> set[str]:
