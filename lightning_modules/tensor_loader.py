@@ -75,7 +75,7 @@ class TensorLoader:
 
     def __len__(self) -> int:
         """Batches of an epoch, as many on every rank."""
-        if self.shuffle or self.n_ranks == 1:
+        if self.shuffle:
             return -(-len(self.dataset) // (self.batch_size * self.n_ranks))
         return n_even_batches(len(self.dataset), batch_size=self.batch_size, n_ranks=self.n_ranks)
 

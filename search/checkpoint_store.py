@@ -138,21 +138,17 @@ class CheckpointStore:
         self._files.rm_file(name)
 
     def _try(self, action: Callable[[], Result], *, doing: str) -> Result:
-        for pause_seconds in (*self._pauses_seconds, None):
+        pauses_seconds = iter(self._pauses_seconds)
+        while True:
             try:
                 return action()
             except StateError:
                 raise
             except Exception as error:  # every protocol has errors of its own
+                pause_seconds = next(pauses_seconds, None)
                 if pause_seconds is None:
                     text = masked_text(str(error), self._url).partition("\n")[0]
                     raise StateError(
                         f"checkpoints: cannot {doing} {masked(self._url)}: {type(error).__name__}: {text}"
                     ) from error
                 time.sleep(pause_seconds)
-        raise AssertionError("the last attempt returns or raises")
-
-
-def store_at(url: str) -> CheckpointStore | None:
-    """Return the store at `url`; None for an empty one, where checkpoints stay in the trial's own directory."""
-    return CheckpointStore(url) if url else None

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 MPS_VARIABLE = "ZEROIN_MPS"
 """Environment variable that is ``1`` for a worker that is to use Apple's GPU."""
@@ -222,7 +222,7 @@ class Cause(StrEnum):
 
     USER_CODE = "user_code"
     OUT_OF_MEMORY = "out_of_memory"
-    STORAGE = "storage"  # the trial's directory cannot be written to
+    STORAGE = "storage"  # the trial's directory, or its checkpoints' URL, is not there or cannot be written to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,13 +278,7 @@ FromWorker: TypeAlias = (
 )
 Message: TypeAlias = ToWorker | FromWorker
 
-_TYPES: dict[str, type[Any]] = {
-    cls.__name__: cls
-    for cls in (
-        *(Inspect, TrialAssignment, Decision, TestAssignment, Shutdown),
-        *(WorkerReady, Heartbeat, Notice, Farewell, InspectionResult, EpochReport, TrialEnded, TestResult),
-    )
-}
+_TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

@@ -82,6 +82,14 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that has ended and that nobody has asked about yet does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def listening(process: psutil.Process) -> set[tuple[str, int]]:
     """Return the addresses and ports that a process or a descendant of it listens on."""
     connections = [each for one in (process, *process.children(recursive=True)) for each in one.net_connections()]

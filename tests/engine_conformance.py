@@ -13,6 +13,7 @@ from typing import TypeVar
 from unittest import mock
 
 import psutil
+from command_line import is_alive, wait_for
 from virtual_engine import VirtualEngine
 
 from search.engines.devices import DeviceSlot
@@ -68,8 +69,8 @@ class Rig:
         self.engine.close(timeout_seconds=20.0)
         if not isinstance(self.engine, VirtualEngine):
             processes = {ready.pid for ready in self.ready.values()}
-            wait_until(lambda: not any(psutil.pid_exists(pid) for pid in processes), seconds=5.0)
-            wait_until(lambda: not living_children(), seconds=5.0)
+            wait_for(lambda: not any(psutil.pid_exists(pid) for pid in processes), seconds=5.0)
+            wait_for(lambda: not living_children(), seconds=5.0)
 
 
 @contextmanager
@@ -155,18 +156,4 @@ def lost(engine: Engine, worker: int, *, seconds: float = 60.0) -> WorkerLost:
 
 def living_children() -> list[psutil.Process]:
     """Return the living processes that this one started, and theirs."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
-        time.sleep(0.05)
+    return [each for each in psutil.Process().children(recursive=True) if is_alive(each)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,12 @@ class Coordinator:
     @property
     def comparable(self) -> list[dict[str, float]]:
         """Metrics of each report but for the clock's."""
-        return [{k: v for k, v in report.metrics.items() if k != "epoch_seconds"} for report in self.reports]
+        return comparable(self.reports)
+
+
+def comparable(reports: Sequence[EpochReport]) -> list[dict[str, float]]:
+    """Metrics of each report but for the clock's."""
+    return [{k: v for k, v in report.metrics.items() if k != "epoch_seconds"} for report in reports]
 
 
 def assembly(model: type = Net, data: type = Data, **changes: Any) -> ModelAssembly:

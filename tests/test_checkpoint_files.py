@@ -24,7 +24,7 @@ def test_a_checkpoint_of_any_shape_takes_the_place_of_any_other(write: object, b
     if callable(before):
         before(path)
     assert callable(write)
-    write_atomically(path, write, sync=True)
+    write_atomically(path, write)
     assert ((path / "shard") if path.is_dir() else path).read_text() == "new"
     assert path.is_dir() is (write is write_directory)
     assert list(tmp_path.iterdir()) == [path]

@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from search.checkpoint_store import CheckpointStore, store_at
+from search.checkpoint_store import CheckpointStore
 from search.errors import StateError
 from search.paths import StateDirectory
 
@@ -139,7 +139,6 @@ def test_studies_of_one_name_have_directories_of_their_own() -> None:
     }
     assert urls == {f"s3://bucket/zeroin/digits-{letter * 12}/trial-0000" for letter in "ab"}
     assert paths.with_checkpoints(None, study_uid="aaaaaaaaaaaaaaaa").trial("trial-0000").checkpoints == ""
-    assert store_at("") is None
 
 
 def test_a_checkpoint_that_cannot_be_removed_stays_and_ends_no_study(tmp_path: Path) -> None:

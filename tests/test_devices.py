@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from search.engines.devices import plan_devices, usable_cores
+from search.engines.devices import plan_devices
 from search.errors import SearchError
+from search.usable_cores import usable_cores
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_line import wait_for
 from engine_conformance import (
     HEARTBEAT_SECONDS,
     N_SLOTS,
@@ -21,7 +22,6 @@ from engine_conformance import (
     lost,
     make_engine,
     message_in,
-    wait_until,
 )
 
 from search.engines.engine import MessageReceived
@@ -93,7 +93,7 @@ def test_a_killed_worker_is_lost_once_and_its_trial_goes_on_elsewhere(rig: Rig, 
         assert message_in(event, EpochReport).epoch == epoch
         if epoch == 1:
             rig.engine.send(first, decide(given.trial_key, epoch))
-    wait_until(lambda: any(tmp_path.glob("*/*.ckpt")), seconds=5.0)
+    wait_for(lambda: any(tmp_path.glob("*/*.ckpt")), seconds=5.0)
     rig.kill(first)
     rig.engine.send(first, decide(given.trial_key, 2))  # nobody knows yet
     assert "killed by SIGKILL" in lost(rig.engine, first).reason
@@ -128,7 +128,7 @@ def test_a_hung_worker_is_lost_after_its_silence_and_killed(rig: Rig) -> None:
     assert HEARTBEAT_SECONDS / 2 < time.monotonic() - began < 4 * HEARTBEAT_SECONDS
     assert f"no heartbeat for {HEARTBEAT_SECONDS:.0f} s" in event.reason
     pid = rig.ready.pop(worker).pid
-    wait_until(lambda: not psutil.pid_exists(pid), seconds=5.0)
+    wait_for(lambda: not psutil.pid_exists(pid), seconds=5.0)
     assert rig.engine.poll(timeout_seconds=1.5) == []  # the other one is not blamed
 
 

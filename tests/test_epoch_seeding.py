@@ -389,14 +389,14 @@ def test_damaged_checkpoint_is_told_apart_from_a_missing_one(tmp_path: Path) -> 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_atomically(path, lambda temporary: temporary.write_bytes(b"old"), sync=True)
+    write_atomically(path, lambda temporary: temporary.write_bytes(b"old"))
 
     def fail(temporary: Path) -> None:
         temporary.write_bytes(b"ne")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail, sync=True)
+        write_atomically(path, fail)
     assert path.read_bytes() == b"old"
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from command_line import listening
+from engine_conformance import assembly, events_until, living_children, lost, message_in
 
 from search.engines.devices import DeviceSlot
-from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
+from search.engines.engine import MessageReceived, WorkerLost
 from search.engines.local import LocalEngine
-from search.messages import Inspect, InspectionResult, ModelAssembly, WorkerReady
+from search.messages import Inspect, InspectionResult, WorkerReady
 
 pytestmark = pytest.mark.slow
 
@@ -42,46 +44,14 @@ def make_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeEngine]:
     yield make
     for engine in engines:
         engine.close(timeout_seconds=0.0)
-    assert workers_of_this_process() == []
-
-
-def workers_of_this_process() -> list[psutil.Process]:
-    """Return the living worker processes that this test started."""
-    return [each for each in psutil.Process().children(recursive=True) if is_alive(each)]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def events_until(engine: LocalEngine, n_events: int, *, seconds: float = 120.0) -> Sequence[EngineEvent]:
-    """Poll until there were that many events."""
-    events: list[EngineEvent] = []
-    deadline = time.monotonic() + seconds
-    while len(events) < n_events:
-        events.extend(engine.poll(timeout_seconds=0.5))
-        assert time.monotonic() < deadline, events
-    return events
+    assert living_children() == []
 
 
 def ready(engine: LocalEngine, worker: int) -> WorkerReady:
     """Wait until a worker that is alone is ready."""
     (event,) = events_until(engine, 1)
-    assert isinstance(event, MessageReceived)
     assert event.worker == worker
-    assert isinstance(event.message, WorkerReady)
-    return event.message
-
-
-def lost(engine: LocalEngine, worker: int, *, seconds: float = 60.0) -> WorkerLost:
-    """Wait until a worker that is alone is lost."""
-    (event,) = events_until(engine, 1, seconds=seconds)
-    assert isinstance(event, WorkerLost), event
-    assert event.worker == worker
-    return event
+    return message_in(event, WorkerReady)
 
 
 def test_workers_speak_for_themselves_and_end_when_asked(make_engine: MakeEngine) -> None:
@@ -98,7 +68,7 @@ def test_workers_speak_for_themselves_and_end_when_asked(make_engine: MakeEngine
         assert process.ppid() == os.getpid()
         assert process.environ()["SLOT"] == str(numbers.index(number))
         assert os.getsid(message.pid) == message.pid  # a terminal's Ctrl-C does not reach it
-    engine.send(numbers[1], Inspect(assembly=unbuildable(), searched=()))
+    engine.send(numbers[1], Inspect(assembly=replace(assembly(), model_class="no_such_package.Net"), searched=()))
     (event,) = events_until(engine, 1)
     assert isinstance(event, MessageReceived)
     assert event.worker == numbers[1]
@@ -107,7 +77,7 @@ def test_workers_speak_for_themselves_and_end_when_asked(make_engine: MakeEngine
     began = time.monotonic()
     engine.close(timeout_seconds=30.0)
     assert time.monotonic() - began < 25.0  # they went on their own
-    assert workers_of_this_process() == []
+    assert living_children() == []
 
 
 def test_a_worker_that_the_system_killed_for_want_of_memory_is_told_from_one_that_a_person_killed(
@@ -175,24 +145,11 @@ def test_closing_kills_those_that_do_not_end(
     engine = make_engine(n_slots=2)
     for slot in range(2):
         engine.start_worker(slot=slot)
-    assert len(workers_of_this_process()) == 2
+    assert len(living_children()) == 2
     began = time.monotonic()
     engine.close(timeout_seconds=1.0)
     assert time.monotonic() - began < 5.0
-    assert workers_of_this_process() == []
-
-
-def unbuildable() -> ModelAssembly:
-    return ModelAssembly(
-        model_class="no_such_package.Net",
-        model_args={},
-        data_class=None,
-        data_args={},
-        trainer_args={},
-        monitor="val_acc",
-        maximize=True,
-        data_seed=0,
-    )
+    assert living_children() == []
 
 
 def test_a_process_that_no_kill_ends_is_not_waited_for(
@@ -200,7 +157,7 @@ def test_a_process_that_no_kill_ends_is_not_waited_for(
 ) -> None:
     engine = make_engine(start_timeout_seconds=0.1)
     engine.start_worker(slot=0)
-    (process,) = workers_of_this_process()
+    (process,) = living_children()
     process.suspend()
     with monkeypatch.context() as patch:
         patch.setattr("search.engines.local._KILL_SECONDS", 0.2)

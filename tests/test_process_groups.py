@@ -16,7 +16,10 @@ from typing import Any
 
 import psutil
 import pytest
+import small_training
 import torch
+from command_line import is_alive, wait_for
+from small_training import Coordinator, comparable
 
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from search.engines.devices import plan_devices
@@ -97,6 +100,14 @@ class Group:
         assert isinstance(said, TrialEnded), said
         return reports, said
 
+    def begin(self, assignment: TrialAssignment) -> EpochReport:
+        """Have a trial go on after its first epoch."""
+        self.send(assignment)
+        first = self.receive()
+        assert isinstance(first, EpochReport), first
+        self.decide(first)
+        return first
+
     def decide(self, report: EpochReport, action: Action = Action.CONTINUE) -> None:
         self.send(Decision(trial_key=report.trial_key, epoch=report.epoch, action=action))
 
@@ -126,80 +137,29 @@ def group(one_group: Group) -> Group:
     return one_group
 
 
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-class Alone:
-    """A coordinator of a trial in this process, which always says go on."""
-
-    def __init__(self) -> None:
-        self.reports: list[EpochReport] = []
-
-    def send(self, message: FromWorker) -> None:
-        assert isinstance(message, EpochReport)
-        self.reports.append(message)
-
-    def wait_for_decision(self, trial_key: str, epoch: int) -> Action:
-        return Action.CONTINUE
-
-
 def assembly(name: str = "Net", *, data_args: Mapping[str, Any] | None = None, **model_args: Any) -> ModelAssembly:
-    return ModelAssembly(
+    return small_training.assembly(
         model_class=f"tests.group_modules.{name}",
         model_args=model_args,
         data_class="tests.group_modules.Data",
         data_args=data_args or {},
-        trainer_args={},
-        monitor="val_acc",
-        maximize=True,
-        data_seed=0,
     )
 
 
-def digits(*, batch_size: int, schedule: str = "cosine") -> ModelAssembly:
+def digits(*, batch_size: int) -> ModelAssembly:
     model_args = {"in_channels": 1, "n_classes": 10, "norm": "none", "dropout": 0.0, "widths": [8, 16]}
-    return ModelAssembly(
+    return small_training.assembly(
         model_class="lightning_modules.ConvNet",
-        model_args={**model_args, "learning_rate": 0.15, "lr_schedule": schedule},
+        model_args={**model_args, "learning_rate": 0.15},
         data_class="lightning_modules.DigitsDataModule",
         data_args={"batch_size": batch_size},
-        trainer_args={},
-        monitor="val_acc",
-        maximize=True,
-        data_seed=0,
     )
 
 
 def assignment(directory: Path, what: ModelAssembly, **changes: Any) -> TrialAssignment:
     directory.mkdir(exist_ok=True)
-    fields: dict[str, Any] = {
-        "trial_key": directory.name,
-        "assembly": what,
-        "directory": str(directory),
-        "seed": 3,
-        "n_epochs": 3,
-        "horizon_epochs": 3,
-        "resume": False,
-        "n_epochs_reported": 0,
-        "merge_validation": False,
-        **changes,
-    }
-    return TrialAssignment(**fields)
-
-
-def comparable(reports: list[EpochReport]) -> list[dict[str, float]]:
-    return [{k: v for k, v in report.metrics.items() if k != "epoch_seconds"} for report in reports]
+    fields = {"assembly": what, "trial_key": directory.name, "seed": 3, "horizon_epochs": 3, **changes}
+    return small_training.assignment(directory, **fields)
 
 
 def seen(directory: Path, rank: int, epoch: int) -> dict[str, list[Any]]:
@@ -224,13 +184,13 @@ def test_a_group_is_one_worker_whose_ranks_are_told_apart_by_their_own_variables
 
 
 def test_two_processes_with_half_the_batch_train_as_one_does(group: Group, tmp_path: Path) -> None:
-    alone = Alone()
+    alone = Coordinator()
     ended = train(assignment(tmp_path / "alone", digits(batch_size=64)), alone)
     assert ended.error == ""
     together, ended = group.run(assignment(tmp_path / "together", digits(batch_size=32)))
     assert (ended.error, ended.notices) == ("", ())
     assert [report.epoch for report in together] == [1, 2, 3]
-    for one, two in zip(comparable(alone.reports), comparable(together), strict=True):
+    for one, two in zip(alone.comparable, comparable(together), strict=True):
         assert one.keys() == two.keys()
         assert {"train_loss", "val_loss", "val_acc", "gap_loss", "gap_acc", "learning_rate"} <= one.keys()
         assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
@@ -255,10 +215,10 @@ def own_environment() -> Iterator[None]:
 def test_a_strategy_on_one_process_changes_nothing(tmp_path: Path) -> None:
     reports = []
     for strategy in ({}, {"strategy": "ddp"}):
-        alone = Alone()
+        alone = Coordinator()
         what = replace(digits(batch_size=64), trainer_args=strategy)
         assert train(assignment(tmp_path / f"with{len(strategy)}", what, n_epochs=1), alone).error == ""
-        reports.append(comparable(alone.reports))
+        reports.append(alone.comparable)
     assert reports[0] == reports[1]
     keys = ("with0", "with1")
     tested = TestAssignment(
@@ -267,7 +227,7 @@ def test_a_strategy_on_one_process_changes_nothing(tmp_path: Path) -> None:
     read = read_test(tested)
     assert (read.error, read.n_samples) == ("", 539)
     assert read.members[0] == read.members[1]
-    assert train(assignment(tmp_path / "again", what, n_epochs=1), Alone()).error == ""
+    assert train(assignment(tmp_path / "again", what, n_epochs=1), Coordinator()).error == ""
     assert torch.distributed.get_world_size() == 1
     listening = psutil.Process().net_connections("inet")
     assert {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
@@ -373,10 +333,7 @@ def test_a_killed_rank_takes_its_group_along_and_the_trial_goes_on_exactly_in_a_
 ) -> None:
     expected, _ = group.run(assignment(tmp_path / "whole", assembly()))
     hang = tmp_path / "hang"
-    group.send(assignment(tmp_path / "parts", assembly(hang_file=str(hang))))
-    first = group.receive()
-    assert isinstance(first, EpochReport)
-    group.decide(first)
+    first = group.begin(assignment(tmp_path / "parts", assembly(hang_file=str(hang))))
     wait_for(hang.exists)
     ranks = group.ranks
     os.kill(ranks[victim].pid, signal.SIGKILL)
@@ -395,10 +352,7 @@ def test_a_killed_rank_takes_its_group_along_and_the_trial_goes_on_exactly_in_a_
 
 def test_a_rank_that_raises_is_heard_and_ends_its_group(group: Group, tmp_path: Path) -> None:
     ranks = group.ranks
-    group.send(assignment(tmp_path / "t", assembly(raising_rank=1)))
-    report = group.receive()
-    assert isinstance(report, EpochReport)
-    group.decide(report)
+    group.begin(assignment(tmp_path / "t", assembly(raising_rank=1)))
     ended, lost = group.events(2, seconds=30.0)  # rank 0 waits for rank 1's gradients
     assert isinstance(ended, TrialEnded)
     assert ended.error == "ValueError: rank 1 does not like it"
@@ -410,10 +364,7 @@ def test_a_rank_that_raises_is_heard_and_ends_its_group(group: Group, tmp_path: 
 def test_a_stopped_rank_is_noticed_by_its_silence(group: Group, tmp_path: Path) -> None:
     ranks = group.ranks
     hang = tmp_path / "hang"
-    group.send(assignment(tmp_path / "t", assembly(hang_file=str(hang))))
-    report = group.receive()
-    assert isinstance(report, EpochReport)
-    group.decide(report)
+    group.begin(assignment(tmp_path / "t", assembly(hang_file=str(hang))))
     wait_for(hang.exists)
     os.kill(ranks[1].pid, signal.SIGSTOP)
     lost = group.receive(seconds=30.0)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import time
 from pathlib import Path
 from unittest import mock
 
 import psutil
 import pytest
-from engine_conformance import ROOT, assembly, events_until, living_children, lost, message_in, wait_until
+from command_line import wait_for
+from engine_conformance import ROOT, assembly, events_until, living_children, lost, message_in
 
 from search.engines.choice import place_engine
 from search.engines.engine import EngineEvent, WorkerLost
 from search.engines.ray_cluster import RayEngine
 from search.engines.ray_frames import NodeResources
+from search.engines.ray_process import DriverProcess
 from search.engines.ray_slots import ClusterSlots, WantedDevices, cluster_slots, wanted_devices
 from search.errors import SearchError
 from search.messages import Inspect, InspectionResult, WorkerReady
@@ -111,6 +114,17 @@ def test_a_cluster_that_is_not_there_is_told_of(tmp_path: Path) -> None:
 
 @needs_ray
 @pytest.mark.slow
+def test_a_driver_that_tries_to_connect_again_ends_with_its_engine() -> None:
+    seconds = dict.fromkeys(("heartbeat-timeout-seconds", "start-timeout-seconds", "patience-seconds"), "300")
+    with mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT)}):
+        driver = DriverProcess(address="127.0.0.1:1", options={"threads": "1", "working-directory": "/", **seconds})
+    began = time.monotonic()
+    assert "ConnectionRefusedError" in driver.end(timeout_seconds=60.0)
+    assert time.monotonic() - began < 30.0
+
+
+@needs_ray
+@pytest.mark.slow
 def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_when_it_is_gone() -> None:
     with mock.patch.dict(os.environ, {"PYTHONPATH": str(ROOT)}):
         engine = RayEngine(address="local", devices="cpu:2", devices_per_trial=2, trials_per_device=1)
@@ -153,7 +167,7 @@ def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_wh
             assert engine.start_worker(slot=0) > third
         finally:
             engine.close(timeout_seconds=0.0)
-        wait_until(lambda: living_children() == [], seconds=5.0)
+        wait_for(lambda: living_children() == [], seconds=5.0)
 
 
 def listening_addresses() -> set[str]:

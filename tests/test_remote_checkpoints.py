@@ -9,11 +9,12 @@ from pathlib import Path
 import fsspec
 import pytest
 from engine_conformance import assembly, assignment
+from small_training import Coordinator
 from study_runs import run_session
 from virtual_engine import VirtualEngine
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
-from search.messages import Action, EpochReport, FromWorker, TestAssignment, TrialAssignment, TrialEnded
+from search.messages import Action, Cause, TestAssignment, TrialAssignment, TrialEnded
 from search.paths import StateDirectory
 from search.study_file import definition_from_plain
 from search.worker.output_file import output_to
@@ -22,25 +23,6 @@ from search.worker.training import train
 from search.worker.trial_place import OUTPUT_NAME, is_missing, told_as_missing, trial_place
 
 URL = "memory://remote-checkpoints"
-
-
-class Decider:
-    """Says CONTINUE, but PAUSE after one epoch if there is one."""
-
-    def __init__(self, *, pause_after: int | None = None) -> None:
-        self.reports: list[EpochReport] = []
-        self._pause_after = pause_after
-
-    def send(self, message: FromWorker) -> None:
-        assert isinstance(message, EpochReport)
-        self.reports.append(message)
-
-    def wait_for_decision(self, trial_key: str, epoch: int) -> Action:
-        return Action.PAUSE if epoch == self._pause_after else Action.CONTINUE
-
-    @property
-    def comparable(self) -> list[dict[str, float]]:
-        return [{k: v for k, v in report.metrics.items() if k != "epoch_seconds"} for report in self.reports]
 
 
 @pytest.fixture(autouse=True)
@@ -56,19 +38,19 @@ def remote(given: TrialAssignment) -> TrialAssignment:
     return replace(given, directory="/not/on/this/machine", checkpoints=f"{URL}/{given.trial_key}")
 
 
-def carry_out(given: TrialAssignment, decider: Decider) -> TrialEnded:
+def carry_out(given: TrialAssignment, coordinator: Coordinator) -> TrialEnded:
     """Do as the worker does."""
     with trial_place(given) as placed:
         assert not is_missing(placed)
         with output_to(Path(placed.directory) / OUTPUT_NAME):
-            return train(placed, decider)
+            return train(placed, coordinator)
 
 
 def test_a_trial_moves_between_machines_that_share_nothing_but_the_url(tmp_path: Path) -> None:
     given = assignment(tmp_path / "trial-0000")
-    expected = Decider()
+    expected = Coordinator()
     assert train(given, expected).error == ""
-    first, second = Decider(pause_after=1), Decider()
+    first, second = Coordinator({1: Action.PAUSE}), Coordinator()
     assert carry_out(remote(given), first).n_epochs == 1
     ended = carry_out(remote(replace(given, n_epochs_reported=1)), second)
     assert (ended.n_epochs, ended.error) == (3, "")
@@ -82,7 +64,7 @@ def test_what_another_rank_prints_does_not_replace_what_rank_0_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = remote(assignment(tmp_path / "trial-0000"))
-    place = {"TORCHELASTIC_RUN_ID": "group", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    place = {"TORCHELASTIC_RUN_ID": "group", "WORLD_SIZE": "2"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
     for rank in ("0", "1"):
@@ -94,10 +76,10 @@ def test_what_another_rank_prints_does_not_replace_what_rank_0_does(
 
 def test_what_the_url_has_counts_and_not_what_was_left_on_the_disk(tmp_path: Path) -> None:
     given = assignment(tmp_path / "trial-0000", n_epochs=1)
-    assert train(given, Decider()).error == ""  # leaves a checkpoint
-    decider = Decider()
-    carry_out(replace(given, checkpoints=f"{URL}/other"), decider)
-    assert [report.epoch for report in decider.reports] == [1]
+    assert train(given, Coordinator()).error == ""  # leaves a checkpoint
+    coordinator = Coordinator()
+    carry_out(replace(given, checkpoints=f"{URL}/other"), coordinator)
+    assert [report.epoch for report in coordinator.reports] == [1]
     assert (tmp_path / "trial-0000" / OUTPUT_NAME).exists()  # the directory that is there is used
 
 
@@ -107,14 +89,21 @@ def test_a_store_that_takes_nothing_fails_the_trial_with_its_reason(
     monkeypatch.setattr("search.checkpoint_store.time.sleep", lambda seconds: None)
     (tmp_path / "a-file").touch()
     given = replace(assignment(tmp_path / "trial-0000"), checkpoints=f"file://{tmp_path}/a-file/x")
-    ended = train(given, Decider())
+    ended = train(given, Coordinator())
     assert ended.error.startswith("checkpoints: cannot ")
+
+
+def test_a_store_whose_package_this_machine_lacks_fails_the_trial_with_its_reason(tmp_path: Path) -> None:
+    given = replace(assignment(tmp_path / "trial-0000"), checkpoints="no-such-protocol://bucket/x")
+    ended = train(given, Coordinator())
+    assert (ended.n_epochs, ended.cause) == (0, Cause.STORAGE)
+    assert ended.error.startswith("checkpoints: no-such-protocol://bucket/x cannot be used: ")
 
 
 def test_refits_are_tested_with_weights_from_the_url(tmp_path: Path) -> None:
     given = replace(assignment(tmp_path / "refit-seed0", n_epochs=1), merge_validation=True)
-    assert train(given, Decider()).error == ""
-    assert carry_out(remote(given), Decider()).error == ""
+    assert train(given, Coordinator()).error == ""
+    assert carry_out(remote(given), Coordinator()).error == ""
     questions = [
         TestAssignment(
             assembly=assembly(), trial_keys=("refit-seed0",), directories=(directory,), ensemble=False, checkpoints=urls
@@ -132,7 +121,7 @@ def test_without_url_a_directory_that_is_not_there_is_told(tmp_path: Path) -> No
     with trial_place(given) as placed:
         assert is_missing(placed)
         ended = told_as_missing(placed)
-    assert (ended.trial_key, ended.n_epochs) == ("trial-0000", 2)
+    assert (ended.trial_key, ended.n_epochs, ended.cause) == ("trial-0000", 2, Cause.STORAGE)
     assert "does not see /not/on/this/machine" in ended.error
     assert "ZEROIN_HOME" in ended.error
 

@@ -163,16 +163,14 @@ class EpochCheckpoint(Callback):
     def _save(self, trainer: Trainer) -> None:
         now = time.monotonic()
         sync = now - self._synced_at >= _SYNC_SECONDS
-        temporary = temporary_path(self._path)
+        temporary = _temporary_path(self._path)
         try:
             _write_checkpoint(trainer, temporary)  # all processes take part and leave together
             if trainer.is_global_zero:
-                put_in_place(
-                    temporary,
-                    self._path,
-                    sync=sync,
-                    before_replacing=lambda: _give_second_name(self._path, self._previous),
-                )
+                if sync:
+                    _sync(temporary)
+                _give_second_name(self._path, self._previous)
+                _put_in_place(temporary, self._path)
         except OSError:
             if trainer.is_global_zero:
                 remove_checkpoint(temporary)
@@ -206,56 +204,35 @@ def save_weights(path: Path, weights: dict[str, Any]) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    write_atomically(path, lambda temporary: _save(weights, temporary), sync=True)
+    write_atomically(path, lambda temporary: _save(weights, temporary))
 
 
-def write_atomically(
-    path: Path,
-    write: Callable[[Path], object],
-    *,
-    sync: bool,
-) -> None:
-    """Have `write` write a temporary file, then put it in the place of `path` so that it is there whole or not at all.
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` write a temporary file, then put it in the place of `path`: it is there whole or not at all.
 
     Args:
         path: The file; its directory exists.
-        write: Gets the temporary file's path.
-        sync: Whether to wait until it is on the disk; if not, it is whole unless the power is cut soon after.
+        write: Gets the temporary file's path. What it wrote is forced to the disk.
 
     Raises:
         OSError: If it cannot be written; no part of it is left behind then.
     """
-    temporary = temporary_path(path)
+    temporary = _temporary_path(path)
     try:
         write(temporary)
-        put_in_place(temporary, path, sync=sync)
+        _sync(temporary)
+        _put_in_place(temporary, path)
     except OSError:
         remove_checkpoint(temporary)
         raise
 
 
-def temporary_path(path: Path) -> Path:
-    """Where a file is written before `put_in_place`."""
+def _temporary_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp")
 
 
-def put_in_place(
-    temporary: Path, path: Path, *, sync: bool, before_replacing: Callable[[], object] = lambda: None
-) -> None:
-    """Put a file that is written whole in the place of another; see `write_atomically`.
-
-    Args:
-        temporary: The file, or the directory that a strategy made of it.
-        path: Where it goes.
-        sync: Whether to wait until it is on the disk.
-        before_replacing: Called when the file before this one is still there.
-
-    Raises:
-        OSError: If it cannot be done.
-    """
-    if sync:
-        _sync(temporary)
-    before_replacing()
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Put a file that is written whole, or the directory that a strategy made of it, in the place of another."""
     if path.is_dir() or temporary.is_dir():
         remove_checkpoint(path)  # no system can put a directory in the place of another at once
     # The directory is not synchronized: a power cut may bring back the file before this one, whole as well.

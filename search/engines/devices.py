@@ -14,6 +14,7 @@ from itertools import takewhile
 
 from search.errors import SearchError
 from search.messages import MPS_VARIABLE
+from search.usable_cores import usable_cores
 
 _MOST_CPU_SLOTS = 8
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -166,13 +167,6 @@ def _listed_gpus(text: str) -> list[str]:
         elif part is not None and gpus:
             gpus[-1].append(part[1])
     return [name for index, parts in enumerate(gpus) for name in parts or [str(index)]]
-
-
-def usable_cores() -> int:
-    """Return how many CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpu_slots(gpus: list[str]) -> list[DeviceSlot]:

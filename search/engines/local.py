@@ -8,38 +8,29 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import IO
 
+from search.engines.child_process import ChildProcess
 from search.engines.devices import DeviceSlot
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.engines.oom_killer import n_oom_kills
-from search.engines.rank_environment import rank_environment, without_ranks
+from search.engines.rank_environment import LOOPBACK, rank_environment, without_ranks
 from search.engines.rank_merging import RankMerging
 from search.messages import FromWorker, Shutdown, ToWorker, decode, encode
-
-_OUTPUT_TAIL_BYTES = 8000
-"""Enough for the stack of a training inside Lightning, which ends what a hung worker prints."""
 
 _ABSENCE_SECONDS = 5.0
 _KILL_SECONDS = 10.0
 """A killed process that waits in the kernel, for a driver or a network file system, may never end."""
-_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(slots=True, kw_only=True)
 class _Process:
     worker: int
     rank: int
-    popen: subprocess.Popen[bytes]
-    socket: socket.socket
-    output: IO[bytes]
-    received: bytearray = field(default_factory=bytearray)
+    child: ChildProcess
     heard_at: float = field(default_factory=time.monotonic)
     has_spoken: bool = False
 
@@ -109,16 +100,10 @@ class LocalEngine:
             self._start_process(worker, rank=0, environment=environment)
             return worker.number
         # The port is taken here and handed on open, so that no other group and no other program can have it.
-        with socket.create_server((_LOOPBACK, 0)) as listener:
+        with socket.create_server((LOOPBACK, 0)) as listener:
             group = uuid.uuid4().hex
             for rank in range(place.n_ranks):
-                ranks = rank_environment(
-                    rank,
-                    n_ranks=place.n_ranks,
-                    group=group,
-                    address=_LOOPBACK,
-                    port=listener.getsockname()[1],
-                )
+                ranks = rank_environment(rank, n_ranks=place.n_ranks, group=group, port=listener.getsockname()[1])
                 self._start_process(
                     worker, rank=rank, environment={**environment, **ranks}, listener=listener if rank == 0 else None
                 )
@@ -127,34 +112,22 @@ class LocalEngine:
     def _start_process(
         self, worker: _Worker, *, rank: int, environment: dict[str, str], listener: socket.socket | None = None
     ) -> None:
-        ours, theirs = socket.socketpair()
-        output = tempfile.TemporaryFile("a+b")  # noqa: SIM115  (lives as long as the process)
-        command = [sys.executable, "-P", "-m", "search.worker", "--fd", str(theirs.fileno())]
-        inherited = [theirs.fileno()]
+        arguments = ["--import-path", os.getcwd()]  # noqa: PTH109
+        inherited = []
         if listener is not None:
-            command += ["--listen-fd", str(listener.fileno())]
+            arguments += ["--listen-fd", str(listener.fileno())]
             inherited.append(listener.fileno())
-        popen = subprocess.Popen(
-            [*command, "--import-path", os.getcwd()],  # noqa: PTH109
-            env=environment,
-            pass_fds=inherited,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        theirs.close()
-        process = _Process(worker=worker.number, rank=rank, popen=popen, socket=ours, output=output)
+        child = ChildProcess("search.worker", arguments, environment=environment, inherited=inherited)
+        process = _Process(worker=worker.number, rank=rank, child=child)
         worker.processes.append(process)
-        self._selector.register(ours, selectors.EVENT_READ, process)
+        self._selector.register(child.socket, selectors.EVENT_READ, process)
 
     def send(self, worker: int, message: ToWorker) -> None:
         """Send a message to every rank; one to a worker that is gone is dropped."""
         if worker in self._workers:
             line = encode(message)
             for process in self._workers[worker].processes:
-                with contextlib.suppress(OSError):  # it died; `poll` reports it
-                    process.socket.sendall(line)
+                process.child.send(line)  # if it died, `poll` reports it
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         """Wait at most that long for messages and deaths."""
@@ -163,12 +136,10 @@ class LocalEngine:
         ended: list[_Process] = []
         for key, _ in self._selector.select(timeout_seconds):
             process: _Process = key.data
-            chunk = _receive(process.socket)
-            process.received += chunk
+            events.extend(self._messages(process))
             process.heard_at = time.monotonic()
             process.has_spoken = True
-            events.extend(self._messages(process))
-            if not chunk:
+            if process.child.has_hung_up:
                 ended.append(process)
         for process in ended:
             if process.worker in self._workers:
@@ -188,7 +159,7 @@ class LocalEngine:
         for worker in tuple(self._workers.values()):
             for process in worker.processes:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.popen.wait(max(0.0, deadline - time.monotonic()))
+                    process.child.popen.wait(max(0.0, deadline - time.monotonic()))
             self._bury(worker.processes[0], kill_reason="closed")
         self._selector.close()
         for popen in self._unending:
@@ -208,9 +179,7 @@ class LocalEngine:
     def _messages(self, process: _Process) -> list[EngineEvent]:
         events: list[EngineEvent] = []
         merging = self._workers[process.worker].merging
-        *lines, rest = bytes(process.received).split(b"\n")
-        process.received[:] = rest
-        for line in lines:
+        for line in process.child.receive():
             message = decode(line)
             assert isinstance(message, FromWorker)
             said = merging.add(process.rank, message, now=time.monotonic())
@@ -220,7 +189,7 @@ class LocalEngine:
 
     def _given_up(self, worker: _Worker) -> list[EngineEvent]:
         """Tell the error of a group in which a rank raised, and end the group: the others may wait for that rank."""
-        error = worker.merging.overdue_error(now=time.monotonic()) if worker.merging.has_raised else None
+        error = worker.merging.overdue_error(now=time.monotonic())
         if error is None:
             return []
         told = MessageReceived(worker=worker.number, message=error)
@@ -241,27 +210,25 @@ class LocalEngine:
         if kill_reason is None:
             # Its socket is closed, so it is ending; its exit status says how.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.popen.wait(5.0)
+                process.child.popen.wait(5.0)
         for each in worker.processes:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(each.popen.pid, signal.SIGKILL)
-        output = _tail(process.output)
+            each.child.kill()
+        output = process.child.output()
         deadline = time.monotonic() + _KILL_SECONDS
         for each in worker.processes:
             try:
-                each.popen.wait(max(0.0, deadline - time.monotonic()))
+                each.child.popen.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                self._unending.append(each.popen)
-            self._selector.unregister(each.socket)
-            each.socket.close()
-            each.output.close()
+                self._unending.append(each.child.popen)
+            self._selector.unregister(each.child.socket)
+            each.child.close()
         rank = f" (rank {process.rank} of {len(worker.processes)})" if len(worker.processes) > 1 else ""
-        status = process.popen.poll()
+        status = process.child.popen.poll()
         reason = kill_reason or self._ending(status)
-        if any(each.popen in self._unending for each in worker.processes):
+        if any(each.child.popen in self._unending for each in worker.processes):
             reason += "; it has been killed but does not end, and may still hold its device"
         return WorkerLost(
-            worker=worker.number, reason=f"worker process {process.popen.pid}{rank}: {reason}", output=output
+            worker=worker.number, reason=f"worker process {process.child.popen.pid}{rank}: {reason}", output=output
         )
 
     def _ending(self, status: int | None) -> str:
@@ -280,13 +247,6 @@ def _environment(slot: DeviceSlot) -> dict[str, str]:
     return {**without_ranks(os.environ), **threads, **slot.environment}
 
 
-def _receive(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(1 << 20)
-    except ConnectionError:
-        return b""
-
-
 def _ending(status: int) -> str:
     if status >= 0:
         return f"exited with status {status}"
@@ -294,12 +254,3 @@ def _ending(status: int) -> str:
         return f"killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"killed by signal {-status}"
-
-
-def _tail(output: IO[bytes]) -> str:
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - 4 * _OUTPUT_TAIL_BYTES))
-    lines = output.read().decode(errors="replace").splitlines()
-    # Pages of names that Python writes under the traceback of a crash.
-    told = "\n".join(line for line in lines if not line.startswith("Extension modules: "))
-    return told.strip()[-_OUTPUT_TAIL_BYTES:]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+LOOPBACK = "127.0.0.1"
+"""Where the ranks of a group meet: they are on one machine."""
+
 _FOREIGN_PREFIXES = ("TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "PMIX_", "JSM_NAMESPACE_")
 _FOREIGN_NAMES = frozenset(
     {
@@ -29,15 +32,14 @@ def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def rank_environment(rank: int, *, n_ranks: int, group: str, address: str, port: int) -> dict[str, str]:
+def rank_environment(rank: int, *, n_ranks: int, group: str, port: int) -> dict[str, str]:
     """Return what makes a process rank `rank` of a group on one machine, as ``torchrun`` would set it.
 
     Args:
         rank: In ``range(n_ranks)``.
         n_ranks: Processes of the group, >= 2.
         group: Name of the group; two groups never share one.
-        address: Where rank 0 listens for the others.
-        port: Likewise.
+        port: Where rank 0 listens for the others, on loopback.
     """
     return {
         "RANK": str(rank),
@@ -45,7 +47,7 @@ def rank_environment(rank: int, *, n_ranks: int, group: str, address: str, port:
         "WORLD_SIZE": str(n_ranks),
         "LOCAL_WORLD_SIZE": str(n_ranks),
         "GROUP_RANK": "0",
-        "MASTER_ADDR": address,
+        "MASTER_ADDR": LOOPBACK,
         "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": group,
         "TORCHELASTIC_RESTART_COUNT": "0",

@@ -7,7 +7,7 @@ the one that left it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -44,11 +44,6 @@ class RankMerging:
     _error: Answer | None = field(default=None, init=False)
     _error_at: float = field(default=0.0, init=False)
 
-    @property
-    def has_raised(self) -> bool:
-        """Whether a rank raised, so that the group cannot go on."""
-        return self._error is not None
-
     def add(self, rank: int, message: FromWorker, *, now: float) -> FromWorker | None:
         """Return what the group says when `rank` has said `message`, None if nothing (yet).
 
@@ -77,7 +72,7 @@ class RankMerging:
         return self._merged_answer() if len(self._answers) == self.n_ranks else None
 
     def overdue_error(self, *, now: float) -> FromWorker | None:
-        """Return the answer of the rank that raised once nobody can have died of something else, else None."""
+        """Return the answer of the rank that raised, if one has and nobody can have died of something else by now."""
         return self._error if now - self._error_at >= ERROR_GRACE_SECONDS else None
 
     def _merged_ready(self) -> WorkerReady:
@@ -99,5 +94,4 @@ def _of_rank(answer: Answer, rank: int, n_ranks: int) -> Answer:
 
 
 def _in_words(devices: list[str]) -> str:
-    counts: Mapping[str, int] = {device: devices.count(device) for device in devices}
-    return ", ".join(f"{count} x {device}" for device, count in counts.items())
+    return ", ".join(f"{count} x {device}" for device, count in Counter(devices).items())

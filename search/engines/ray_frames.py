@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 # ---- engine to driver ------------------------------------------------------------------------------------------------
 
@@ -122,10 +122,7 @@ ToDriver: TypeAlias = StartHost | SendLine | CloseCluster
 FromDriver: TypeAlias = ClusterFound | ClusterMissing | RoomWanted | LineReceived | HostLost
 Frame: TypeAlias = ToDriver | FromDriver
 
-_TYPES: dict[str, type[Any]] = {
-    cls.__name__: cls
-    for cls in (StartHost, SendLine, CloseCluster, ClusterFound, ClusterMissing, RoomWanted, LineReceived, HostLost)
-}
+_TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(Frame)}
 
 
 def encode_frame(frame: Frame) -> bytes:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 
+from search.engines.child_process import ChildProcess
 from search.engines.ray_frames import FromDriver, ToDriver, decode_frame, encode_frame
-
-_OUTPUT_TAIL_BYTES = 4000
 
 
 class DriverProcess:
@@ -29,33 +24,20 @@ class DriverProcess:
     """
 
     def __init__(self, *, address: str, options: Mapping[str, str]) -> None:
-        ours, theirs = socket.socketpair()
-        self._socket = ours
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
-        self._received = bytearray()
         self.is_connected = True
-        command = [sys.executable, "-P", "-m", "search.engines.ray_driver", "--fd", str(theirs.fileno())]
-        for name, value in {"address": address, **options}.items():
-            command += [f"--{name}", value]
-        self._popen = subprocess.Popen(
-            command,
+        self._child = ChildProcess(
+            "search.engines.ray_driver",
+            [part for name, value in {"address": address, **options}.items() for part in (f"--{name}", value)],
             # Ray puts the driver's directory first on the import path of every actor.
-            cwd="/",
-            env=_environment(),
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            directory="/",
+            environment={**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
         )
-        theirs.close()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(ours, selectors.EVENT_READ)
+        self._selector.register(self._child.socket, selectors.EVENT_READ)
 
     def send(self, frame: ToDriver) -> None:
         """Send a frame; one to a driver that is gone is dropped."""
-        with contextlib.suppress(OSError):
-            self._socket.sendall(encode_frame(frame))
+        self._child.send(encode_frame(frame))
 
     def receive(self, *, timeout_seconds: float) -> Sequence[FromDriver]:
         """Wait for frames at most that long; `is_connected` is False once there will be no more."""
@@ -64,14 +46,8 @@ class DriverProcess:
             return ()
         if not self._selector.select(timeout_seconds):
             return ()
-        try:
-            chunk = self._socket.recv(1 << 20)
-        except ConnectionError:
-            chunk = b""
-        self.is_connected = bool(chunk)
-        self._received += chunk
-        *lines, rest = bytes(self._received).split(b"\n")
-        self._received[:] = rest
+        lines = self._child.receive()
+        self.is_connected = not self._child.has_hung_up
         frames: list[FromDriver] = []
         for line in lines:
             frame = decode_frame(line)
@@ -81,21 +57,15 @@ class DriverProcess:
 
     def end(self, *, timeout_seconds: float) -> str:
         """Hang up, wait that long for the process to end, then kill it; returns the end of what it printed."""
-        if self._output.closed:
-            return ""
+        if self._child.socket.fileno() < 0:
+            return ""  # it has been ended
         self.is_connected = False
         self._selector.close()
-        self._socket.close()
+        self._child.socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(timeout_seconds)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        self._popen.wait()
-        with self._output:
-            size = self._output.seek(0, os.SEEK_END)
-            self._output.seek(max(0, size - _OUTPUT_TAIL_BYTES))
-            return self._output.read().decode(errors="replace").strip()
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+            self._child.popen.wait(timeout_seconds)
+        self._child.kill()
+        self._child.popen.wait()
+        output = self._child.output()
+        self._child.close()
+        return output

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
-from search.checkpoint_store import CheckpointStore, store_at
+from search.checkpoint_store import CheckpointStore
 
 
 class CheckpointMirror:
@@ -20,7 +20,7 @@ class CheckpointMirror:
     """
 
     def __init__(self, url: str) -> None:
-        self._store = store_at(url)
+        self._store = CheckpointStore(url) if url else None
 
     def fetch(self, path: Path) -> None:
         """Bring the file of that name, or remove a copy of one that is no more.

@@ -14,9 +14,10 @@ from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from lightning_modules.callbacks.metric_names import gap_name
 from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
+from search.usable_cores import usable_cores
 from search.worker.assembly import Assembled, check_arguments, import_class, make_data, make_model, seed_setup
 from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
-from search.worker.memory import MemoryMeter, is_out_of_memory, usable_cores
+from search.worker.memory import MemoryMeter, is_out_of_memory
 from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.trainer_values import check_fractions, trainer_as_given

@@ -24,7 +24,7 @@ from search.messages import (
     WorkerReady,
 )
 from search.package_version import zeroin_version
-from search.worker.connection import Connection, Order
+from search.worker.connection import Connection
 from search.worker.inspection import inspect_assembly
 from search.worker.memory import release_cached_memory, resident_bytes
 from search.worker.output_file import bound_output, forgiving_streams, output_to
@@ -80,13 +80,10 @@ def _trial_carried_out(order: TrialAssignment, connection: Connection) -> FromWo
         if is_missing(placed):
             return told_as_missing(placed)
         with output_to(Path(placed.directory) / OUTPUT_NAME):
-            return _carried_out(placed, connection)
+            return train(placed, connection)
 
 
-def _carried_out(order: Order, connection: Connection) -> FromWorker:
-    if isinstance(order, TrialAssignment):
-        return train(order, connection)
-    assert isinstance(order, Inspect | TestAssignment)
+def _carried_out(order: Inspect | TestAssignment, connection: Connection) -> FromWorker:
     watchdog = Watchdog(
         limit_seconds=order.hang_timeout_seconds,
         on_hang=lambda seconds: end_hung_worker(connection, seconds, where="its stack is among what it printed"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -36,11 +35,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 def resident_bytes() -> int:
     """Return the memory that this process holds, 0 where the system does not tell."""
     return _status_bytes("VmRSS")
-
-
-def usable_cores() -> int:
-    """Return how many CPU cores this process may use, 0 where the system does not tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
 
 
 def release_cached_memory() -> None:

@@ -106,9 +106,8 @@ class _ForgivingFile(io.FileIO):
 def _keep_bounded(most_bytes: int, kept_bytes: int) -> None:
     pause = threading.Event()
     while not pause.wait(_LOOK_SECONDS):
-        with suppress(
-            OSError
-        ):  # closed by user code, or the disk is full: cutting down needs no room, the next one may
+        # Closed by user code, or the disk is full: cutting down needs no room, the next one may.
+        with suppress(OSError):
             status = os.fstat(1)
             if stat.S_ISREG(status.st_mode) and status.st_size > most_bytes:
                 descriptor = os.open("/proc/self/fd/1", os.O_RDWR | os.O_CLOEXEC)

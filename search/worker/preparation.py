@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,11 @@ def preparing_in_turn(assembled: Assembled) -> Iterator[None]:
     Lightning calls it in one process of a trial, and does not know that other workers may be about to as well. Those of
     other users are not waited for.
     """
-    owners = [each for each in (assembled.data, assembled.model) if each is not None]
-    undo = [replace_method(each, "prepare_data", _in_turn) for each in owners if is_overridden("prepare_data", each)]
-    try:
+    with ExitStack() as undoing:
+        for owner in (assembled.data, assembled.model):
+            if owner is not None and is_overridden("prepare_data", owner):
+                undoing.callback(replace_method(owner, "prepare_data", _in_turn))
         yield
-    finally:
-        for each in undo:
-            each()
 
 
 def lock_path() -> Path:

@@ -25,13 +25,11 @@ class ProcessGroup:
 
     Attributes:
         rank: In ``range(n_ranks)``.
-        n_ranks: >= 1.
-        n_local_ranks: Those on this machine, >= 1.
+        n_ranks: >= 1, all on this machine.
     """
 
     rank: int
     n_ranks: int
-    n_local_ranks: int
 
     @property
     def is_one_process(self) -> bool:
@@ -42,12 +40,8 @@ class ProcessGroup:
 def this_group() -> ProcessGroup:
     """Return the group that the engine put this process in."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return ProcessGroup(rank=0, n_ranks=1, n_local_ranks=1)
-    return ProcessGroup(
-        rank=int(os.environ["RANK"]),
-        n_ranks=int(os.environ["WORLD_SIZE"]),
-        n_local_ranks=int(os.environ["LOCAL_WORLD_SIZE"]),
-    )
+        return ProcessGroup(rank=0, n_ranks=1)
+    return ProcessGroup(rank=int(os.environ["RANK"]), n_ranks=int(os.environ["WORLD_SIZE"]))
 
 
 def own_gpu() -> int:
@@ -56,20 +50,18 @@ def own_gpu() -> int:
 
 
 def host_rendezvous(descriptor: int | None) -> None:
-    """Let the ranks of the group meet at rank 0, which this process may be.
+    """Let the ranks of the group, if this process is one, meet at rank 0.
 
-    torch's own rendezvous would listen on every network interface; this one listens on the group's address alone.
+    torch's own rendezvous would listen on every network interface; this one listens on loopback alone.
 
     Args:
-        descriptor: Of a listening socket on the group's port, owned from now on; None to open one.
+        descriptor: Of rank 0: a listening socket on the group's port, owned from now on; None of the others.
     """
-    group = this_group()
-    if group.is_one_process:
+    if this_group().is_one_process:
         return
-    _stay_at_address()
-    if group.rank == 0:
-        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        _serve(address[1], socket.create_server(address).detach() if descriptor is None else descriptor)
+    _stay_on_loopback()
+    if descriptor is not None:
+        _serve(int(os.environ["MASTER_PORT"]), descriptor)
 
 
 def host_group_of_one() -> None:
@@ -79,16 +71,15 @@ def host_group_of_one() -> None:
     listener = socket.create_server((_LOOPBACK, 0))
     port = listener.getsockname()[1]
     os.environ.update(MASTER_ADDR=_LOOPBACK, MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True")
-    _stay_at_address()
+    _stay_on_loopback()
     _serve(port, listener.detach())
 
 
-def _stay_at_address() -> None:
-    """Keep gloo and NCCL off the network if the group is on this machine; a user who says otherwise is obeyed."""
-    if os.environ["MASTER_ADDR"] == _LOOPBACK:
-        interface = "lo0" if sys.platform == "darwin" else "lo"
-        for library in ("GLOO", "NCCL"):
-            os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
+def _stay_on_loopback() -> None:
+    """Keep gloo and NCCL off the network; a user who says otherwise is obeyed."""
+    interface = "lo0" if sys.platform == "darwin" else "lo"
+    for library in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
 
 
 def leave_process_group() -> None:
@@ -99,10 +90,9 @@ def leave_process_group() -> None:
     if not torch.distributed.is_initialized():
         return
     torch.distributed.destroy_process_group()
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    old = TCPStore(address, port, is_master=False)
+    old = TCPStore(_LOOPBACK, int(os.environ["MASTER_PORT"]), is_master=False)
     if this_group().rank == 0:
-        listener = socket.create_server((address, 0))
+        listener = socket.create_server((_LOOPBACK, 0))
         port = listener.getsockname()[1]
         _serve(port, listener.detach())
         old.set(_RENDEZVOUS_KEY, str(port))
@@ -110,6 +100,4 @@ def leave_process_group() -> None:
 
 
 def _serve(port: int, descriptor: int) -> None:
-    _servers.append(
-        TCPStore(os.environ["MASTER_ADDR"], port, is_master=True, wait_for_workers=False, master_listen_fd=descriptor)
-    )
+    _servers.append(TCPStore(_LOOPBACK, port, is_master=True, wait_for_workers=False, master_listen_fd=descriptor))

@@ -84,7 +84,7 @@ def make_trainer(
         callbacks: Ours; the user's come from ``configure_callbacks``.
         alone: Whether this process runs without the others of its group, which it must have left.
     """
-    group = ProcessGroup(rank=0, n_ranks=1, n_local_ranks=1) if alone else this_group()
+    group = ProcessGroup(rank=0, n_ranks=1) if alone else this_group()
     given = dict(trainer_args)
     if alone:
         given.pop("strategy", None)
@@ -93,7 +93,7 @@ def make_trainer(
     environment: ClusterEnvironment = _OneProcess()
     if not group.is_one_process:
         given.setdefault("strategy", DEFAULT_STRATEGY)
-        devices = list(range(group.n_local_ranks)) if accelerator == "gpu" else group.n_local_ranks
+        devices = list(range(group.n_ranks)) if accelerator == "gpu" else group.n_ranks
         environment = TorchElasticEnvironment()
     elif "strategy" in given:
         host_group_of_one()
@@ -101,7 +101,6 @@ def make_trainer(
         **given,
         accelerator=accelerator,
         devices=devices,
-        num_nodes=group.n_ranks // group.n_local_ranks,
         max_epochs=max_epochs,
         default_root_dir=directory,
         callbacks=list(callbacks),

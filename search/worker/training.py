@@ -81,12 +81,11 @@ class _TrialRun:
         self._coordinator = coordinator
         self._watchdog = watchdog
         self._path = Path(assignment.directory) / CHECKPOINT_NAME
-        self._previous = self._path.with_name(PREVIOUS_CHECKPOINT_NAME)
         self._restored_from = self._path
         self._damaged: list[Path] = []
         self._is_saved = False
         self._has_failed_to_save = False
-        self._mirror = CheckpointMirror(assignment.checkpoints)
+        self._mirror: CheckpointMirror
         self._reports: list[EpochReport] = []
 
     @property
@@ -95,6 +94,7 @@ class _TrialRun:
         return self._reports[-1].epoch if self._reports else 0
 
     def run(self) -> None:
+        self._mirror = CheckpointMirror(self._assignment.checkpoints)
         weights = self._restore() if self._assignment.resume else None
         if not self._report_again():
             return
@@ -111,7 +111,7 @@ class _TrialRun:
         """
         self._mirror.fetch(self._path)
         damage = ""
-        for path in (self._path, self._previous):
+        for path in (self._path, self._path.with_name(PREVIOUS_CHECKPOINT_NAME)):
             try:
                 checkpoint = load_checkpoint(path)
                 self._reports = reports_in(checkpoint, trial_key=self._assignment.trial_key)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from search.checkpoint_store import CheckpointStore
 from search.errors import StateError
-from search.messages import TrialAssignment, TrialEnded
+from search.messages import Cause, TrialAssignment, TrialEnded
 from search.worker.process_group import this_group
 from search.worker.scratch_directory import scratch_directory
 
@@ -55,4 +55,5 @@ def told_as_missing(assignment: TrialAssignment) -> TrialEnded:
         ),
         traceback="",
         notices=(),
+        cause=Cause.STORAGE,
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback
 
 from search.messages import Action, Farewell, FromWorker
 from search.worker.connection import Coordinator, end_process_group
@@ -101,52 +101,14 @@ class Watchdog(Callback):
             self._n_signs += 1
             self._is_excused = False
 
-    def show_life(self) -> None:
-        """Take note of a sign of life, of which no hook of the trainer tells."""
+    def show_life(self, *_: Any, **__: Any) -> None:
+        """Take note of a sign of life: one of these hooks, or something of which no hook of the trainer tells."""
         self._n_signs += 1
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._n_signs += 1
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._n_signs += 1
-
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._n_signs += 1
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._n_signs += 1
-
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._n_signs += 1
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._n_signs += 1
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._n_signs += 1
+    on_train_batch_start = on_train_batch_end = show_life
+    on_validation_batch_start = on_validation_batch_end = show_life
+    on_test_batch_start = on_test_batch_end = show_life
+    on_train_epoch_end = show_life
 
     def _watch(self, meter: SilenceMeter) -> None:
         looked = time.monotonic()
