@@ -96,12 +96,8 @@ class Confirmations:
         self._begun: set[str] = set()
         self._interrupted: dict[str, TrialRecord] = {}
         self.records: dict[str, TrialRecord] = {}
-        for path in sorted(context.paths.directory.glob(f"{CONFIRM}-*/epochs.jsonl")):
-            record = context.logged(path.parent.name)
-            if record is not None and record.state.is_finished:
-                self.records[record.key] = record
-            elif record is not None:
-                self._interrupted[record.key] = record
+        for record in context.logged_runs(CONFIRM):
+            (self.records if record.state.is_finished else self._interrupted)[record.key] = record
         self._begun.update(self.records)
 
     @property

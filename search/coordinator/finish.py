@@ -23,7 +23,7 @@ from search.reward import best_epoch
 from search.search_space import Hyperparameters
 from search.study_definition import FinishSettings
 from search.study_record import Confirmation, Spent, StudyResult
-from search.trial import REFIT, TrialRecord, TrialState
+from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 from search.wall_clock import CLOCK
 
 
@@ -94,7 +94,7 @@ class Finish:
         runs = [
             finish_run(
                 self.context,
-                key=f"refit-seed{index}",
+                key=f"{REFIT}-seed{index}",
                 stage=REFIT,
                 hyperparameters=hyperparameters,
                 seed_index=index,
@@ -208,10 +208,7 @@ class Finish:
 
 def publish_finish(context: StudyContext) -> None:
     """Tell MLflow of the runs of the finish that have ended; a crash may have come before it was told."""
-    for path in sorted(context.paths.directory.glob("*/epochs.jsonl")):
-        record = context.logged(path.parent.name)
-        if record is None or record.number is not None:
-            continue
+    for record in (*context.logged_runs(CONFIRM), *context.logged_runs(REFIT)):
         CLOCK.witnessed(record.latest_ms)
         if record.state.is_finished:
             context.recorder.published(record)

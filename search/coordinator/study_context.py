@@ -63,6 +63,11 @@ class StudyContext:
         """Return what the epoch log of the trial `key` says, None if there is none."""
         return read_epoch_log(self.paths.trial(key).epoch_log, study_uid=self.study.uid)
 
+    def logged_runs(self, phase: str) -> list[TrialRecord]:
+        """Return what the epoch logs of a phase after the search say, by key."""
+        records = (self.logged(key) for key in self.paths.logged_keys(phase))
+        return [record for record in records if record is not None]
+
     def open_trial(self, record: TrialRecord, *, merge_validation: bool = False) -> LiveTrial:
         """Make the trial's directory and open its log, writing its identity if it is new.
 
