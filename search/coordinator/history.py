@@ -28,9 +28,8 @@ class History:
         self._unfinished: dict[int, TrialRecord] = {}
         self._n_unfinished: Counter[str] = Counter()
         self.rewards = ComparableRewards(context.definition.objective)
-        running = set(context.study.unfinished_numbers())
         for stored in context.study.trials():
-            self._restore(stored, finished_in_storage=stored.number not in running)
+            self._restore(stored)
 
     @property
     def finished(self) -> tuple[FinishedTrial, ...]:
@@ -85,8 +84,9 @@ class History:
             trial = self._finished[record.number] = self._context.finished(record)
             self.rewards.add(trial)
 
-    def _restore(self, stored: TrialRecord, *, finished_in_storage: bool) -> None:
+    def _restore(self, stored: TrialRecord) -> None:
         record = self._context.logged(stored.key)
+        finished_in_storage = stored.state.is_finished
         if record is None:
             # Killed between the storage and the log: nothing was trained. A finished trial without its log
             # (a state directory that was cleaned) keeps what the storage knows.

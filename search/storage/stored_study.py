@@ -261,20 +261,18 @@ class StoredStudy:
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial as the storage knows it, by number; epochs hold the monitored metric only."""
-        return tuple(self._record(trial) for trial in self._optuna_trials())
+        return tuple(self._record(trial) for trial in self._storage.get_all_trials(self._study_id, deepcopy=False))
 
-    def unfinished_numbers(self) -> tuple[int, ...]:
-        """Numbers of the trials that the storage believes to be running."""
-        return tuple(trial.number for trial in self._optuna_trials() if not trial.state.is_finished())
+    @property
+    def n_trials(self) -> int:
+        """Trials that have begun."""
+        return self._storage.get_n_trials(self._study_id)
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def _attributes(self) -> dict[str, Any]:
         return self._storage.get_study_user_attrs(self._study_id)
-
-    def _optuna_trials(self) -> list[FrozenTrial]:
-        return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         attributes = trial.user_attrs
