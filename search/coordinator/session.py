@@ -204,7 +204,7 @@ class Session:
         return StudyContext(
             study=study,
             state=self.state,
-            checkpoints=self.uris.checkpoints,
+            paths=self.state.study(study.name).with_checkpoints(self.uris.checkpoints, study_uid=study.uid),
             pool=pool,
             recorder=recorder,
             tracker=tracker,

@@ -28,7 +28,7 @@ class StudyContext:
     """The stores, the pool and the ears of one running study.
 
     Attributes:
-        checkpoints: Full URL of the checkpoints' directory, or None if they are in the state directory.
+        paths: The study's files.
         ledger: What the study has spent.
         allotment: What its budget still allows.
         failures: Whether trials fail for what they have in common.
@@ -37,7 +37,7 @@ class StudyContext:
 
     study: StoredStudy
     state: StateDirectory
-    checkpoints: str | None
+    paths: StudyPaths
     pool: TrialPool
     recorder: TrialRecorder
     tracker: MlflowTracker
@@ -52,12 +52,6 @@ class StudyContext:
     def definition(self) -> StudyDefinition:
         """The study's definition."""
         return self.study.definition
-
-    @property
-    def paths(self) -> StudyPaths:
-        """The study's files."""
-        paths = self.state.study(self.study.name)
-        return paths.with_checkpoints(self.checkpoints, study_uid=self.study.uid)
 
     def logged(self, key: str) -> TrialRecord | None:
         """Return what the epoch log of the trial `key` says, None if there is none."""
