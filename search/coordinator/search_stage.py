@@ -5,6 +5,7 @@ from __future__ import annotations
 from search.comparable_rewards import Observation
 from search.coordinator.allotment import StageTally
 from search.coordinator.best_checkpoints import BestCheckpoints
+from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.stage_border import may_go_on
@@ -61,6 +62,7 @@ class StageTrials:
         history: History,
         opening: StageOpening,
         pruner: TrialPruner,
+        failures: FailureStreak,
         checkpoints: BestCheckpoints,
     ) -> None:
         self._context = context
@@ -68,6 +70,7 @@ class StageTrials:
         self._opening = opening
         self._stage: SearchStage = context.definition.stages[opening.index]
         self._pruner = pruner
+        self._failures = failures
         self._checkpoints = checkpoints
         self._last_number = last_number(context, opening)
         self._tally = StageTally(
@@ -179,7 +182,7 @@ class StageTrials:
         self._checkpoints.departed(self._history.finished_trial(number_of(record)))
 
     def _require_success(self, record: TrialRecord) -> None:
-        why = self._context.failures.ended(record, first_unfinished=self._history.first_unfinished)
+        why = self._failures.ended(record, first_unfinished=self._history.first_unfinished)
         if not why:
             return
         output = self._context.paths.trial(record.key).output

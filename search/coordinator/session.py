@@ -11,7 +11,6 @@ from search.checkpoint_store import CheckpointStore
 from search.coordinator.allotment import Allotment
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
 from search.coordinator.edited_study import take_edits
-from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
@@ -38,7 +37,6 @@ from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyResult
 from search.tracking import MlflowTracker, run_tags
-from search.trial import TrialState
 from search.uris import local_path, masked
 
 _CLOSE_SECONDS = 5.0
@@ -212,16 +210,11 @@ class Session:
             bookkeeping=bookkeeping,
             ledger=ledger,
             allotment=Allotment(definition=study.definition, ledger=ledger),
-            failures=FailureStreak(has_succeeded=_has_succeeded(study)),
             has_test_data=inspection.has_test_data,
         )
 
     def _how_to_resume(self) -> str:
         return f"Go on with: zeroin resume {self.definition.study}"
-
-
-def _has_succeeded(study: StoredStudy) -> bool:
-    return any(each.state.is_finished and each.state is not TrialState.FAILED for each in study.trials())
 
 
 def _tell(tracker: MlflowTracker, error: BaseException) -> float:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from search.coordinator.allotment import Allotment
 from search.coordinator.assembly import assemble
 from search.coordinator.bookkeeping import Bookkeeping
-from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.ledger import Ledger
 from search.coordinator.live_trial import LiveTrial
 from search.coordinator.trial_pool import TrialPool
@@ -31,7 +30,6 @@ class StudyContext:
         paths: The study's files.
         ledger: What the study has spent.
         allotment: What its budget still allows.
-        failures: Whether trials fail for what they have in common.
         has_test_data: Whether the data or the model define a test split.
     """
 
@@ -45,7 +43,6 @@ class StudyContext:
     bookkeeping: Bookkeeping
     ledger: Ledger
     allotment: Allotment
-    failures: FailureStreak
     has_test_data: bool
 
     @property
