@@ -102,9 +102,11 @@ class Finish:
             )
             for index in range(n_refits)
         ]
-        if not self._run(runs, merge_validation=True):
+        source = RunList(self.context, runs)
+        if not self.context.pool.run(source):
             return None
-        ended = [self.records[run.key] for run in runs]
+        self.records.update(source.records)
+        ended = [source.records[run.key] for run in runs]
         fit = tuple(record for record in ended if record.state.is_fully_trained)
         for record in fit:
             self.context.paths.trial(record.key).fetch_weights()
@@ -198,12 +200,6 @@ class Finish:
     def _cuts(self, spent: Spent) -> tuple[str, ...]:
         records = [trial.record for trial in self.history.finished]
         return what_was_cut(self.context.definition, records, spent=spent, plan=self.context.study.finish_plan())
-
-    def _run(self, runs: Sequence[TrialRecord], *, merge_validation: bool) -> bool:
-        source = RunList(self.context, runs, merge_validation=merge_validation)
-        finished = self.context.pool.run(source)
-        self.records.update(source.records)
-        return finished
 
 
 def publish_finish(context: StudyContext) -> None:

@@ -59,7 +59,7 @@ class StudyContext:
         records = (self.logged(key) for key in self.paths.logged_keys(phase))
         return [record for record in records if record is not None]
 
-    def open_trial(self, record: TrialRecord, *, merge_validation: bool = False) -> LiveTrial:
+    def open_trial(self, record: TrialRecord) -> LiveTrial:
         """Make the trial's directory and open its log, writing its identity if it is new.
 
         Raises:
@@ -77,7 +77,6 @@ class StudyContext:
             assembly=assemble(self.definition, record.hyperparameters),
             directory=paths.directory,
             checkpoints=paths.checkpoints,
-            merge_validation=merge_validation,
             hang_timeout_seconds=self.definition.resources.hang_timeout_seconds,
             log=log,
         )
