@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.coordinator.history import History
@@ -41,20 +41,16 @@ def contenders(history: History, context: StudyContext, *, at_most: int) -> tupl
     of those that have finished never will be. Where none is fully trained, those that the budget stopped take their
     place.
     """
-    fully_trained = (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
-    return _best(history, context, fully_trained, at_most=at_most) or _best(
-        history, context, (TrialState.STOPPED,), at_most=at_most
-    )
-
-
-def _best(history: History, context: StudyContext, states: Collection[TrialState], *, at_most: int) -> tuple[int, ...]:
     sign = context.definition.objective.direction.sign
-    losses = [
-        (-sign * trial.score.reward, number_of(trial.record))
+    scored = [
+        (-sign * trial.score.reward, number_of(trial.record), trial.record.state)
         for trial in history.finished
-        if trial.record.state in states and trial.score is not None and math.isfinite(trial.score.reward)
+        if trial.score is not None and math.isfinite(trial.score.reward)
     ]
-    return tuple(number for _, number in heapq.nsmallest(at_most, losses))
+    fit = [each for each in scored if each[2].is_fully_trained] or [
+        each for each in scored if each[2] is TrialState.STOPPED
+    ]
+    return tuple(number for _, number, _ in heapq.nsmallest(at_most, fit))
 
 
 @dataclass(slots=True, kw_only=True)
