@@ -19,7 +19,6 @@ from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.search_stage import number_of
 from search.coordinator.search_trials import SearchTrials
 from search.coordinator.study_context import StudyContext
-from search.coordinator.trial_recorder import now_ms
 from search.device_use import DeviceUse
 from search.elimination import survivors
 from search.errors import StudyFailedError
@@ -29,6 +28,7 @@ from search.seeds import derived_seed
 from search.study_definition import FinishSettings
 from search.study_record import Confirmation, FinishPlan
 from search.trial import CONFIRM, Score, TrialRecord, TrialState
+from search.wall_clock import CLOCK
 
 # Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
 _ELIMINATION_RISK = 0.1
@@ -265,7 +265,7 @@ def finish_run(
         seed=derived_seed(definition.seed, stage, seed_index),
         n_epochs=n_epochs,
         horizon_epochs=definition.horizon_epochs(definition.stages[-1]),
-        started_ms=now_ms(),
+        started_ms=CLOCK.now_ms(),
     )
 
 

@@ -16,7 +16,6 @@ from search.coordinator.request import Request
 from search.coordinator.run_list import RunList
 from search.coordinator.search_trials import SearchTrials, Succession
 from search.coordinator.study_context import StudyContext, epochs_by_phase
-from search.coordinator.trial_recorder import now_ms
 from search.errors import StudyFailedError, StudyInterruptedError
 from search.messages import TestAssignment, TestResult
 from search.reward import best_epoch
@@ -194,7 +193,7 @@ class Finish:
             seconds=spent.wall_seconds,
             device_seconds=spent.device_seconds,
             device_use=ledger.device_use,
-            time_ms=now_ms(),
+            time_ms=CLOCK.now_ms(),
         )
 
     def _cuts(self, spent: Spent) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
-from search.coordinator.trial_recorder import now_ms
 from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
@@ -46,7 +45,7 @@ def open_stage(context: StudyContext, history: History, *, index: int) -> StageO
         name=stage.name,
         narrowed=narrowed,
         first_trial_number=history.n_trials,
-        time_ms=now_ms(),
+        time_ms=CLOCK.now_ms(),
     )
     context.study.record_opening(opening)
     return opening
@@ -105,7 +104,7 @@ class StageTrials:
             seed=derived_seed(self._context.definition.seed, "training", number),
             n_epochs=self._stage.max_epochs,
             horizon_epochs=self._context.definition.horizon_epochs(self._stage),
-            started_ms=now_ms(),
+            started_ms=CLOCK.now_ms(),
         )
         self._begin(record)
         return self._context.open_trial(record)

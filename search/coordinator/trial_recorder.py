@@ -48,7 +48,7 @@ class TrialRecorder:
 
     def epoch_logged(self, trial: LiveTrial, *, epoch: int, metrics: Mapping[str, float]) -> None:
         """Append an epoch to the log: from here on it is known for ever."""
-        record = EpochRecord(epoch=epoch, metrics=dict(metrics), time_ms=now_ms())
+        record = EpochRecord(epoch=epoch, metrics=dict(metrics), time_ms=CLOCK.now_ms())
         with self._bookkeeping.spent_on("reports"):
             trial.log.append_epoch(record)
         trial.record = replace(trial.record, epochs=(*trial.record.epochs, record))
@@ -66,7 +66,7 @@ class TrialRecorder:
 
     def ended(self, trial: LiveTrial, verdict: Verdict) -> Score | None:
         """Record how the trial ended and return its score."""
-        time_ms = now_ms()
+        time_ms = CLOCK.now_ms()
         with self._bookkeeping.spent_on("reports"):
             trial.log.append_end(
                 state=verdict.state, reason=verdict.reason, time_ms=time_ms, traceback=verdict.traceback
@@ -93,7 +93,7 @@ class TrialRecorder:
 
     def retried(self, trial: LiveTrial, *, reason: str) -> None:
         """The trial lost its worker, or ran out of memory, and will be started again."""
-        trial.log.append_retry(reason=reason, time_ms=now_ms())
+        trial.log.append_retry(reason=reason, time_ms=CLOCK.now_ms())
         trial.record = replace(trial.record, n_retries=trial.record.n_retries + 1)
         self._observer.notice(f"{trial.record.key}: {reason}; continuing from its last checkpoint.")
 
@@ -124,8 +124,3 @@ class TrialRecorder:
     def _publish(self, record: TrialRecord) -> None:
         with self._bookkeeping.spent_on("tracking"):
             self._tracker.publish_trial(record, self._score(record))
-
-
-def now_ms() -> int:
-    """Return Unix time in milliseconds, never less than before."""
-    return CLOCK.now_ms()
