@@ -206,4 +206,4 @@ def publish_finish(context: StudyContext) -> None:
     for record in (*context.logged_runs(CONFIRM), *context.logged_runs(REFIT)):
         CLOCK.witnessed(record.latest_ms)
         if record.state.is_finished:
-            context.recorder.published(record)
+            context.recorder.publish(record)

@@ -43,7 +43,7 @@ class TrialRecorder:
         """A worker takes the trial."""
         trial.record = replace(trial.record, state=TrialState.RUNNING)
         self._ledger.run_begun()
-        self._publish(trial.record)
+        self.publish(trial.record)
         self._observer.trial_started(trial.record)
 
     def epoch_logged(self, trial: LiveTrial, *, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -61,7 +61,7 @@ class TrialRecorder:
         if record.number is not None and not math.isnan(value):
             with self._bookkeeping.spent_on("storage"):
                 self._study.report(record.number, epoch=record.epochs[-1].epoch, value=value)
-        self._publish(record)
+        self.publish(record)
         self._observer.epoch_finished(record)
 
     def ended(self, trial: LiveTrial, verdict: Verdict) -> Score | None:
@@ -80,7 +80,7 @@ class TrialRecorder:
         )
         trial_score = self._score(trial.record)
         self._store_end(trial.record, trial_score)
-        self._publish(trial.record)
+        self.publish(trial.record)
         self._observer.trial_finished(trial.record, trial_score)
         return trial_score
 
@@ -88,7 +88,7 @@ class TrialRecorder:
         """The trial was paused after writing its checkpoint, to be continued by a resumed study."""
         trial.record = replace(trial.record, state=TrialState.INTERRUPTED)
         trial_score = self._score(trial.record)
-        self._publish(trial.record)
+        self.publish(trial.record)
         self._observer.trial_finished(trial.record, trial_score)
 
     def retried(self, trial: LiveTrial, *, reason: str) -> None:
@@ -97,9 +97,10 @@ class TrialRecorder:
         trial.record = replace(trial.record, n_retries=trial.record.n_retries + 1)
         self._observer.notice(f"{trial.record.key}: {reason}; continuing from its last checkpoint.")
 
-    def published(self, record: TrialRecord) -> None:
-        """Tell MLflow of a trial once more; what it knows already it keeps as it is."""
-        self._publish(record)
+    def publish(self, record: TrialRecord) -> None:
+        """Tell MLflow of a trial, perhaps once more; what it knows already it keeps as it is."""
+        with self._bookkeeping.spent_on("tracking"):
+            self._tracker.publish_trial(record, self._score(record))
 
     def repaired(self, record: TrialRecord, *, known_epochs: int, finished_in_storage: bool) -> None:
         """Bring Optuna and MLflow up to what the epoch log says."""
@@ -110,7 +111,7 @@ class TrialRecorder:
                     self._study.report(record.number, epoch=epoch.epoch, value=value)
         if record.state.is_finished and not finished_in_storage:
             self._store_end(record, self._score(record))
-            self._publish(record)
+            self.publish(record)
 
     def _store_end(self, record: TrialRecord, trial_score: Score | None) -> None:
         if record.number is not None:
@@ -120,7 +121,3 @@ class TrialRecorder:
     def _score(self, record: TrialRecord) -> Score | None:
         # A refit validates on nothing.
         return None if record.stage == REFIT else score(record, self._objective)
-
-    def _publish(self, record: TrialRecord) -> None:
-        with self._bookkeeping.spent_on("tracking"):
-            self._tracker.publish_trial(record, self._score(record))
