@@ -57,10 +57,7 @@ class TrialRecorder:
     def epoch_published(self, trial: LiveTrial) -> None:
         """Pass the newest epoch on to the stores and the observer."""
         record = trial.record
-        value = record.epochs[-1].metrics.get(self._objective.monitor, math.nan)
-        if record.number is not None and not math.isnan(value):
-            with self._bookkeeping.spent_on("storage"):
-                self._study.report(record.number, epoch=record.epochs[-1].epoch, value=value)
+        self._store_epoch(record, record.epochs[-1])
         self.publish(record)
         self._observer.epoch_finished(record)
 
@@ -104,14 +101,17 @@ class TrialRecorder:
 
     def repaired(self, record: TrialRecord, *, known_epochs: int, finished_in_storage: bool) -> None:
         """Bring Optuna and MLflow up to what the epoch log says."""
-        if record.number is not None:
-            for epoch in record.epochs[known_epochs:]:
-                value = epoch.metrics.get(self._objective.monitor, math.nan)
-                if not math.isnan(value):
-                    self._study.report(record.number, epoch=epoch.epoch, value=value)
+        for epoch in record.epochs[known_epochs:]:
+            self._store_epoch(record, epoch)
         if record.state.is_finished and not finished_in_storage:
             self._store_end(record, self._score(record))
             self.publish(record)
+
+    def _store_epoch(self, record: TrialRecord, epoch: EpochRecord) -> None:
+        value = epoch.metrics.get(self._objective.monitor, math.nan)
+        if record.number is not None and not math.isnan(value):
+            with self._bookkeeping.spent_on("storage"):
+                self._study.report(record.number, epoch=epoch.epoch, value=value)
 
     def _store_end(self, record: TrialRecord, trial_score: Score | None) -> None:
         if record.number is not None:
