@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 
 from search.comparable_rewards import ComparableRewards
@@ -75,14 +74,14 @@ class History:
         self._unfinished[record.number] = record
         self._n_unfinished[record.stage] += 1
 
-    def ended(self, trials: Iterable[TrialRecord]) -> None:
-        """Take note of trials that have ended."""
-        for record in trials:
-            assert record.number is not None
-            if self._unfinished.pop(record.number, None) is not None:
-                self._n_unfinished[record.stage] -= 1
-            trial = self._finished[record.number] = self._context.finished(record)
-            self.rewards.add(trial)
+    def ended(self, record: TrialRecord) -> FinishedTrial:
+        """Take note of a trial that has ended."""
+        assert record.number is not None
+        if self._unfinished.pop(record.number, None) is not None:
+            self._n_unfinished[record.stage] -= 1
+        trial = self._finished[record.number] = self._context.finished(record)
+        self.rewards.add(trial)
+        return trial
 
     def _restore(self, stored: TrialRecord) -> None:
         record = self._context.logged(stored.key)
@@ -96,6 +95,6 @@ class History:
         )
         CLOCK.witnessed(record.latest_ms)
         if record.state.is_finished:
-            self.ended([record])
+            self.ended(record)
         else:
             self.began(record)

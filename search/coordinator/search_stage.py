@@ -121,10 +121,13 @@ class StageTrials:
         self._context.recorder.repaired(lost, known_epochs=0, finished_in_storage=False)
         CLOCK.witnessed(lost.latest_ms)
         if lost.state.is_finished:
-            self._history.ended([lost])
-            self._pruner.learn(lost)
-            self._tally.count([self._history.finished_trial(number_of(lost))])
+            self._learn(lost)
             self.departed(lost)
+
+    def _learn(self, record: TrialRecord) -> None:
+        trial = self._history.ended(record)
+        self._pruner.learn(record)
+        self._tally.count([trial])
 
     @property
     def have_all_begun(self) -> bool:
@@ -170,9 +173,7 @@ class StageTrials:
         Raises:
             StudyFailedError: If trials fail for what they have in common.
         """
-        self._history.ended([record])
-        self._pruner.learn(record)
-        self._tally.count([self._history.finished_trial(number_of(record))])
+        self._learn(record)
         self._require_success(record)
         self._tell_forecast()
 
