@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.forecast import Cost, Load, Pace, cost, finish_loads
 from search.study_definition import Budget, FinishSettings, SearchStage
@@ -78,7 +78,7 @@ def allowances(
             limit = SECONDS_PER_HOUR * hours
             bare = Allowance(name=name, limit_seconds=limit, spent_seconds=used, reserve_seconds=0.0)
             reserve = _reserve_seconds(bare, finish, max_epochs=max_epochs, pace=pace)
-            found.append(Allowance(name=name, limit_seconds=limit, spent_seconds=used, reserve_seconds=reserve))
+            found.append(replace(bare, reserve_seconds=reserve))
     return tuple(found)
 
 
