@@ -21,7 +21,7 @@ from search.messages import TestAssignment, TestResult
 from search.reward import best_epoch
 from search.search_space import Hyperparameters
 from search.study_definition import FinishSettings
-from search.study_record import Confirmation, Spent, StudyResult
+from search.study_record import Confirmation, StudyResult
 from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 from search.wall_clock import CLOCK
 
@@ -179,6 +179,8 @@ class Finish:
         ledger = self.context.ledger
         spent = ledger.spent
         searched = {trial.record.key: trial.record for trial in self.history.finished}
+        study = self.context.study
+        cuts = what_was_cut(study.definition, searched.values(), spent=spent, plan=study.finish_plan())
         return StudyResult(
             best_trial_number=winner,
             confirmations=confirmations,
@@ -187,18 +189,14 @@ class Finish:
             test_members=test.members if test else (),
             test_ensemble=test.ensemble if test else {},
             n_test_samples=test.n_samples if test else 0,
-            n_test_readings=self.context.study.n_test_readings,
+            n_test_readings=study.n_test_readings,
             n_epochs=epochs_by_phase({**searched, **self.records}),
-            notices=(*self._cuts(spent), *self.notices),
+            notices=(*cuts, *self.notices),
             seconds=spent.wall_seconds,
             device_seconds=spent.device_seconds,
             device_use=ledger.device_use,
             time_ms=CLOCK.now_ms(),
         )
-
-    def _cuts(self, spent: Spent) -> tuple[str, ...]:
-        records = [trial.record for trial in self.history.finished]
-        return what_was_cut(self.context.definition, records, spent=spent, plan=self.context.study.finish_plan())
 
 
 def publish_finish(context: StudyContext) -> None:
