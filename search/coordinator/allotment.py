@@ -67,8 +67,8 @@ class Allotment:
         return opening.first_trial_number + self._quotas(opening.index, opening.first_trial_number)[0] - 1
 
     def is_open(self, index: int, *, n_trials: int) -> bool:
-        """Whether the stage may open, after `n_trials` trials of the stages before it; the first one always may."""
-        return index == 0 or (self._quotas(index, n_trials)[0] > 0 and not self.stop_reason())
+        """Whether a stage behind the first may open, after `n_trials` trials of the stages before it."""
+        return self._quotas(index, n_trials)[0] > 0 and not self.stop_reason()
 
     @property
     def bounds_time(self) -> bool:

@@ -71,7 +71,8 @@ class StageTrials:
         self._pruner = pruner
         self._failures = failures
         self._checkpoints = checkpoints
-        self._last_number = last_number(context, opening)
+        following = context.study.openings()[opening.index + 1 :]
+        self._last_number = context.allotment.last_number(opening, following[0] if following else None)
         self._tally = StageTally(
             opening=opening, n_begun=min(history.n_trials, self._last_number + 1) - opening.first_trial_number
         )
@@ -242,12 +243,6 @@ class StageTrials:
         """Return the trials in flight, which a model keeps away from; where there are many, the last to begin."""
         at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
         return [] if at_most is None else [each.hyperparameters for each in self._history.running[-at_most:]]
-
-
-def last_number(context: StudyContext, opening: StageOpening) -> int:
-    """Return the number of a stage's last trial."""
-    following = context.study.openings()[opening.index + 1 :]
-    return context.allotment.last_number(opening, following[0] if following else None)
 
 
 def number_of(record: TrialRecord) -> int:
