@@ -152,7 +152,7 @@ class Confirmations:
             return None
         return Verdict(state=TrialState.PRUNED, reason=f"trial {number} was dropped after {n_runs} confirmation runs")
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Keep the run's last record."""
         self.records[record.key] = record
 

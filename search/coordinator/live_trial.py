@@ -11,7 +11,7 @@ from search.early_stopping import flat_reason
 from search.epoch_log import EpochLog
 from search.messages import ModelAssembly, TrialAssignment
 from search.study_definition import StudyDefinition
-from search.trial import CONFIRM, REFIT, Score, TrialRecord, TrialState
+from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class TrialSource(Protocol):
         A pure function of the record and of the trials that ended before, so that a resumed study decides alike.
         """
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Take note of a trial that has ended."""
 
     def departed(self, record: TrialRecord) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
-from search.trial import Score, TrialRecord
+from search.trial import TrialRecord
 
 
 class RunList:
@@ -37,7 +37,7 @@ class RunList:
         """End a run that has had its epochs."""
         return own_verdict(record, self._context.definition)
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Keep the run's last record."""
         self.records[record.key] = record
 

@@ -21,7 +21,7 @@ from search.storage import trial_key
 from search.study_definition import SearchStage
 from search.study_forecast import study_forecast
 from search.study_record import StageOpening
-from search.trial import Score, TrialRecord, TrialState
+from search.trial import TrialRecord, TrialState
 from search.wall_clock import CLOCK
 
 
@@ -168,7 +168,7 @@ class StageTrials:
         stopped = self._context.allotment.stop_reason() if record.epochs else ""
         return Verdict(state=TrialState.STOPPED, reason=stopped) if stopped else None
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Learn from the trial.
 
         Raises:

@@ -12,7 +12,7 @@ from search.coordinator.search_stage import StageTrials, open_stage
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
 from search.pruning import TrialPruner
-from search.trial import Score, TrialRecord, TrialState
+from search.trial import TrialRecord, TrialState
 
 
 class SearchTrials:
@@ -90,13 +90,13 @@ class SearchTrials:
         """End a trial of any stage."""
         return self._stage.verdict(record)
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Learn from a trial of any stage.
 
         Raises:
             StudyFailedError: If trials fail for what they have in common.
         """
-        self._stage.ended(record, score)
+        self._stage.ended(record)
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
@@ -153,9 +153,9 @@ class Succession:
         """Let the trial's own source decide."""
         return self._of(record).verdict(record)
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Tell the trial's own source."""
-        self._of(record).ended(record, score)
+        self._of(record).ended(record)
 
     def departed(self, record: TrialRecord) -> None:
         """Tell the trial's own source."""

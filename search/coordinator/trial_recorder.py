@@ -61,8 +61,8 @@ class TrialRecorder:
         self.publish(record)
         self._observer.epoch_finished(record)
 
-    def ended(self, trial: LiveTrial, verdict: Verdict) -> Score | None:
-        """Record how the trial ended and return its score."""
+    def ended(self, trial: LiveTrial, verdict: Verdict) -> None:
+        """Record how the trial ended."""
         time_ms = CLOCK.now_ms()
         with self._bookkeeping.spent_on("reports"):
             trial.log.append_end(
@@ -79,7 +79,6 @@ class TrialRecorder:
         self._store_end(trial.record, trial_score)
         self.publish(trial.record)
         self._observer.trial_finished(trial.record, trial_score)
-        return trial_score
 
     def interrupted(self, trial: LiveTrial) -> None:
         """The trial was paused after writing its checkpoint, to be continued by a resumed study."""
