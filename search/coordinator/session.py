@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from search.checkpoint_store import CheckpointStore
@@ -103,7 +103,8 @@ class Session:
             try:
                 for uri in (self.uris.tracking, self.uris.checkpoints or ""):
                     keep_credentials(paths.credentials, uri)
-                return self._run_leased(workforce, interrupted, inspection)
+                with closing(StudyStore(self.uris.storage, create=True, notify=self.observer.notice)) as store:
+                    return self._run_leased(store, workforce, interrupted, inspection)
             finally:
                 lease.release()
 
@@ -133,8 +134,9 @@ class Session:
         with suppress(KeyboardInterrupt):  # all is done; whoever is impatient loses nothing
             self.engine.close(timeout_seconds=_CLOSE_SECONDS)
 
-    def _run_leased(self, workforce: Workforce, interrupted: Interruption, inspection: InspectionResult) -> StudyRecord:
-        store = StudyStore(self.uris.storage, create=True, notify=self.observer.notice)
+    def _run_leased(
+        self, store: StudyStore, workforce: Workforce, interrupted: Interruption, inspection: InspectionResult
+    ) -> StudyRecord:
         paths = self.state.study(self.definition.study)
         study, resumed = open_or_create(store, self.definition, paths=paths, observer=self.observer)
         take_edits(study, self.definition, observer=self.observer)
@@ -155,9 +157,7 @@ class Session:
                 _settle(context, patience_seconds=patience_seconds)
             raise
         _settle(context, patience_seconds=_DELIVERY_SECONDS)
-        record = read_record(study, self.state, self.uris, is_running=False)
-        store.close()
-        return record
+        return read_record(study, self.state, self.uris, is_running=False)
 
     def _run_tracked(self, context: StudyContext, *, resumed: bool, n_workers: int) -> None:
         history = History(context)
