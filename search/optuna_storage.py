@@ -67,8 +67,7 @@ class OpenedStorage:
 
     def close(self) -> None:
         """Give the database's connections back."""
-        with suppress(Exception):  # a connection that is broken is given back all the same
-            self.storage.remove_session()
+        _forget_session(self.storage)
         if isinstance(self.storage, RDBStorage):
             self.storage.engine.dispose()
 
@@ -175,7 +174,7 @@ def _shown(error: BaseException, uri: str) -> str:
 
 
 def _forget_session(storage: BaseStorage) -> None:
-    with suppress(Exception):  # it is broken: that is why it is dropped
+    with suppress(Exception):  # one that is broken is dropped all the same
         storage.remove_session()
 
 
