@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.forecast import Cost, Load, Pace, cost, finish_loads
 from search.study_definition import Budget, FinishSettings, SearchStage
@@ -78,7 +78,7 @@ def allowances(
             limit = SECONDS_PER_HOUR * hours
             bare = Allowance(name=name, limit_seconds=limit, spent_seconds=used, reserve_seconds=0.0)
             reserve = _reserve_seconds(bare, finish, max_epochs=max_epochs, pace=pace)
-            found.append(Allowance(name=name, limit_seconds=limit, spent_seconds=used, reserve_seconds=reserve))
+            found.append(replace(bare, reserve_seconds=reserve))
     return tuple(found)
 
 
@@ -141,22 +141,29 @@ def end_shares(stages: Sequence[SearchStage]) -> tuple[float, ...]:
     return tuple(sum(planned[: index + 1]) / sum(planned) for index in range(len(planned)))
 
 
-def stage_quota(budget: Budget, stages: Sequence[SearchStage], *, index: int, first_trial_number: int) -> int:
-    """Return the trials that a stage may have: those planned, or its part of what the budget leaves.
+def stage_quotas(budget: Budget, stages: Sequence[SearchStage], *, first_trial_number: int) -> tuple[int, ...]:
+    """Return the trials that each stage may have: those planned, or its part of what the budget leaves.
 
     Args:
         budget: The bounds; only ``n_trials`` counts here.
-        stages: All stages of the study.
-        index: Position of the stage.
-        first_trial_number: Trials that the stages before it had, >= 0.
+        stages: Those to come, or from the one under way on.
+        first_trial_number: Trials that the stages before them had, >= 0.
 
     Returns:
-        In ``[0, n_trials of the stage]``; all quotas together are the budget, or the plan if that is less.
+        Each in ``[0, n_trials of the stage]``; all together they are the budget, or the plan if that is less.
     """
-    planned = [stage.n_trials for stage in stages[index:]]
+    planned = [stage.n_trials for stage in stages]
     if budget.n_trials is None:
-        return planned[0]
+        return tuple(planned)
     left = max(0, budget.n_trials - first_trial_number)
+    quotas = []
+    for index in range(len(planned)):
+        quotas.append(_first_quota(planned[index:], left=left))
+        left -= quotas[-1]
+    return tuple(quotas)
+
+
+def _first_quota(planned: Sequence[int], *, left: int) -> int:
     if left >= sum(planned):
         return planned[0]
     # One each as far as it goes, the rest in proportion; what is rounded off goes to the stages after.

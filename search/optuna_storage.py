@@ -7,7 +7,6 @@ event, into an error that Optuna lets through, and repeating is the caller's, wh
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,13 +29,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from search.database_driver import require_driver
 from search.errors import StateError
 from search.journal_file import JournalFile
-from search.known_secrets import remember
 from search.patience import Patience
 from search.uris import local_path, masked, masked_text
 
 _LOCAL_PATIENCE_SECONDS = 60.0
 _SERVER_PATIENCE_SECONDS = 900.0
-_OPENING_ATTEMPTS = 6
+_OPENING_PATIENCE_SECONDS = 4.0
 
 # libpq's: a server whose machine vanished is noticed within half a minute, not after the hours that TCP would wait.
 _LIBPQ_DRIVERS = ("psycopg", "psycopg2")
@@ -69,8 +67,7 @@ class OpenedStorage:
 
     def close(self) -> None:
         """Give the database's connections back."""
-        with suppress(Exception):  # a connection that is broken is given back all the same
-            self.storage.remove_session()
+        _forget_session(self.storage)
         if isinstance(self.storage, RDBStorage):
             self.storage.engine.dispose()
 
@@ -87,22 +84,24 @@ def open_storage(
         notify: Told when the storage is waited for, and when it is back.
 
     Raises:
-        StateError: If it cannot be opened; nothing is waited for here.
+        StateError: If it cannot be opened; waited for is only another process that makes its tables, some seconds.
     """
-    remember(uri)
     is_file = local_path(uri) is not None
     if patience_seconds is None:
         patience_seconds = _LOCAL_PATIENCE_SECONDS if is_file else _SERVER_PATIENCE_SECONDS
     require_driver(uri, what="the Optuna storage")
+    what = f"the Optuna storage {masked(uri)}"
+
+    def unopened(error: Exception) -> StateError:
+        return StateError(f"{what} cannot be opened: {type(error).__name__}: {_shown(error, uri)}")
+
+    opening = Patience(what, may_pass=_is_being_made, patience_seconds=_OPENING_PATIENCE_SECONDS, failure=unopened)
     try:
-        storage, sync = _open(uri)
+        storage, sync = opening.call(lambda: _open(uri))
     except StateError:
         raise
     except Exception as error:  # Optuna lets drivers' errors through, whose base classes depend on the driver
-        raise StateError(
-            f"the Optuna storage {masked(uri)} cannot be opened: {type(error).__name__}: {_shown(error, uri)}"
-        ) from error
-    what = f"the Optuna storage {masked(uri)}"
+        raise unopened(error) from error
     patience = Patience(
         what,
         may_pass=may_pass,
@@ -138,22 +137,15 @@ def _open(uri: str) -> tuple[BaseStorage, Callable[[], None]]:
     if uri.startswith("journal://"):
         journal = JournalFile(Path(uri.removeprefix("journal://")))
         return JournalStorage(journal), journal.sync
-    storage = _open_database(uri)
+    storage = RDBStorage(uri, engine_kwargs=_engine_options(uri))
     if local_path(uri) is None:
         event.listen(storage.engine, "handle_error", _tell_apart)
     return storage, _nothing  # a database commits
 
 
-def _open_database(uri: str) -> RDBStorage:
-    """Open a database; another process that makes the tables at the same moment is left to finish."""
-    for attempt in range(_OPENING_ATTEMPTS):
-        try:
-            return RDBStorage(uri, engine_kwargs=_engine_options(uri))
-        except (ProgrammingError, IntegrityError):
-            if attempt == _OPENING_ATTEMPTS - 1:
-                raise
-            time.sleep(0.1 * 2**attempt)
-    raise AssertionError("unreachable")
+def _is_being_made(error: Exception) -> bool:
+    """Whether another process may be making the tables at this moment."""
+    return isinstance(error, ProgrammingError | IntegrityError)
 
 
 def _engine_options(uri: str) -> dict[str, Any]:
@@ -182,7 +174,7 @@ def _shown(error: BaseException, uri: str) -> str:
 
 
 def _forget_session(storage: BaseStorage) -> None:
-    with suppress(Exception):  # it is broken: that is why it is dropped
+    with suppress(Exception):  # one that is broken is dropped all the same
         storage.remove_session()
 
 

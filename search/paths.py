@@ -24,6 +24,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 # Devices on Windows, whatever follows the first point, and names that it shortens.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*\.", re.IGNORECASE)
 _OTHERS_WRITE = 0o002
+_EPOCH_LOG = "epochs.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class TrialPaths:
     @property
     def epoch_log(self) -> Path:
         """Append-only record of the trial, the source of truth (see `search.epoch_log`)."""
-        return self.directory / "epochs.jsonl"
+        return self.directory / _EPOCH_LOG
 
     @property
     def checkpoint(self) -> Path:
@@ -134,6 +135,10 @@ class StudyPaths:
         """Files of the trial named `key`."""
         checkpoints = f"{self.checkpoints}/{key}" if self.checkpoints else ""
         return TrialPaths(directory=self.directory / _checked(key), checkpoints=checkpoints)
+
+    def logged_keys(self, kind: str) -> list[str]:
+        """Keys of the trials of that kind, the first word of a key, that have an epoch log; sorted."""
+        return sorted(path.parent.name for path in self.directory.glob(f"{kind}-*/{_EPOCH_LOG}"))
 
     def with_checkpoints(self, url: str | None, *, study_uid: str) -> StudyPaths:
         """Return the paths with checkpoints under a URL that other studies, of any user and name, may share."""

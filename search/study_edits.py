@@ -20,8 +20,7 @@ _REFUSALS = {
     "schedule_horizon": "the recorded trials' learning-rate schedules span other epochs",
     "space": "the recorded trials lie in another space",
 }
-_SEARCH_SETTINGS = ("pruner", "early_stopping", "budget")
-_SEARCH_IS_OVER = "the search is over: the finish has begun"
+_SETTINGS = ("pruner", "early_stopping", "budget", "finish")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +66,11 @@ def _refusal(path: KeyPath, recorded: StudyDefinition, given: StudyDefinition, b
         return (
             "the study is finished: the best have been confirmed and refitted, and the test split is no longer unseen"
         )
-    if key == "stages":
-        return _SEARCH_IS_OVER if begun.finish_has_begun else _stage_refusal(path, recorded, given, begun)
-    if key in _SEARCH_SETTINGS or key == "finish":
-        return _SEARCH_IS_OVER if begun.finish_has_begun else ""
-    return "the study began with it"
+    if key not in ("stages", *_SETTINGS):
+        return "the study began with it"
+    if begun.finish_has_begun:
+        return "the search is over: the finish has begun"
+    return _stage_refusal(path, recorded, given, begun) if key == "stages" else ""
 
 
 def _stage_refusal(path: KeyPath, recorded: StudyDefinition, given: StudyDefinition, begun: Begun) -> str:

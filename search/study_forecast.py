@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from search.budget import Allowance, affordable_finish, allowances, end_shares, stage_quota
+from search.budget import Allowance, affordable_finish, allowances, end_shares, stage_quotas
 from search.forecast import Cost, Load, Pace, cost, expected_epochs, finish_loads, measured_pace
 from search.study_definition import StudyDefinition
 from search.study_record import Spent, StageOpening, StudyForecast
@@ -95,14 +95,13 @@ def _remaining(definition: StudyDefinition, opening: StageOpening, trials: Itera
     """Return what is left of the stage under way and of each one after it."""
     ended = [len(each.epochs) for each in trials if each.stage == opening.name and each.state.is_finished]
     found = []
-    first = opening.first_trial_number
-    for index, stage in enumerate(definition.stages[opening.index :], start=opening.index):
-        done = ended if index == opening.index else []
-        quota = stage_quota(definition.budget, definition.stages, index=index, first_trial_number=first)
+    stages = definition.stages[opening.index :]
+    quotas = stage_quotas(definition.budget, stages, first_trial_number=opening.first_trial_number)
+    for index, (stage, quota) in enumerate(zip(stages, quotas, strict=True)):
+        done = [] if index else ended
         n_epochs = expected_epochs(n_finished=len(done), n_epochs=sum(done), max_epochs=stage.max_epochs)
         load = Load(n_runs=max(0, quota - len(done)), n_epochs=n_epochs)
         found.append(_Remaining(name=stage.name, n_planned=stage.n_trials - len(done), load=load))
-        first += quota
     return found
 
 

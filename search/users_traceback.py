@@ -58,14 +58,10 @@ def _blocks(text: str) -> Iterator[tuple[bool, list[str]]]:
     is_frame = False
     for line in text.splitlines():
         begins = _FRAME.match(line) is not None
-        if block and (begins or (is_frame and not line.startswith("    "))):
-            yield is_frame, block
-            block, is_frame = [], False
-        if begins:
+        if begins or (is_frame and not line.startswith("    ")):
             if block:
-                yield False, block
-                block = []
-            is_frame = True
+                yield is_frame, block
+            block, is_frame = [], begins
         block.append(line)
     if block:
         yield is_frame, block

@@ -11,7 +11,7 @@ from search.engines.engine import Engine
 from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
-from search.study_record import StudyRecord
+from search.study_record import StudyForecast, StudyRecord
 
 
 class Listener(SilentObserver):
@@ -19,9 +19,13 @@ class Listener(SilentObserver):
 
     def __init__(self) -> None:
         self.notices: list[str] = []
+        self.forecasts: list[StudyForecast] = []
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
+
+    def forecast_made(self, forecast: StudyForecast) -> None:
+        self.forecasts.append(forecast)
 
 
 def run_session(

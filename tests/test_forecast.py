@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.budget import Allowance, affordable_finish, allowances, end_shares, may_start, stage_quota
+from search.budget import Allowance, affordable_finish, allowances, end_shares, may_start, stage_quotas
 from search.budget_words import budget_words
 from search.forecast import Load, Pace, cost, expected_epochs, finish_loads, is_due, measured_pace
 from search.narrowing import declared
@@ -74,13 +74,15 @@ def test_a_forecast_comes_once_there_are_trials_to_go_by(n_trials: int, n_worker
 
 @given(stages, st.integers(1, 400))
 def test_a_budget_of_trials_is_shared_out_to_the_last_one(plan: list[SearchStage], n_trials: int) -> None:
-    quotas: list[int] = []
-    for index in range(len(plan)):
-        quotas.append(stage_quota(Budget(n_trials=n_trials), plan, index=index, first_trial_number=sum(quotas)))
+    budget = Budget(n_trials=n_trials)
+    quotas = stage_quotas(budget, plan, first_trial_number=0)
+    for n_over in range(len(plan)):
+        had = sum(quotas[:n_over])
+        assert stage_quotas(budget, plan[n_over:], first_trial_number=had) == quotas[n_over:]
     assert sum(quotas) == min(n_trials, sum(stage.n_trials for stage in plan))
     assert all(0 <= quota <= stage.n_trials for quota, stage in zip(quotas, plan, strict=True))
     assert n_trials < len(plan) or min(quotas) >= 1
-    assert stage_quota(Budget(hours=1.0), plan, index=0, first_trial_number=0) == plan[0].n_trials
+    assert stage_quotas(Budget(hours=1.0), plan, first_trial_number=0) == tuple(stage.n_trials for stage in plan)
 
 
 @given(stages)

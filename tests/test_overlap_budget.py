@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,16 @@ from search.coordinator.interruption import Interruption
 from search.coordinator.preflight import inspect_study
 from search.coordinator.timesheet import Timesheet
 from search.coordinator.workforce import Workforce
-from search.engines.engine import EngineEvent, MessageReceived
 from search.errors import StateError, StudyConflictError, StudyFailedError
-from search.messages import EpochReport, Inspect
+from search.messages import Inspect
 from search.paths import StateDirectory
 from search.studies_api import read_study
 from search.study_file import definition_from_plain
 from search.study_record import StudyRecord, StudyState
 from search.trial import CONFIRM, TrialState
 
-MINUTES = 60.0
 TWO_STAGES = {**PLAIN, "finish": {"top_k": 2, "n_seeds": 2, "ensemble": True}}
 ONE_STAGE = PLAIN | FINISH
-
-
-class TimedUnevenEngine(UnevenEngine):
-    """Epochs take a minute of a worker each."""
-
-    def __init__(self, *, slow: Iterable[str] = (), **options: Any) -> None:
-        super().__init__(slow=slow, **options)
-        self.seconds = 0.0
-
-    def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
-        events = super().poll(timeout_seconds=timeout_seconds)
-        n_epochs = sum(isinstance(each, MessageReceived) and isinstance(each.message, EpochReport) for each in events)
-        self.seconds += n_epochs * MINUTES / self.n_slots
-        return events
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +37,7 @@ def state(tmp_path: Path) -> StateDirectory:
     return StateDirectory(root=tmp_path / "mlruns")
 
 
-def run(state: StateDirectory, engine: TimedUnevenEngine, plain: dict[str, Any], diary: Diary) -> StudyRecord:
+def run(state: StateDirectory, engine: UnevenEngine, plain: dict[str, Any], diary: Diary) -> StudyRecord:
     return run_session(state, engine, definition_from_plain(plain), observer=diary, clock=lambda: engine.seconds)
 
 
@@ -68,7 +51,7 @@ def test_under_a_budget_of_time_stages_overlap_and_the_finish_waits_for_the_sear
     state: StateDirectory, budget: dict[str, float]
 ) -> None:
     diary = Diary()
-    engine = TimedUnevenEngine(n_slots=4, slow=["trial-0003", "trial-0018"])
+    engine = UnevenEngine(n_slots=4, slow=["trial-0003", "trial-0018"])
     record = run(state, engine, {**TWO_STAGES, "budget": budget}, diary)
     result = record.result
     assert record.state is StudyState.FINISHED and result is not None
@@ -85,7 +68,7 @@ def test_under_a_budget_of_time_stages_overlap_and_the_finish_waits_for_the_sear
 
 def test_a_budget_of_trials_is_shared_out_alike_where_stages_overlap(state: StateDirectory) -> None:
     diary = Diary()
-    engine = TimedUnevenEngine(n_slots=4, slow=["trial-0003", "trial-0020"])
+    engine = UnevenEngine(n_slots=4, slow=["trial-0003", "trial-0020"])
     record = run(state, engine, {**TWO_STAGES, "budget": {"n_trials": 21}}, diary)
     assert n_by_stage(record) == (15, 6)
     early = diary.before("end trial-0020", kind="start")
@@ -97,12 +80,12 @@ def kill_in_an_early_confirmation(state: StateDirectory, checkpoints: dict[str, 
     slow = "trial-0012"
     told = Diary()
     other = StateDirectory(root=state.root.parent / "told")
-    run(other, TimedUnevenEngine(n_slots=6, slow=[slow]), ONE_STAGE, told)
+    run(other, UnevenEngine(n_slots=6, slow=[slow]), ONE_STAGE, told)
     early = next(key for key in told.before(f"end {slow}", kind="end") if key.startswith(CONFIRM))
     with pytest.raises(KilledError):
         run(
             state,
-            TimedUnevenEngine(n_slots=6, slow=[slow], checkpoints=checkpoints),
+            UnevenEngine(n_slots=6, slow=[slow], checkpoints=checkpoints),
             ONE_STAGE,
             Diary(dies_at=f"end {early}"),
         )
@@ -120,15 +103,15 @@ def test_once_confirmations_have_begun_the_search_gets_no_more_trials_but_ends_t
     (stage,) = ONE_STAGE["stages"]
     for edited in ({"stages": [{**stage, "n_trials": 20}]}, {"budget": {"hours": 9.0}}):
         with pytest.raises(StudyConflictError, match="the search is over: the finish has begun"):
-            run(state, TimedUnevenEngine(checkpoints=checkpoints), ONE_STAGE | edited, Diary())
-    record = run(state, TimedUnevenEngine(n_slots=6, checkpoints=checkpoints), ONE_STAGE, Diary())
+            run(state, UnevenEngine(checkpoints=checkpoints), ONE_STAGE | edited, Diary())
+    record = run(state, UnevenEngine(n_slots=6, checkpoints=checkpoints), ONE_STAGE, Diary())
     assert record.state is StudyState.FINISHED
     assert {each.record.state for each in record.trials} == {TrialState.COMPLETE}
     assert len(record.trials) == 16
 
 
 def test_a_trial_out_of_memory_has_its_device_for_itself_while_stages_overlap(state: StateDirectory) -> None:
-    engine = TimedUnevenEngine(
+    engine = UnevenEngine(
         n_slots=4, n_devices=2, slow=["trial-0003"], faults=Faults(runs_out_of_memory={"trial-0008": 1})
     )
     diary = Diary()
@@ -145,7 +128,7 @@ def test_a_trial_out_of_memory_has_its_device_for_itself_while_stages_overlap(st
 
 def test_the_few_of_many_workers_that_raise_at_once_stop_nothing(state: StateDirectory) -> None:
     raising = {f"trial-{number:04d}" for number in (1, 3, 4, 7, 9, 11)}
-    engine = TimedUnevenEngine(n_slots=12, faults=Faults(raises=raising))
+    engine = UnevenEngine(n_slots=12, faults=Faults(raises=raising))
     diary = Diary()
     record = run(state, engine, ONE_STAGE, diary)
     assert set(diary.before("end trial-0000", kind="end")) == raising
@@ -153,12 +136,12 @@ def test_the_few_of_many_workers_that_raise_at_once_stop_nothing(state: StateDir
     with pytest.raises(StudyFailedError, match="all 3 trials so far have failed"):
         every = {f"trial-{number:04d}" for number in range(16)}
         other = StateDirectory(root=state.root.parent / "other")
-        run(other, TimedUnevenEngine(n_slots=12, faults=Faults(raises=every)), ONE_STAGE, Diary())
+        run(other, UnevenEngine(n_slots=12, faults=Faults(raises=every)), ONE_STAGE, Diary())
 
 
 def test_an_engine_is_closed_where_the_state_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    engine = TimedUnevenEngine()
+    engine = UnevenEngine()
     with pytest.raises(StateError, match="file"):
         run(StateDirectory(root=tmp_path / "file" / "mlruns"), engine, ONE_STAGE, Diary())
     assert engine.closed

@@ -20,9 +20,9 @@ from study_runs import run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.coordinator.timesheet import Timesheet
-from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
+from search.engines.engine import EngineEvent, WorkerLost
 from search.errors import StudyInterruptedError, StudyNotFoundError
-from search.messages import Cause, EpochReport, Inspect, TestAssignment, ToWorker, TrialAssignment
+from search.messages import Cause, Inspect, TestAssignment, ToWorker, TrialAssignment
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.studies_api import read_study
@@ -30,7 +30,6 @@ from search.study_file import definition_from_plain
 from search.study_record import StageOpening, StudyRecord, StudyResult, StudyState
 from search.trial import Score, TrialRecord, TrialState
 
-EPOCH_SECONDS = 60.0
 MOST_SESSIONS = 30
 
 
@@ -38,7 +37,6 @@ class RandomEngine(VirtualEngine):
     """Workers answer in any order, several at once, and some are killed; a group dies of what one rank raises.
 
     Attributes:
-        seconds: The clock: each epoch takes a worker a minute.
         n_tests: Readings of the test split that were asked for.
     """
 
@@ -46,7 +44,6 @@ class RandomEngine(VirtualEngine):
         self, *, chance: random.Random, n_deaths: int, are_groups: bool, stops: tuple[str, int], **options: Any
     ) -> None:
         super().__init__(**options)
-        self.seconds = 0.0
         self.n_tests = 0
         self._chance = chance
         self._n_deaths = n_deaths
@@ -85,9 +82,7 @@ class RandomEngine(VirtualEngine):
             for event in together:
                 self._events.remove(event)
                 events.append(event)
-        n_epochs = sum(isinstance(each, MessageReceived) and isinstance(each.message, EpochReport) for each in events)
-        self.seconds += n_epochs * EPOCH_SECONDS / self.n_slots
-        return events
+        return self._timed(events)
 
     def _end(self, worker: int, *, error: str = "", cause: Cause = Cause.USER_CODE, **how: Any) -> None:
         if cause is Cause.OUT_OF_MEMORY:

@@ -15,17 +15,15 @@ from typing import Any, ClassVar
 
 import optuna
 import pytest
+from study_runs import run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.cli.main import exit_code_of
-from search.coordinator.session import Session
-from search.coordinator.stores import store_uris
 from search.credentials import keep_credentials, require_credentials, with_credentials
 from search.errors import SearchError, StateError
 from search.journal_file import JournalFile
 from search.known_secrets import remember, without_secrets
 from search.messages import EpochReport, decode
-from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.storage import StudyStore
 from search.studies_api import delete_study, run_study
@@ -124,13 +122,11 @@ def test_nothing_is_unpickled_in_the_life_of_a_study(
     samplers = ("random", "cmaes", "tpe")
     study = PLAIN | {"stages": [PLAIN["stages"][0] | {"name": each, "sampler": each} for each in samplers]}
     state, definition = StateDirectory(root=tmp_path), definition_from_plain(study)
-    uris = store_uris(state, definition, storage=f"sqlite:///{tmp_path}/optuna.db")
     faults, checkpoints = Faults(killed_after_polls=8), dict[str, int]()
     marker = tmp_path / "marker"
 
     def run(engine: VirtualEngine) -> StudyState:
-        watcher = SilentObserver()
-        return Session(definition=definition, uris=uris, state=state, engine=engine, observer=watcher).run().state
+        return run_session(state, engine, definition, storage=f"sqlite:///{tmp_path}/optuna.db").state
 
     with Unpickling.watched() as unpickled:
         with pytest.raises(KilledError):
@@ -384,11 +380,8 @@ def test_nothing_is_written_or_removed_behind_the_link_that_a_trials_directory_i
 
     definition = definition_from_plain(PLAIN | {"finish": None})
     engine = VirtualEngine(on_epoch=plant)
-    session = Session(
-        definition=definition, uris=store_uris(state, definition), state=state, engine=engine, observer=SilentObserver()
-    )
     with pytest.raises(StateError, match=r"trial-0001 is a link to .*precious"):
-        session.run()
+        run_session(state, engine, definition)
     assert {key for key, _ in engine.trained} == {"trial-0000"}
     with pytest.raises(StateError, match="is a link"):
         trial.remove_checkpoints()

@@ -14,9 +14,7 @@ from study_runs import run_session
 from virtual_engine import KilledError, VirtualEngine
 
 from search.comparable_rewards import comparable_observations
-from search.coordinator.session import Session
 from search.coordinator.stage_border import may_go_on
-from search.coordinator.stores import store_uris
 from search.device_use import DeviceUse
 from search.engines.engine import EngineEvent, MessageReceived
 from search.epoch_log import read_epoch_log
@@ -252,15 +250,12 @@ def test_the_devices_time_is_counted_and_told(tmp_path: Path, copied_mlflow_data
     copied_mlflow_database(state.mlflow_database)
     study = definition_from_plain(PLAIN | FINISH)
     clock = Clock()
-    uris = store_uris(state, study)
-    engine = UnevenEngine(n_slots=3, slow=["trial-0003"])
-    session = Session(definition=study, uris=uris, state=state, engine=engine, observer=SilentObserver(), clock=clock)
-    record = session.run()
+    record = run_session(state, UnevenEngine(n_slots=3, slow=["trial-0003"]), study, clock=clock)
     seconds = record.device_use
     assert set(seconds) == {use.value for use in DeviceUse}
     assert all(value > 0.0 for use, value in seconds.items() if use != DeviceUse.STAGE_BORDER)
     assert sum(seconds.values()) == pytest.approx(3 * clock.seconds, rel=0.05)
-    client = mlflow.MlflowClient(uris.tracking)
+    client = mlflow.MlflowClient(record.tracking_uri)
     experiment = client.get_experiment_by_name("bell")
     assert experiment is not None
     parent = client.search_runs([experiment.experiment_id], "attributes.run_name = 'bell'")[0]

@@ -187,6 +187,13 @@ def test_an_edited_study_is_resumed_on_the_engine_that_is_asked_for(state: State
         resume_study("bell", directory=state, ray_address="10.0.0.1:6379", edited=edited)
 
 
+@pytest.mark.parametrize("edited", [None, definition()])
+def test_a_study_that_is_not_there_cannot_be_resumed(state: StateDirectory, edited: StudyDefinition | None) -> None:
+    recorded(state, "other")
+    with pytest.raises(StudyNotFoundError, match="it has other"):
+        resume_study("bell", directory=state, edited=edited)
+
+
 SECRET = "tok-123456"
 CHECKPOINTS = f"memory://me:{SECRET}@box/zeroin"
 

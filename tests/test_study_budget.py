@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from study_runs import run_session
-from virtual_engine import Faults, KilledError, VirtualEngine
+from study_runs import Listener, run_session
+from virtual_engine import EPOCH_SECONDS, Faults, KilledError, VirtualEngine
 
 from search.coordinator.stores import default_storage
 from search.engines.engine import EngineEvent, MessageReceived
 from search.errors import StudyConflictError, StudyFailedError
-from search.messages import EpochReport, TrialEnded
-from search.observer import SilentObserver
+from search.messages import TrialEnded
 from search.paths import StateDirectory
 from search.studies_api import read_study
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain, with_overrides
-from search.study_record import StudyForecast, StudyRecord, StudyState
+from search.study_record import StudyRecord, StudyState
 from search.trial import TrialState
 
 PLAIN: Mapping[str, Any] = {
@@ -36,24 +35,16 @@ PLAIN: Mapping[str, Any] = {
     ],
     "finish": {"top_k": 2, "n_seeds": 2, "ensemble": True},
 }
-MINUTES = 60.0
 TRACEBACK = (
     'Traceback (most recent call last):\n  File "/home/me/net.py", line 7, in forward\n    x\nValueError: no such layer'
 )
 
 
-class TimedEngine(VirtualEngine):
-    """Epochs take a minute of a worker each, and what raises has a traceback."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.seconds = 0.0
+class TracedEngine(VirtualEngine):
+    """What raises has a traceback."""
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
-        events = [_with_traceback(event) for event in super().poll(timeout_seconds=timeout_seconds)]
-        n_epochs = sum(isinstance(each, MessageReceived) and isinstance(each.message, EpochReport) for each in events)
-        self.seconds += n_epochs * MINUTES / self.n_slots
-        return events
+        return [_with_traceback(event) for event in super().poll(timeout_seconds=timeout_seconds)]
 
 
 def _with_traceback(event: EngineEvent) -> EngineEvent:
@@ -62,24 +53,12 @@ def _with_traceback(event: EngineEvent) -> EngineEvent:
     return event
 
 
-@dataclass
-class Listener(SilentObserver):
-    forecasts: list[StudyForecast] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-    def forecast_made(self, forecast: StudyForecast) -> None:
-        self.forecasts.append(forecast)
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-
 def definition(**changes: Any) -> StudyDefinition:
     return definition_from_plain({**PLAIN, **changes})
 
 
 def run(
-    state: StateDirectory, engine: TimedEngine, study: StudyDefinition, observer: Listener | None = None
+    state: StateDirectory, engine: TracedEngine, study: StudyDefinition, observer: Listener | None = None
 ) -> StudyRecord:
     return run_session(state, engine, study, observer=observer, clock=lambda: engine.seconds)
 
@@ -107,7 +86,7 @@ def optuna_states(state: StateDirectory) -> set[str]:
 def test_a_budget_of_time_is_kept_and_every_stage_and_the_finish_have_their_part(
     state: StateDirectory, budget: dict[str, float], n_slots: int
 ) -> None:
-    record = run(state, TimedEngine(n_slots=n_slots), definition(budget=budget))
+    record = run(state, TracedEngine(n_slots=n_slots), definition(budget=budget))
     result = record.result
     assert record.state is StudyState.FINISHED and result is not None
     spent_hours = {"hours": result.seconds / 3600.0, "device_hours": result.device_seconds / 3600.0}
@@ -120,7 +99,7 @@ def test_a_budget_of_time_is_kept_and_every_stage_and_the_finish_have_their_part
 
 @pytest.mark.slow
 def test_a_budget_that_suffices_changes_nothing(state: StateDirectory) -> None:
-    record = run(state, TimedEngine(), definition(budget={"hours": 3.0, "device_hours": 3.0, "n_trials": 22}))
+    record = run(state, TracedEngine(), definition(budget={"hours": 3.0, "device_hours": 3.0, "n_trials": 22}))
     assert n_by_stage(record) == (16, 6)
     assert record.result is not None
     assert record.result.notices == ()
@@ -129,7 +108,7 @@ def test_a_budget_that_suffices_changes_nothing(state: StateDirectory) -> None:
 
 @pytest.mark.slow
 def test_of_the_smallest_budget_there_is_still_a_result(state: StateDirectory) -> None:
-    record = run(state, TimedEngine(), definition(budget={"hours": 0.001}))
+    record = run(state, TracedEngine(), definition(budget={"hours": 0.001}))
     (trial,) = record.trials
     assert trial.record.state is TrialState.STOPPED
     assert "budget used up" in trial.record.reason
@@ -149,8 +128,8 @@ def test_a_budget_of_trials_is_the_same_whatever_happens(
         study = definition(budget={"n_trials": 9})
         if killed_after is not None:
             with pytest.raises(KilledError):
-                run(state, TimedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=killed_after)), study)
-        record = run(state, TimedEngine(checkpoints=checkpoints), study)
+                run(state, TracedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=killed_after)), study)
+        record = run(state, TracedEngine(checkpoints=checkpoints), study)
         results.append([(each.record.stage, dict(each.record.hyperparameters)) for each in record.trials])
     assert results[0] == results[1]
     assert [stage for stage, _ in results[0]] == ["coarse"] * 6 + ["fine"] * 3
@@ -160,13 +139,13 @@ def test_a_budget_of_trials_is_the_same_whatever_happens(
 def test_what_has_been_spent_outlives_a_kill(state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}
     study = definition(budget={"hours": 0.75})
-    first = TimedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=25))
+    first = TracedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=25))
     with pytest.raises(KilledError):
         run(state, first, study)
-    assert first.seconds > 10 * MINUTES
-    second = TimedEngine(checkpoints=checkpoints)
+    assert first.seconds > 10 * EPOCH_SECONDS
+    second = TracedEngine(checkpoints=checkpoints)
     record = run(state, second, study)
-    assert record.spent.wall_seconds == pytest.approx(first.seconds + second.seconds, abs=2 * MINUTES)
+    assert record.spent.wall_seconds == pytest.approx(first.seconds + second.seconds, abs=2 * EPOCH_SECONDS)
     assert record.spent.wall_seconds <= 0.75 * 3600.0
     assert record.spent.n_epochs == pytest.approx(len(first.trained) + len(second.trained), abs=2)
 
@@ -174,7 +153,7 @@ def test_what_has_been_spent_outlives_a_kill(state: StateDirectory) -> None:
 @pytest.mark.slow
 def test_a_forecast_is_made_once_a_stage_and_says_what_will_be_left_out(state: StateDirectory) -> None:
     listener = Listener()
-    run(state, TimedEngine(), definition(budget={"n_trials": 12}), listener)
+    run(state, TracedEngine(), definition(budget={"n_trials": 12}), listener)
     assert [each.stage for each in listener.forecasts] == ["coarse", "fine"]
     assert dict(listener.forecasts[0].left_out) == {"coarse": 8, "fine": 2}
     assert listener.forecasts[0].study_seconds > listener.forecasts[1].study_seconds > 0.0
@@ -182,7 +161,7 @@ def test_a_forecast_is_made_once_a_stage_and_says_what_will_be_left_out(state: S
 
 def kill_in_the_last_stage(state: StateDirectory, checkpoints: dict[str, int], study: StudyDefinition) -> None:
     with pytest.raises(KilledError):
-        run(state, TimedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=62)), study)
+        run(state, TracedEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=62)), study)
     record = read_study("bell", directory=state)
     assert len(record.openings) == 2 and record.result is None and not record.finish_has_begun
 
@@ -194,7 +173,7 @@ def test_more_trials_are_taken_recorded_and_told(state: StateDirectory) -> None:
     kill_in_the_last_stage(state, checkpoints, definition())
     listener = Listener()
     grown = with_overrides(definition(), ["stages.fine.n_trials=8", "budget.hours=9"])
-    record = run(state, TimedEngine(checkpoints=checkpoints), grown, listener)
+    record = run(state, TracedEngine(checkpoints=checkpoints), grown, listener)
     assert n_by_stage(record) == (16, 8)
     assert record.definition == grown == read_study("bell", directory=state).definition
     lines = ["stages.1.n_trials: 6 -> 8", "budget: none -> {hours: 9.0, device_hours: none, n_trials: none}"]
@@ -217,8 +196,8 @@ def test_an_unsafe_edit_changes_nothing(state: StateDirectory) -> None:
     kill_in_the_last_stage(state, checkpoints, definition())
     edited = with_overrides(definition(), ["stages.coarse.n_trials=17", "stages.fine.n_trials=9"])
     with pytest.raises(StudyConflictError, match=r"16 -> 17\n.*stage coarse is over(.|\n)*6 -> 9\n.*could be taken"):
-        run(state, TimedEngine(checkpoints=checkpoints), edited)
-    record = run(state, TimedEngine(checkpoints=checkpoints), definition())
+        run(state, TracedEngine(checkpoints=checkpoints), edited)
+    record = run(state, TracedEngine(checkpoints=checkpoints), definition())
     assert (record.definition, n_by_stage(record)) == (definition(), (16, 6))
 
 
@@ -227,9 +206,9 @@ def test_an_error_in_every_trial_is_shown_and_a_mended_study_goes_on(state: Stat
     raising = Faults(raises={f"trial-{number:04d}" for number in range(99)})
     for n_failed in (3, 6):  # and it stops as soon again while nothing is mended
         with pytest.raises(StudyFailedError, match=r"all 3 trials so far have failed(.|\n)*net\.py(.|\n)*resume bell"):
-            run(state, TimedEngine(faults=raising), definition())
+            run(state, TracedEngine(faults=raising), definition())
         assert len(read_study("bell", directory=state).trials) == n_failed
-    record = run(state, TimedEngine(), definition())
+    record = run(state, TracedEngine(), definition())
     assert record.state is StudyState.FINISHED
     states = [each.record.state is TrialState.FAILED for each in record.trials]
     assert states == [True] * 6 + [False] * 16
@@ -243,7 +222,7 @@ def test_an_error_that_sets_in_later_stops_the_study_after_a_row_of_them(
 ) -> None:
     raising = Faults(raises={f"trial-{number:04d}" for number in (*before, *range(8, 22))})
     with pytest.raises(StudyFailedError, match=f"{n_in_a_row} trials in a row have failed in the same way"):
-        run(state, TimedEngine(faults=raising), definition())
+        run(state, TracedEngine(faults=raising), definition())
     assert len(read_study("bell", directory=state).trials) == 8 + n_in_a_row
-    record = run(state, TimedEngine(), definition())
+    record = run(state, TracedEngine(), definition())
     assert (record.state, n_by_stage(record)) == (StudyState.FINISHED, (16, 6))

@@ -33,6 +33,7 @@ class KilledError(BaseException):
     """Stands for the death of the coordinator: nothing of it runs on."""
 
 
+EPOCH_SECONDS = 60.0
 Metrics = Callable[[TrialAssignment, int], Mapping[str, float]]
 
 
@@ -78,6 +79,7 @@ class VirtualEngine:
     Attributes:
         company: For each trial and epoch that was trained, the trials on the same device at that moment.
         retired: Workers that were told to end.
+        seconds: A clock by which each epoch takes a worker a minute.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class VirtualEngine:
         self._slots: dict[int, int] = {}
         self.company: dict[tuple[str, int], set[str]] = {}
         self.retired: list[int] = []
+        self.seconds = 0.0
         self._n_started = 0
         self._n_polls = 0
         self._events: deque[EngineEvent] = deque()
@@ -183,7 +186,12 @@ class VirtualEngine:
         self._n_polls += 1
         if self.faults.killed_after_polls is not None and self._n_polls > self.faults.killed_after_polls:
             raise KilledError
-        return [self._events.popleft()] if self._events else []
+        return self._timed([self._events.popleft()] if self._events else [])
+
+    def _timed(self, events: list[EngineEvent]) -> list[EngineEvent]:
+        n_epochs = sum(isinstance(each, MessageReceived) and isinstance(each.message, EpochReport) for each in events)
+        self.seconds += n_epochs * EPOCH_SECONDS / self.n_slots
+        return events
 
     def close(self, *, timeout_seconds: float) -> None:
         self.closed = True

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.budget import stage_quota
+from search.budget import stage_quotas
 from search.budget_words import budget_words
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, stores, unbroken
@@ -108,9 +108,7 @@ def _budget(definition: StudyDefinition) -> list[RenderableType]:
     if definition.budget == Budget():
         return []
     lines = [f"budget: {budget_words(definition.budget)}"]
-    quotas: list[int] = []
-    for index in range(len(definition.stages)):
-        quotas.append(stage_quota(definition.budget, definition.stages, index=index, first_trial_number=sum(quotas)))
+    quotas = stage_quotas(definition.budget, definition.stages, first_trial_number=0)
     if sum(quotas) < definition.n_trials:
         shared = ", ".join(f"{stage.name} {n}" for stage, n in zip(definition.stages, quotas, strict=True))
         lines.append(f"its trials are shared: {shared}")

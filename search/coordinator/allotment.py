@@ -6,7 +6,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from search.budget import SECONDS_PER_HOUR, Allowance, affordable_finish, allowances, end_shares, may_start, stage_quota
+from search.budget import (
+    SECONDS_PER_HOUR,
+    Allowance,
+    affordable_finish,
+    allowances,
+    end_shares,
+    may_start,
+    stage_quotas,
+)
 from search.coordinator.ledger import Ledger
 from search.forecast import Load, Pace, expected_epochs
 from search.study_definition import FinishSettings, StudyDefinition
@@ -56,20 +64,11 @@ class Allotment:
         """Return the number of a stage's last trial, which is settled once the next stage has opened."""
         if following is not None:
             return following.first_trial_number - 1
-        quota = stage_quota(
-            self.definition.budget,
-            self.definition.stages,
-            index=opening.index,
-            first_trial_number=opening.first_trial_number,
-        )
-        return opening.first_trial_number + quota - 1
+        return opening.first_trial_number + self._quotas(opening.index, opening.first_trial_number)[0] - 1
 
     def is_open(self, index: int, *, n_trials: int) -> bool:
-        """Whether the stage may open, after `n_trials` trials of the stages before it; the first one always may."""
-        if index == 0:
-            return True
-        quota = stage_quota(self.definition.budget, self.definition.stages, index=index, first_trial_number=n_trials)
-        return quota > 0 and not self.stop_reason()
+        """Whether a stage behind the first may open, after `n_trials` trials of the stages before it."""
+        return self._quotas(index, n_trials)[0] > 0 and not self.stop_reason()
 
     @property
     def bounds_time(self) -> bool:
@@ -127,12 +126,14 @@ class Allotment:
 
     def _later(self, index: int, last_number: int) -> list[Load]:
         """Return the loads of the stages after one whose last trial has that number."""
-        loads, first = [], last_number + 1
-        for later, stage in enumerate(self.definition.stages[index + 1 :], start=index + 1):
-            quota = stage_quota(self.definition.budget, self.definition.stages, index=later, first_trial_number=first)
-            loads.append(Load(n_runs=quota, n_epochs=stage.max_epochs))
-            first += quota
-        return loads
+        quotas = self._quotas(index + 1, last_number + 1)
+        later = self.definition.stages[index + 1 :]
+        return [Load(n_runs=n, n_epochs=stage.max_epochs) for n, stage in zip(quotas, later, strict=True)]
+
+    def _quotas(self, index: int, first_trial_number: int) -> tuple[int, ...]:
+        """Return the trials that the stage and each one after it may have."""
+        stages = self.definition.stages[index:]
+        return stage_quotas(self.definition.budget, stages, first_trial_number=first_trial_number)
 
     def _reliable_pace(self) -> Pace:
         """Return the pace, unknown as long as first epochs, which often take longer, would decide it."""

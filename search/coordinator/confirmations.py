@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.coordinator.history import History
@@ -19,7 +19,6 @@ from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.search_stage import number_of
 from search.coordinator.search_trials import SearchTrials
 from search.coordinator.study_context import StudyContext
-from search.coordinator.trial_recorder import now_ms
 from search.device_use import DeviceUse
 from search.elimination import survivors
 from search.errors import StudyFailedError
@@ -29,6 +28,7 @@ from search.seeds import derived_seed
 from search.study_definition import FinishSettings
 from search.study_record import Confirmation, FinishPlan
 from search.trial import CONFIRM, Score, TrialRecord, TrialState
+from search.wall_clock import CLOCK
 
 # Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
 _ELIMINATION_RISK = 0.1
@@ -41,20 +41,16 @@ def contenders(history: History, context: StudyContext, *, at_most: int) -> tupl
     of those that have finished never will be. Where none is fully trained, those that the budget stopped take their
     place.
     """
-    fully_trained = (TrialState.COMPLETE, TrialState.STOPPED_EARLY)
-    return _best(history, context, fully_trained, at_most=at_most) or _best(
-        history, context, (TrialState.STOPPED,), at_most=at_most
-    )
-
-
-def _best(history: History, context: StudyContext, states: Collection[TrialState], *, at_most: int) -> tuple[int, ...]:
     sign = context.definition.objective.direction.sign
-    losses = [
-        (-sign * trial.score.reward, number_of(trial.record))
+    scored = [
+        (-sign * trial.score.reward, number_of(trial.record), trial.record.state)
         for trial in history.finished
-        if trial.record.state in states and trial.score is not None and math.isfinite(trial.score.reward)
+        if trial.score is not None and math.isfinite(trial.score.reward)
     ]
-    return tuple(number for _, number in heapq.nsmallest(at_most, losses))
+    fit = [each for each in scored if each[2].is_fully_trained] or [
+        each for each in scored if each[2] is TrialState.STOPPED
+    ]
+    return tuple(number for _, number, _ in heapq.nsmallest(at_most, fit))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,12 +92,8 @@ class Confirmations:
         self._begun: set[str] = set()
         self._interrupted: dict[str, TrialRecord] = {}
         self.records: dict[str, TrialRecord] = {}
-        for path in sorted(context.paths.directory.glob(f"{CONFIRM}-*/epochs.jsonl")):
-            record = context.logged(path.parent.name)
-            if record is not None and record.state.is_finished:
-                self.records[record.key] = record
-            elif record is not None:
-                self._interrupted[record.key] = record
+        for record in context.logged_runs(CONFIRM):
+            (self.records if record.state.is_finished else self._interrupted)[record.key] = record
         self._begun.update(self.records)
 
     @property
@@ -160,7 +152,7 @@ class Confirmations:
             return None
         return Verdict(state=TrialState.PRUNED, reason=f"trial {number} was dropped after {n_runs} confirmation runs")
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Keep the run's last record."""
         self.records[record.key] = record
 
@@ -273,7 +265,7 @@ def finish_run(
         seed=derived_seed(definition.seed, stage, seed_index),
         n_epochs=n_epochs,
         horizon_epochs=definition.horizon_epochs(definition.stages[-1]),
-        started_ms=now_ms(),
+        started_ms=CLOCK.now_ms(),
     )
 
 

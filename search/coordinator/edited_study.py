@@ -21,7 +21,7 @@ def edits_of(study: StoredStudy, given: StudyDefinition) -> tuple[Edit, ...]:
     """
     begun = Begun(
         first_numbers=tuple(opening.first_trial_number for opening in study.openings()),
-        n_trials=len(study.trials()),
+        n_trials=study.n_trials,
         finish_has_begun=study.finish_plan() is not None,
         is_finished=study.result() is not None,
     )

@@ -16,14 +16,13 @@ from search.coordinator.request import Request
 from search.coordinator.run_list import RunList
 from search.coordinator.search_trials import SearchTrials, Succession
 from search.coordinator.study_context import StudyContext, epochs_by_phase
-from search.coordinator.trial_recorder import now_ms
 from search.errors import StudyFailedError, StudyInterruptedError
 from search.messages import TestAssignment, TestResult
 from search.reward import best_epoch
 from search.search_space import Hyperparameters
 from search.study_definition import FinishSettings
-from search.study_record import Confirmation, Spent, StudyResult
-from search.trial import REFIT, TrialRecord, TrialState
+from search.study_record import Confirmation, StudyResult
+from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 from search.wall_clock import CLOCK
 
 
@@ -94,7 +93,7 @@ class Finish:
         runs = [
             finish_run(
                 self.context,
-                key=f"refit-seed{index}",
+                key=f"{REFIT}-seed{index}",
                 stage=REFIT,
                 hyperparameters=hyperparameters,
                 seed_index=index,
@@ -102,9 +101,11 @@ class Finish:
             )
             for index in range(n_refits)
         ]
-        if not self._run(runs, merge_validation=True):
+        source = RunList(self.context, runs)
+        if not self.context.pool.run(source):
             return None
-        ended = [self.records[run.key] for run in runs]
+        self.records.update(source.records)
+        ended = [source.records[run.key] for run in runs]
         fit = tuple(record for record in ended if record.state.is_fully_trained)
         for record in fit:
             self.context.paths.trial(record.key).fetch_weights()
@@ -178,6 +179,8 @@ class Finish:
         ledger = self.context.ledger
         spent = ledger.spent
         searched = {trial.record.key: trial.record for trial in self.history.finished}
+        study = self.context.study
+        cuts = what_was_cut(study.definition, searched.values(), spent=spent, plan=study.finish_plan())
         return StudyResult(
             best_trial_number=winner,
             confirmations=confirmations,
@@ -186,32 +189,19 @@ class Finish:
             test_members=test.members if test else (),
             test_ensemble=test.ensemble if test else {},
             n_test_samples=test.n_samples if test else 0,
-            n_test_readings=self.context.study.n_test_readings,
+            n_test_readings=study.n_test_readings,
             n_epochs=epochs_by_phase({**searched, **self.records}),
-            notices=(*self._cuts(spent), *self.notices),
+            notices=(*cuts, *self.notices),
             seconds=spent.wall_seconds,
             device_seconds=spent.device_seconds,
             device_use=ledger.device_use,
-            time_ms=now_ms(),
+            time_ms=CLOCK.now_ms(),
         )
-
-    def _cuts(self, spent: Spent) -> tuple[str, ...]:
-        records = [trial.record for trial in self.history.finished]
-        return what_was_cut(self.context.definition, records, spent=spent, plan=self.context.study.finish_plan())
-
-    def _run(self, runs: Sequence[TrialRecord], *, merge_validation: bool) -> bool:
-        source = RunList(self.context, runs, merge_validation=merge_validation)
-        finished = self.context.pool.run(source)
-        self.records.update(source.records)
-        return finished
 
 
 def publish_finish(context: StudyContext) -> None:
     """Tell MLflow of the runs of the finish that have ended; a crash may have come before it was told."""
-    for path in sorted(context.paths.directory.glob("*/epochs.jsonl")):
-        record = context.logged(path.parent.name)
-        if record is None or record.number is not None:
-            continue
+    for record in (*context.logged_runs(CONFIRM), *context.logged_runs(REFIT)):
         CLOCK.witnessed(record.latest_ms)
         if record.state.is_finished:
-            context.recorder.published(record)
+            context.recorder.publish(record)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 
 from search.comparable_rewards import ComparableRewards
@@ -28,9 +27,8 @@ class History:
         self._unfinished: dict[int, TrialRecord] = {}
         self._n_unfinished: Counter[str] = Counter()
         self.rewards = ComparableRewards(context.definition.objective)
-        running = set(context.study.unfinished_numbers())
         for stored in context.study.trials():
-            self._restore(stored, finished_in_storage=stored.number not in running)
+            self._restore(stored)
 
     @property
     def finished(self) -> tuple[FinishedTrial, ...]:
@@ -76,17 +74,18 @@ class History:
         self._unfinished[record.number] = record
         self._n_unfinished[record.stage] += 1
 
-    def ended(self, trials: Iterable[TrialRecord]) -> None:
-        """Take note of trials that have ended."""
-        for record in trials:
-            assert record.number is not None
-            if self._unfinished.pop(record.number, None) is not None:
-                self._n_unfinished[record.stage] -= 1
-            trial = self._finished[record.number] = self._context.finished(record)
-            self.rewards.add(trial)
+    def ended(self, record: TrialRecord) -> FinishedTrial:
+        """Take note of a trial that has ended."""
+        assert record.number is not None
+        if self._unfinished.pop(record.number, None) is not None:
+            self._n_unfinished[record.stage] -= 1
+        trial = self._finished[record.number] = self._context.finished(record)
+        self.rewards.add(trial)
+        return trial
 
-    def _restore(self, stored: TrialRecord, *, finished_in_storage: bool) -> None:
+    def _restore(self, stored: TrialRecord) -> None:
         record = self._context.logged(stored.key)
+        finished_in_storage = stored.state.is_finished
         if record is None:
             # Killed between the storage and the log: nothing was trained. A finished trial without its log
             # (a state directory that was cleaned) keeps what the storage knows.
@@ -96,6 +95,6 @@ class History:
         )
         CLOCK.witnessed(record.latest_ms)
         if record.state.is_finished:
-            self.ended([record])
+            self.ended(record)
         else:
             self.began(record)

@@ -11,7 +11,7 @@ from search.early_stopping import flat_reason
 from search.epoch_log import EpochLog
 from search.messages import ModelAssembly, TrialAssignment
 from search.study_definition import StudyDefinition
-from search.trial import CONFIRM, REFIT, Score, TrialRecord, TrialState
+from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,6 @@ class LiveTrial:
         assembly: What its worker builds.
         directory: Its directory (absolute, exists).
         checkpoints: URL of the directory for its checkpoints; empty if they are in `directory`.
-        merge_validation: Whether it trains on train + val (refit).
         hang_timeout_seconds: Time without a finished batch after which it hangs, or None for never.
         log: Its epoch log, open for appending.
     """
@@ -55,7 +54,6 @@ class LiveTrial:
     assembly: ModelAssembly
     directory: Path
     checkpoints: str
-    merge_validation: bool
     hang_timeout_seconds: float | None
     log: EpochLog = field(repr=False)
 
@@ -70,7 +68,7 @@ class LiveTrial:
             horizon_epochs=self.record.horizon_epochs,
             resume=True,
             n_epochs_reported=len(self.record.epochs),
-            merge_validation=self.merge_validation,
+            merge_validation=self.record.stage == REFIT,
             hang_timeout_seconds=self.hang_timeout_seconds,
             checkpoints=self.checkpoints,
         )
@@ -95,7 +93,7 @@ class TrialSource(Protocol):
         A pure function of the record and of the trials that ended before, so that a resumed study decides alike.
         """
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Take note of a trial that has ended."""
 
     def departed(self, record: TrialRecord) -> None:

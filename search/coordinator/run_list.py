@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
-from search.trial import Score, TrialRecord
+from search.trial import TrialRecord
 
 
 class RunList:
@@ -17,20 +17,16 @@ class RunList:
     Args:
         context: The running study.
         runs: What to run; a run that has a log already is continued from it.
-        merge_validation: Whether the runs train on train + val; nothing is monitored then.
     """
 
-    def __init__(self, context: StudyContext, runs: Sequence[TrialRecord], *, merge_validation: bool) -> None:
+    def __init__(self, context: StudyContext, runs: Sequence[TrialRecord]) -> None:
         self._context = context
-        self._merge_validation = merge_validation
         self.records: dict[str, TrialRecord] = {run.key: context.logged(run.key) or run for run in runs}
         self._todo = deque(record for record in self.records.values() if not record.state.is_finished)
 
     def next_trial(self) -> LiveTrial | None:
         """Return the next run that has not ended."""
-        if not self._todo:
-            return None
-        return self._context.open_trial(self._todo.popleft(), merge_validation=self._merge_validation)
+        return self._context.open_trial(self._todo.popleft()) if self._todo else None
 
     @property
     def idle_for(self) -> DeviceUse:
@@ -41,7 +37,7 @@ class RunList:
         """End a run that has had its epochs."""
         return own_verdict(record, self._context.definition)
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Keep the run's last record."""
         self.records[record.key] = record
 

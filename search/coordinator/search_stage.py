@@ -5,11 +5,11 @@ from __future__ import annotations
 from search.comparable_rewards import Observation
 from search.coordinator.allotment import StageTally
 from search.coordinator.best_checkpoints import BestCheckpoints
+from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
-from search.coordinator.trial_recorder import now_ms
 from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
@@ -21,7 +21,7 @@ from search.storage import trial_key
 from search.study_definition import SearchStage
 from search.study_forecast import study_forecast
 from search.study_record import StageOpening
-from search.trial import Score, TrialRecord, TrialState
+from search.trial import TrialRecord, TrialState
 from search.wall_clock import CLOCK
 
 
@@ -45,7 +45,7 @@ def open_stage(context: StudyContext, history: History, *, index: int) -> StageO
         name=stage.name,
         narrowed=narrowed,
         first_trial_number=history.n_trials,
-        time_ms=now_ms(),
+        time_ms=CLOCK.now_ms(),
     )
     context.study.record_opening(opening)
     return opening
@@ -61,6 +61,7 @@ class StageTrials:
         history: History,
         opening: StageOpening,
         pruner: TrialPruner,
+        failures: FailureStreak,
         checkpoints: BestCheckpoints,
     ) -> None:
         self._context = context
@@ -68,8 +69,10 @@ class StageTrials:
         self._opening = opening
         self._stage: SearchStage = context.definition.stages[opening.index]
         self._pruner = pruner
+        self._failures = failures
         self._checkpoints = checkpoints
-        self._last_number = last_number(context, opening)
+        following = context.study.openings()[opening.index + 1 :]
+        self._last_number = context.allotment.last_number(opening, following[0] if following else None)
         self._tally = StageTally(
             opening=opening, n_begun=min(history.n_trials, self._last_number + 1) - opening.first_trial_number
         )
@@ -102,7 +105,7 @@ class StageTrials:
             seed=derived_seed(self._context.definition.seed, "training", number),
             n_epochs=self._stage.max_epochs,
             horizon_epochs=self._context.definition.horizon_epochs(self._stage),
-            started_ms=now_ms(),
+            started_ms=CLOCK.now_ms(),
         )
         self._begin(record)
         return self._context.open_trial(record)
@@ -119,10 +122,13 @@ class StageTrials:
         self._context.recorder.repaired(lost, known_epochs=0, finished_in_storage=False)
         CLOCK.witnessed(lost.latest_ms)
         if lost.state.is_finished:
-            self._history.ended([lost])
-            self._pruner.learn(lost)
-            self._tally.count([self._history.finished_trial(number_of(lost))])
+            self._learn(lost)
             self.departed(lost)
+
+    def _learn(self, record: TrialRecord) -> None:
+        trial = self._history.ended(record)
+        self._pruner.learn(record)
+        self._tally.count([trial])
 
     @property
     def have_all_begun(self) -> bool:
@@ -162,15 +168,13 @@ class StageTrials:
         stopped = self._context.allotment.stop_reason() if record.epochs else ""
         return Verdict(state=TrialState.STOPPED, reason=stopped) if stopped else None
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Learn from the trial.
 
         Raises:
             StudyFailedError: If trials fail for what they have in common.
         """
-        self._history.ended([record])
-        self._pruner.learn(record)
-        self._tally.count([self._history.finished_trial(number_of(record))])
+        self._learn(record)
         self._require_success(record)
         self._tell_forecast()
 
@@ -179,7 +183,7 @@ class StageTrials:
         self._checkpoints.departed(self._history.finished_trial(number_of(record)))
 
     def _require_success(self, record: TrialRecord) -> None:
-        why = self._context.failures.ended(record, first_unfinished=self._history.first_unfinished)
+        why = self._failures.ended(record, first_unfinished=self._history.first_unfinished)
         if not why:
             return
         output = self._context.paths.trial(record.key).output
@@ -239,12 +243,6 @@ class StageTrials:
         """Return the trials in flight, which a model keeps away from; where there are many, the last to begin."""
         at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
         return [] if at_most is None else [each.hyperparameters for each in self._history.running[-at_most:]]
-
-
-def last_number(context: StudyContext, opening: StageOpening) -> int:
-    """Return the number of a stage's last trial."""
-    following = context.study.openings()[opening.index + 1 :]
-    return context.allotment.last_number(opening, following[0] if following else None)
 
 
 def number_of(record: TrialRecord) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 
 from search.coordinator.best_checkpoints import BestCheckpoints
+from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.search_stage import StageTrials, open_stage
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
 from search.pruning import TrialPruner
-from search.trial import Score, TrialRecord
+from search.trial import TrialRecord, TrialState
 
 
 class SearchTrials:
@@ -33,6 +34,8 @@ class SearchTrials:
         self._pruner = TrialPruner(definition.pruner, monitor=objective.monitor, direction=objective.direction)
         for trial in history.finished:
             self._pruner.learn(trial.record)
+        has_succeeded = any(trial.record.state is not TrialState.FAILED for trial in history.finished)
+        self._failures = FailureStreak(has_succeeded=has_succeeded)
         self._checkpoints = BestCheckpoints(context.paths, direction=objective.direction)
         self._checkpoints.tidy(history.finished)
         self._unfinished = deque(history.running)
@@ -87,13 +90,13 @@ class SearchTrials:
         """End a trial of any stage."""
         return self._stage.verdict(record)
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Learn from a trial of any stage.
 
         Raises:
             StudyFailedError: If trials fail for what they have in common.
         """
-        self._stage.ended(record, score)
+        self._stage.ended(record)
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
@@ -117,6 +120,7 @@ class SearchTrials:
             history=self._history,
             opening=opening,
             pruner=self._pruner,
+            failures=self._failures,
             checkpoints=self._checkpoints,
         )
         if not stage.is_over:
@@ -149,9 +153,9 @@ class Succession:
         """Let the trial's own source decide."""
         return self._of(record).verdict(record)
 
-    def ended(self, record: TrialRecord, score: Score | None) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Tell the trial's own source."""
-        self._of(record).ended(record, score)
+        self._of(record).ended(record)
 
     def departed(self, record: TrialRecord) -> None:
         """Tell the trial's own source."""

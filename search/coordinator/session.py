@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from search.checkpoint_store import CheckpointStore
 from search.coordinator.allotment import Allotment
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
 from search.coordinator.edited_study import take_edits
-from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
@@ -38,7 +37,6 @@ from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyResult
 from search.tracking import MlflowTracker, run_tags
-from search.trial import TrialState
 from search.uris import local_path, masked
 
 _CLOSE_SECONDS = 5.0
@@ -105,7 +103,8 @@ class Session:
             try:
                 for uri in (self.uris.tracking, self.uris.checkpoints or ""):
                     keep_credentials(paths.credentials, uri)
-                return self._run_leased(workforce, interrupted, inspection)
+                with closing(StudyStore(self.uris.storage, create=True, notify=self.observer.notice)) as store:
+                    return self._run_leased(store, workforce, interrupted, inspection)
             finally:
                 lease.release()
 
@@ -135,8 +134,9 @@ class Session:
         with suppress(KeyboardInterrupt):  # all is done; whoever is impatient loses nothing
             self.engine.close(timeout_seconds=_CLOSE_SECONDS)
 
-    def _run_leased(self, workforce: Workforce, interrupted: Interruption, inspection: InspectionResult) -> StudyRecord:
-        store = StudyStore(self.uris.storage, create=True, notify=self.observer.notice)
+    def _run_leased(
+        self, store: StudyStore, workforce: Workforce, interrupted: Interruption, inspection: InspectionResult
+    ) -> StudyRecord:
         paths = self.state.study(self.definition.study)
         study, resumed = open_or_create(store, self.definition, paths=paths, observer=self.observer)
         take_edits(study, self.definition, observer=self.observer)
@@ -157,9 +157,7 @@ class Session:
                 _settle(context, patience_seconds=patience_seconds)
             raise
         _settle(context, patience_seconds=_DELIVERY_SECONDS)
-        record = read_record(study, self.state, self.uris, is_running=False)
-        store.close()
-        return record
+        return read_record(study, self.state, self.uris, is_running=False)
 
     def _run_tracked(self, context: StudyContext, *, resumed: bool, n_workers: int) -> None:
         history = History(context)
@@ -204,7 +202,7 @@ class Session:
         return StudyContext(
             study=study,
             state=self.state,
-            checkpoints=self.uris.checkpoints,
+            paths=self.state.study(study.name).with_checkpoints(self.uris.checkpoints, study_uid=study.uid),
             pool=pool,
             recorder=recorder,
             tracker=tracker,
@@ -212,16 +210,11 @@ class Session:
             bookkeeping=bookkeeping,
             ledger=ledger,
             allotment=Allotment(definition=study.definition, ledger=ledger),
-            failures=FailureStreak(has_succeeded=_has_succeeded(study)),
             has_test_data=inspection.has_test_data,
         )
 
     def _how_to_resume(self) -> str:
         return f"Go on with: zeroin resume {self.definition.study}"
-
-
-def _has_succeeded(study: StoredStudy) -> bool:
-    return any(each.state.is_finished and each.state is not TrialState.FAILED for each in study.trials())
 
 
 def _tell(tracker: MlflowTracker, error: BaseException) -> float:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from search.coordinator.allotment import Allotment
 from search.coordinator.assembly import assemble
 from search.coordinator.bookkeeping import Bookkeeping
-from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.ledger import Ledger
 from search.coordinator.live_trial import LiveTrial
 from search.coordinator.trial_pool import TrialPool
@@ -28,16 +27,15 @@ class StudyContext:
     """The stores, the pool and the ears of one running study.
 
     Attributes:
-        checkpoints: Full URL of the checkpoints' directory, or None if they are in the state directory.
+        paths: The study's files.
         ledger: What the study has spent.
         allotment: What its budget still allows.
-        failures: Whether trials fail for what they have in common.
         has_test_data: Whether the data or the model define a test split.
     """
 
     study: StoredStudy
     state: StateDirectory
-    checkpoints: str | None
+    paths: StudyPaths
     pool: TrialPool
     recorder: TrialRecorder
     tracker: MlflowTracker
@@ -45,7 +43,6 @@ class StudyContext:
     bookkeeping: Bookkeeping
     ledger: Ledger
     allotment: Allotment
-    failures: FailureStreak
     has_test_data: bool
 
     @property
@@ -53,17 +50,16 @@ class StudyContext:
         """The study's definition."""
         return self.study.definition
 
-    @property
-    def paths(self) -> StudyPaths:
-        """The study's files."""
-        paths = self.state.study(self.study.name)
-        return paths.with_checkpoints(self.checkpoints, study_uid=self.study.uid)
-
     def logged(self, key: str) -> TrialRecord | None:
         """Return what the epoch log of the trial `key` says, None if there is none."""
         return read_epoch_log(self.paths.trial(key).epoch_log, study_uid=self.study.uid)
 
-    def open_trial(self, record: TrialRecord, *, merge_validation: bool = False) -> LiveTrial:
+    def logged_runs(self, phase: str) -> list[TrialRecord]:
+        """Return what the epoch logs of a phase after the search say, by key."""
+        records = (self.logged(key) for key in self.paths.logged_keys(phase))
+        return [record for record in records if record is not None]
+
+    def open_trial(self, record: TrialRecord) -> LiveTrial:
         """Make the trial's directory and open its log, writing its identity if it is new.
 
         Raises:
@@ -81,7 +77,6 @@ class StudyContext:
             assembly=assemble(self.definition, record.hyperparameters),
             directory=paths.directory,
             checkpoints=paths.checkpoints,
-            merge_validation=merge_validation,
             hang_timeout_seconds=self.definition.resources.hang_timeout_seconds,
             log=log,
         )

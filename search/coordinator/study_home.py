@@ -32,7 +32,7 @@ def _require_home(study: StoredStudy, paths: StudyPaths) -> None:
     """Refuse to continue a study away from its checkpoints, unless its directory has been moved here."""
     if study.directory == paths.directory:
         return
-    is_here = any(paths.directory.glob("trial-*/epochs.jsonl")) or not study.trials()
+    is_here = paths.logged_keys("trial") or not study.n_trials
     if study.directory.exists() or not is_here:
         raise StudyConflictError(
             f"study {study.name!r} lives in {study.directory}, not in {paths.directory}: its checkpoints and its lease "

@@ -174,8 +174,8 @@ class TrialPool:
             self._end(trial, run.verdict, source)
 
     def _end(self, trial: LiveTrial, verdict: Verdict, source: TrialSource) -> None:
-        score = self._recorder.ended(trial, verdict)
-        source.ended(trial.record, score)
+        self._recorder.ended(trial, verdict)
+        source.ended(trial.record)
 
     def _action(self, run: _Run) -> Action:
         if run.verdict is not None:

@@ -43,12 +43,12 @@ class TrialRecorder:
         """A worker takes the trial."""
         trial.record = replace(trial.record, state=TrialState.RUNNING)
         self._ledger.run_begun()
-        self._publish(trial.record)
+        self.publish(trial.record)
         self._observer.trial_started(trial.record)
 
     def epoch_logged(self, trial: LiveTrial, *, epoch: int, metrics: Mapping[str, float]) -> None:
         """Append an epoch to the log: from here on it is known for ever."""
-        record = EpochRecord(epoch=epoch, metrics=dict(metrics), time_ms=now_ms())
+        record = EpochRecord(epoch=epoch, metrics=dict(metrics), time_ms=CLOCK.now_ms())
         with self._bookkeeping.spent_on("reports"):
             trial.log.append_epoch(record)
         trial.record = replace(trial.record, epochs=(*trial.record.epochs, record))
@@ -57,16 +57,13 @@ class TrialRecorder:
     def epoch_published(self, trial: LiveTrial) -> None:
         """Pass the newest epoch on to the stores and the observer."""
         record = trial.record
-        value = record.epochs[-1].metrics.get(self._objective.monitor, math.nan)
-        if record.number is not None and not math.isnan(value):
-            with self._bookkeeping.spent_on("storage"):
-                self._study.report(record.number, epoch=record.epochs[-1].epoch, value=value)
-        self._publish(record)
+        self._store_epoch(record, record.epochs[-1])
+        self.publish(record)
         self._observer.epoch_finished(record)
 
-    def ended(self, trial: LiveTrial, verdict: Verdict) -> Score | None:
-        """Record how the trial ended and return its score."""
-        time_ms = now_ms()
+    def ended(self, trial: LiveTrial, verdict: Verdict) -> None:
+        """Record how the trial ended."""
+        time_ms = CLOCK.now_ms()
         with self._bookkeeping.spent_on("reports"):
             trial.log.append_end(
                 state=verdict.state, reason=verdict.reason, time_ms=time_ms, traceback=verdict.traceback
@@ -80,37 +77,40 @@ class TrialRecorder:
         )
         trial_score = self._score(trial.record)
         self._store_end(trial.record, trial_score)
-        self._publish(trial.record)
+        self.publish(trial.record)
         self._observer.trial_finished(trial.record, trial_score)
-        return trial_score
 
     def interrupted(self, trial: LiveTrial) -> None:
         """The trial was paused after writing its checkpoint, to be continued by a resumed study."""
         trial.record = replace(trial.record, state=TrialState.INTERRUPTED)
         trial_score = self._score(trial.record)
-        self._publish(trial.record)
+        self.publish(trial.record)
         self._observer.trial_finished(trial.record, trial_score)
 
     def retried(self, trial: LiveTrial, *, reason: str) -> None:
         """The trial lost its worker, or ran out of memory, and will be started again."""
-        trial.log.append_retry(reason=reason, time_ms=now_ms())
+        trial.log.append_retry(reason=reason, time_ms=CLOCK.now_ms())
         trial.record = replace(trial.record, n_retries=trial.record.n_retries + 1)
         self._observer.notice(f"{trial.record.key}: {reason}; continuing from its last checkpoint.")
 
-    def published(self, record: TrialRecord) -> None:
-        """Tell MLflow of a trial once more; what it knows already it keeps as it is."""
-        self._publish(record)
+    def publish(self, record: TrialRecord) -> None:
+        """Tell MLflow of a trial, perhaps once more; what it knows already it keeps as it is."""
+        with self._bookkeeping.spent_on("tracking"):
+            self._tracker.publish_trial(record, self._score(record))
 
     def repaired(self, record: TrialRecord, *, known_epochs: int, finished_in_storage: bool) -> None:
         """Bring Optuna and MLflow up to what the epoch log says."""
-        if record.number is not None:
-            for epoch in record.epochs[known_epochs:]:
-                value = epoch.metrics.get(self._objective.monitor, math.nan)
-                if not math.isnan(value):
-                    self._study.report(record.number, epoch=epoch.epoch, value=value)
+        for epoch in record.epochs[known_epochs:]:
+            self._store_epoch(record, epoch)
         if record.state.is_finished and not finished_in_storage:
             self._store_end(record, self._score(record))
-            self._publish(record)
+            self.publish(record)
+
+    def _store_epoch(self, record: TrialRecord, epoch: EpochRecord) -> None:
+        value = epoch.metrics.get(self._objective.monitor, math.nan)
+        if record.number is not None and not math.isnan(value):
+            with self._bookkeeping.spent_on("storage"):
+                self._study.report(record.number, epoch=epoch.epoch, value=value)
 
     def _store_end(self, record: TrialRecord, trial_score: Score | None) -> None:
         if record.number is not None:
@@ -120,12 +120,3 @@ class TrialRecorder:
     def _score(self, record: TrialRecord) -> Score | None:
         # A refit validates on nothing.
         return None if record.stage == REFIT else score(record, self._objective)
-
-    def _publish(self, record: TrialRecord) -> None:
-        with self._bookkeeping.spent_on("tracking"):
-            self._tracker.publish_trial(record, self._score(record))
-
-
-def now_ms() -> int:
-    """Return Unix time in milliseconds, never less than before."""
-    return CLOCK.now_ms()

@@ -200,6 +200,7 @@ class StoredStudy:
 
     def add_trial(self, record: TrialRecord) -> int:
         """Create a running trial in one write and return its number, which is the count of trials before it."""
+        assert record.number is not None
         space = self.definition.space
         attributes = {
             "zeroin.stage": record.stage,
@@ -220,19 +221,19 @@ class StoredStudy:
         self._sync()  # what follows can be rebuilt from the epoch log, the trial's place in the study cannot
         return self._storage.get_trial_number_from_id(trial_id)
 
-    def _create_once(self, template: FrozenTrial, *, number: int | None) -> int:
+    def _create_once(self, template: FrozenTrial, *, number: int) -> int:
         """Create a trial and return its id; an attempt whose answer was lost is looked for before the next one.
 
         Args:
             template: The trial.
-            number: The number that it gets, since this process is the study's only writer; None if it is unknown.
+            number: The number that it gets, since this process is the study's only writer.
         """
         storage, study_id = self._opened.storage, self._study_id
         is_in_doubt = False
 
         def create() -> int:
             nonlocal is_in_doubt
-            if is_in_doubt and number is not None:
+            if is_in_doubt:
                 with suppress(KeyError):  # there is none: the attempt failed
                     return storage.get_trial_id_from_study_id_trial_number(study_id, number)
             is_in_doubt = True
@@ -261,20 +262,18 @@ class StoredStudy:
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial as the storage knows it, by number; epochs hold the monitored metric only."""
-        return tuple(self._record(trial) for trial in self._optuna_trials())
+        return tuple(self._record(trial) for trial in self._storage.get_all_trials(self._study_id, deepcopy=False))
 
-    def unfinished_numbers(self) -> tuple[int, ...]:
-        """Numbers of the trials that the storage believes to be running."""
-        return tuple(trial.number for trial in self._optuna_trials() if not trial.state.is_finished())
+    @property
+    def n_trials(self) -> int:
+        """Trials that have begun."""
+        return self._storage.get_n_trials(self._study_id)
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def _attributes(self) -> dict[str, Any]:
         return self._storage.get_study_user_attrs(self._study_id)
-
-    def _optuna_trials(self) -> list[FrozenTrial]:
-        return self._storage.get_all_trials(self._study_id, deepcopy=False)
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         attributes = trial.user_attrs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from search.coordinator.reading import read_record
 from search.coordinator.stores import default_storage, storage_uri, store_uris
@@ -29,11 +29,8 @@ def find_study(
         StudyNotFoundError: If there is no such study; the message lists those there are.
     """
     state = directory or StateDirectory.default()
-    store = StudyStore(storage_uri(storage, state), create=False)
-    try:
+    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
         study = store.open(name)
-    finally:
-        store.close()
     uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
     paths = home(study, store.uri, state)
     return FoundStudy(
@@ -58,13 +55,11 @@ def read_study(
         StudyNotFoundError: If there is no such study; the message lists those there are.
     """
     state = directory or StateDirectory.default()
-    store = StudyStore(storage_uri(storage, state), create=False)
-    try:
+    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
         study = store.open(name)
-        uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
-        return read_record(study, state, uris)
-    finally:
-        store.close()
+        return read_record(
+            study, state, store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
+        )
 
 
 def list_studies(*, directory: StateDirectory | None = None, storage: str | None = None) -> Sequence[StudySummary]:
@@ -80,12 +75,10 @@ def opened(storage: str) -> Iterator[StudyStore | None]:
     try:
         store = StudyStore(storage, create=False)
     except StudyNotFoundError:
-        store = None
-    try:
+        yield None
+        return
+    with closing(store):
         yield store
-    finally:
-        if store is not None:
-            store.close()
 
 
 def home(study: StoredStudy, storage: str, state: StateDirectory) -> StudyPaths:

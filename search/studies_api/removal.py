@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 
 from search.checkpoint_store import CheckpointStore
 from search.coordinator.stores import storage_uri, store_uris
@@ -37,8 +38,7 @@ def delete_study(
     from search.tracking import delete_study as delete_tracked_study  # MLflow is slow to import; only this needs it
 
     state = directory or StateDirectory.default()
-    store = StudyStore(storage_uri(storage, state), create=False)
-    try:
+    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
         study = store.open(name)
         uris = store_uris(state, study.definition, storage=store.uri, tracking_uri=tracking_uri)
         paths = home(study, store.uri, state)
@@ -55,8 +55,6 @@ def delete_study(
             store.delete(name)
         finally:
             lease.release()
-    finally:
-        store.close()
     return [
         *([f"MLflow experiment {name!r} in {masked(uris.tracking)}"] if was_tracked else []),
         f"checkpoints and logs in {paths.directory}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import replace
 
 from search.checkpoint_store import CheckpointStore
@@ -15,10 +16,11 @@ from search.coordinator.stores import StoreUris, storage_uri, store_uris, with_s
 from search.coordinator.workforce import Workforce
 from search.credentials import CHECKPOINTS_OPTION, require_credentials
 from search.database_driver import require_driver
-from search.engines.choice import EngineName, PlacedEngine, place_engine
+from search.engines.choice import EngineName, place_engine
 from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory
-from search.studies_api.reading import opened, read_study
+from search.storage import StudyStore
+from search.studies_api.reading import opened
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyState
 from search.study_views import Edit, StudyPreview
@@ -66,24 +68,8 @@ def run_study(
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     require_driver(definition.tracking_uri or "", what="the MLflow store")
     with opened(storage_uri(definition.storage, state)) as store:
-        names = () if store is None else store.names()
-        if new:
-            definition = replace(definition, study=_free_name(definition.study, names))
-        elif store is not None and definition.study in names:
-            study = store.open(definition.study)
-            definition = _kept_as_before(definition, study.definition)
-            edits = edits_of(study, definition)
-            require_safe(edits, study=definition.study)
-            record = read_record(study, state, store_uris(state, definition))
-            if record.state is StudyState.FINISHED and (not edits or record.finish_has_begun):
-                return record
-    uris = store_uris(state, definition)
-    _require_usable(uris)
-    observer = observer or SilentObserver()
-    placed = place_engine(
-        engine, devices=devices, resources=definition.resources, ray_address=ray_address, notify=observer.notice
-    )
-    return _session(definition, uris, state, observer, placed).run()
+        found = _found(definition, store, state, new=new)
+    return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address)
 
 
 def resume_study(
@@ -118,26 +104,11 @@ def resume_study(
         StudyInterruptedError: If the user stopped it.
     """
     state = directory or StateDirectory.default()
-    record = read_study(name, directory=state, storage=storage, tracking_uri=tracking_uri)
-    if edited is not None:
-        return run_study(
-            replace(edited, study=name),
-            directory=state,
-            observer=observer,
-            devices=devices,
-            engine=engine,
-            ray_address=ray_address,
-            storage=storage,
-            tracking_uri=tracking_uri,
-        )
-    if record.state is StudyState.FINISHED:
-        return record
-    uris = store_uris(state, record.definition, storage=storage_uri(storage, state), tracking_uri=tracking_uri)
-    _require_usable(uris)
-    observer = observer or SilentObserver()
-    resources = record.definition.resources
-    placed = place_engine(engine, devices=devices, resources=resources, ray_address=ray_address, notify=observer.notice)
-    return _session(record.definition, uris, state, observer, placed).run()
+    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
+        recorded = store.open(name).definition
+        definition = with_stores(replace(edited or recorded, study=name), storage=store.uri, tracking_uri=tracking_uri)
+        found = _found(definition, store, state, new=False)
+    return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address)
 
 
 def preview_study(
@@ -163,19 +134,8 @@ def preview_study(
     """
     state = directory or StateDirectory.default()
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
-    existing: StudyState | None = None
-    edits: tuple[Edit, ...] = ()
-    finish_has_begun = False
     with opened(storage_uri(definition.storage, state)) as store:
-        names = () if store is None else store.names()
-        if new:
-            definition = replace(definition, study=_free_name(definition.study, names))
-        elif store is not None and definition.study in names:
-            study = store.open(definition.study)
-            definition = _kept_as_before(definition, study.definition)
-            edits = edits_of(study, definition)
-            finish_has_begun = study.finish_plan() is not None
-            existing = read_record(study, state, store_uris(state, definition)).state
+        definition, record, edits = _found(definition, store, state, new=new)
     uris = store_uris(state, definition)
     _require_usable(uris)
     placed = place_engine(
@@ -196,9 +156,9 @@ def preview_study(
         tracking_uri=masked(uris.tracking),
         directory=str(state.study(definition.study).directory),
         name=definition.study,
-        state=existing,
+        state=None if record is None else record.state,
         edits=edits,
-        finish_has_begun=finish_has_begun,
+        finish_has_begun=record is not None and record.finish_has_begun,
         is_packed=definition.resources.trials_per_device == "auto",
     )
 
@@ -217,30 +177,48 @@ def _require_usable(uris: StoreUris) -> None:
         CheckpointStore(uris.checkpoints, pauses_seconds=())
 
 
-def _session(
-    definition: StudyDefinition,
-    uris: StoreUris,
+_Found = tuple[StudyDefinition, StudyRecord | None, tuple[Edit, ...]]
+"""A study to be run, what is recorded under its name, and what of its definition differs from that."""
+
+
+def _found(given: StudyDefinition, store: StudyStore | None, state: StateDirectory, *, new: bool) -> _Found:
+    names = () if store is None else store.names()
+    if new:
+        return replace(given, study=_free_name(given.study, names)), None, ()
+    if store is None or given.study not in names:
+        return given, None, ()
+    study = store.open(given.study)
+    definition = replace(
+        given,
+        tracking_uri=given.tracking_uri or study.definition.tracking_uri,
+        checkpoints=given.checkpoints or study.definition.checkpoints,
+    )
+    edits = edits_of(study, definition)
+    return definition, read_record(study, state, store_uris(state, definition)), edits
+
+
+def _run(
+    found: _Found,
     state: StateDirectory,
-    observer: StudyObserver,
-    placed: PlacedEngine,
-) -> Session:
+    *,
+    observer: StudyObserver | None,
+    devices: str,
+    engine: str,
+    ray_address: str | None,
+) -> StudyRecord:
+    definition, record, edits = found
+    require_safe(edits, study=definition.study)
+    if record is not None and record.state is StudyState.FINISHED and (not edits or record.finish_has_begun):
+        return record
+    uris = store_uris(state, definition)
+    _require_usable(uris)
+    observer = observer or SilentObserver()
+    placed = place_engine(
+        engine, devices=devices, resources=definition.resources, ray_address=ray_address, notify=observer.notice
+    )
     if placed.notice:
         observer.notice(placed.notice)
-    return Session(
-        definition=definition,
-        uris=uris,
-        state=state,
-        engine=placed.engine,
-        observer=observer,
-    )
-
-
-def _kept_as_before(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
-    return replace(
-        given,
-        tracking_uri=given.tracking_uri or recorded.tracking_uri,
-        checkpoints=given.checkpoints or recorded.checkpoints,
-    )
+    return Session(definition=definition, uris=uris, state=state, engine=placed.engine, observer=observer).run()
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
