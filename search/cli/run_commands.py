@@ -21,7 +21,7 @@ from search.cli.plan import plan_report, preview_report
 from search.cli.progress_live import LiveProgress
 from search.cli.progress_plain import CHECKING, PlainProgress
 from search.cli.result_story import result_story
-from search.cli.study_reference import Stores, StudyToRun, edited_definition, errors_in, recorded_name, study_to_run
+from search.cli.study_reference import Stores, StudyToRun, errors_in, recorded_name, study_to_run
 from search.paths import StateDirectory
 from search.study_record import StudyRecord
 
@@ -120,8 +120,7 @@ def resume(
     trials that it has stay comparable.
     """
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
-    name, places = recorded_name(study, stores=places)
-    edited = edited_definition(study)
+    name, places, edited = recorded_name(study, stores=places)
     with _display(plain=plain) as progress:
         progress.checking()
         record = context.studies.resume_study(
