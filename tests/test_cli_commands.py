@@ -27,7 +27,7 @@ from search.study_record import StudyState
     [
         (["rnu", "digits"], "Did you mean 'run'?"),
         (["run"], "Missing argument 'STUDY'"),
-        (["run", "digits", "--device", "2"], "'--devices'"),
+        (["run", "digits", "--device", "2"], "Did you mean one of: '--devices', '--engine'?"),
         (["run", "digts"], "Did you mean 'digits'?"),
         (["status", "digits"], "has not been run yet"),
         (["run", "no/such/file.yaml"], "there is no study file 'no/such/file.yaml'"),
