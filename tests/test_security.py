@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import optuna
 import pytest
+from plain_study import BELL
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.cli.main import exit_code_of
@@ -40,11 +41,7 @@ SOURCES = sorted(
 )
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 PLAIN: dict[str, Any] = {
-    "study": "bell",
-    "seed": 3,
-    "model": {"class_path": "package.Net"},
-    "objective": {"monitor": "val_acc", "direction": "maximize"},
-    "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+    **BELL,
     "stages": [{"name": "coarse", "n_trials": 4, "max_epochs": 1, "sampler": "random"}],
 }
 
