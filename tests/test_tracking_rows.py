@@ -94,7 +94,7 @@ def test_a_long_reason_fits_into_a_tag() -> None:
 
 
 @pytest.mark.parametrize(("direction", "best"), [(Direction.MAXIMIZE, 0.9), (Direction.MINIMIZE, 0.2)])
-def test_a_stage_has_its_best_once_all_its_trials_are_finished(direction: Direction, best: float) -> None:
+def test_a_stage_has_its_best_from_the_moment_of_its_last_trial(direction: Direction, best: float) -> None:
     trials = [
         ScoredTrial(record=replace(record_of(value), finished_ms=when), score=_score(value))
         for value, when in ((0.9, 700), (0.2, 600))
