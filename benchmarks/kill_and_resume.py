@@ -65,6 +65,10 @@ class CountingNet(ConvNet):
 """
 
 
+MISSED = "finished before the kill"
+"""The moment of a kill that hit nobody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill:
     """One violent moment.
@@ -94,7 +98,7 @@ def run_to_end(directory: Path) -> StudyRecord:
 
 
 def run_and_kill(directory: Path, kill: Kill) -> str:
-    """Start (or resume) the study and kill the victim; return what the moment was, in words.
+    """Start (or resume) the study and kill the victim; return what the moment was, in words, or `MISSED`.
 
     Raises:
         AssertionError: If a worker outlives its coordinator by more than 5 seconds, or a killed worker ends the study.
@@ -106,7 +110,7 @@ def run_and_kill(directory: Path, kill: Kill) -> str:
         except subprocess.TimeoutExpired:
             pass
         else:
-            return "finished before the kill"
+            return MISSED
         workers = psutil.Process(process.pid).children(recursive=True)
         moment = _moment(directory)
         if kill.victim == "coordinator":
@@ -114,6 +118,8 @@ def run_and_kill(directory: Path, kill: Kill) -> str:
             _, alive = psutil.wait_procs(workers, timeout=5)
             assert not alive, f"outlived their coordinator: {alive}"
             return moment
+        if not workers:
+            moment = MISSED
         for worker in workers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
@@ -246,18 +252,21 @@ def main() -> None:
         seconds = time.monotonic() - began
         expected = run_to_end(root / "undisturbed")
         print(f"undisturbed: {len(expected.trials)} trials, {seconds:.1f} s after the first epoch")
+        n_hits = 0
         for index in range(arguments.kills):
             directory = root / f"killed-{index}"
             prepare(directory)
             victim = ("coordinator", "worker")[index % 2]
             kill = Kill(victim=victim, after_seconds=random_.uniform(0.0, 0.7 * seconds))
             moment = run_and_kill(directory, kill)
+            n_hits += moment != MISSED
             record = run_to_end(directory)
             check(record, expected, directory, n_coordinator_kills=1)
             print(
                 f"{index + 1:3d}. {victim} killed {kill.after_seconds:5.1f} s in, at {moment}: all as undisturbed",
                 flush=True,
             )
+        print(f"{n_hits} of {arguments.kills} kills hit; every study ended as the undisturbed one")
 
 
 if __name__ == "__main__":

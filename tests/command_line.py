@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -94,6 +95,12 @@ def listening(process: psutil.Process) -> set[tuple[str, int]]:
     """Return the addresses and ports that a process or a descendant of it listens on."""
     connections = [each for one in (process, *process.children(recursive=True)) for each in one.net_connections()]
     return {(str(each.laddr.ip), each.laddr.port) for each in connections if each.status == psutil.CONN_LISTEN}
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from command_line import free_port
 
 _START_SECONDS = 90.0
 
@@ -27,9 +29,7 @@ class MlflowServer:
     def __init__(self, backend: str, directory: Path) -> None:
         self._backend = backend
         self._directory = directory
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self.address = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -53,11 +53,7 @@ class MlflowServer:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            is_late = self._process.poll() is not None or time.monotonic() > deadline
-            assert not is_late, (self._directory / "server.log").read_text()
-            time.sleep(0.1)
+        wait_until_healthy(self.address, self._process, self._directory / "server.log")
 
     @property
     def process_group(self) -> int:
@@ -72,12 +68,26 @@ class MlflowServer:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(30.0)
 
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/health", timeout=5.0) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+
+def wait_until_healthy(address: str, process: subprocess.Popen[Any], log: Path) -> None:
+    """Wait until MLflow's server answers.
+
+    Raises:
+        AssertionError: With its log, if it ends, or is too late.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_healthy(address):
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+def is_healthy(address: str) -> bool:
+    """Whether MLflow's server answers."""
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5.0) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -17,6 +17,14 @@ MINIMAL: dict[str, Any] = {
     "space": {"model.width": {"int_log": [8, 64]}},
     "stages": [{"name": "coarse", "n_trials": 8, "max_epochs": 1}, {"name": "fine", "n_trials": 4, "max_epochs": 3}],
 }
+BELL: dict[str, Any] = {
+    "study": "bell",
+    "seed": 3,
+    "model": {"class_path": "package.Net"},
+    "objective": {"monitor": "val_acc", "direction": "maximize"},
+    "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+}
+"""A study for virtual workers, but for its stages."""
 
 
 def study(**changes: Any) -> StudyDefinition:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from command_line import free_port
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -42,9 +42,7 @@ class PostgresqlServer:
     def __init__(self, programs: Path, directory: Path) -> None:
         self._programs = programs
         self._directory = directory
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         password = directory / "password"
         password.write_text(PASSWORD)
         self._run(
@@ -60,9 +58,9 @@ class PostgresqlServer:
         """Start it and wait until it takes connections."""
         self._run("pg_ctl", "start", "--wait", "--pgdata", str(self._directory / "data"), "--log", self._log)
 
-    def stop(self, *, mode: str = "immediate") -> None:
-        """Stop it; ``immediate`` is a crash: open transactions are lost, connections break."""
-        self._run("pg_ctl", "stop", "--pgdata", str(self._directory / "data"), "--mode", mode)
+    def stop(self) -> None:
+        """Stop it as a crash does: open transactions are lost, connections break."""
+        self._run("pg_ctl", "stop", "--pgdata", str(self._directory / "data"), "--mode", "immediate")
 
     def url(self, database: str) -> str:
         """URL of a database, with the password."""

@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
-from command_line import ROOT, listening
+from command_line import ROOT, free_port, listening, wait_for
+from mlflow_server import is_healthy
 from recorded_studies import STORAGE, TRACKING, RecordedStudies, a_record, call
 
 from search.study_definition import StudyDefinition
@@ -27,7 +26,7 @@ from search.study_record import StudyState
     [
         (["rnu", "digits"], "Did you mean 'run'?"),
         (["run"], "Missing argument 'STUDY'"),
-        (["run", "digits", "--device", "2"], "'--devices'"),
+        (["run", "digits", "--device", "2"], "Did you mean one of: '--devices', '--engine'?"),
         (["run", "digts"], "Did you mean 'digits'?"),
         (["status", "digits"], "has not been run yet"),
         (["run", "no/such/file.yaml"], "there is no study file 'no/such/file.yaml'"),
@@ -184,8 +183,7 @@ def test_ui_of_nothing_and_on_a_taken_port(
 
 @pytest.mark.slow
 def test_ui_serves_and_ends_with_ctrl_c(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZEROIN_HOME": str(tmp_path)}
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     command = [sys.executable, "-m", "search", "ui", "--port", str(port), "--tracking-uri", uri]
@@ -194,7 +192,7 @@ def test_ui_serves_and_ends_with_ctrl_c(tmp_path: Path) -> None:
         assert server.stdout is not None
         told = [server.stdout.readline() for _ in range(3)]
         assert uri in told[0] and f"http://127.0.0.1:{port}/" in told[2]
-        assert _answers(f"http://127.0.0.1:{port}/health")
+        wait_for(lambda: is_healthy(f"http://127.0.0.1:{port}"))
         assert {address for address, _ in listening(psutil.Process(server.pid))} == {"127.0.0.1"}
         server.send_signal(signal.SIGINT)
         server.wait(timeout=30)
@@ -203,14 +201,3 @@ def test_ui_serves_and_ends_with_ctrl_c(tmp_path: Path) -> None:
         server.communicate()
     with socket.create_server(("127.0.0.1", port)):  # nothing of the server is left
         pass
-
-
-def _answers(url: str) -> bool:
-    deadline = time.monotonic() + 120.0
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=5.0) as response:
-                return bool(response.status == 200)
-        except OSError:
-            time.sleep(0.5)
-    return False

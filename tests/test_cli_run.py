@@ -70,6 +70,28 @@ def test_resume_takes_name_file_and_stores(digits: RecordedStudies, tmp_path: Pa
     assert options["storage"] == options["edited"].storage == "sqlite:///mine.db"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["run", "digits", "--checkpoints", "s3://bucket"], "run"),
+        (["run", "digits", "--checkpoints", "s3://bucket", "--dry-run"], "preview"),
+        (["resume", "digits"], "resume"),
+    ],
+)
+def test_where_a_study_runs_is_handed_on(digits: RecordedStudies, arguments: list[str], asked: str) -> None:
+    where = {
+        "devices": "gpu:2",
+        "engine": "ray",
+        "ray_address": "head:6379",
+        "storage": "sqlite:///x.db",
+        "tracking_uri": "http://host",
+    }
+    words = [word for name, value in where.items() for word in (f"--{name.replace('_', '-')}", value)]
+    assert call(digits, *arguments, *words) == 0
+    expected = where | ({"checkpoints": "s3://bucket"} if "--checkpoints" in arguments else {})
+    assert digits.options_of(asked).items() >= expected.items()
+
+
 def test_dry_run_shows_plan_and_inspection(studies: RecordedStudies, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(studies, "run", "digits", "--dry-run") == 0
     assert not any(name == "run" for name, _ in studies.calls)

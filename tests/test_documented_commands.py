@@ -15,9 +15,7 @@ import yaml
 from search.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {
-    name: (ROOT / name).read_text() for name in ("README.md", "docs/scaling.md", "docs/running.md", "docs/faults.md")
-}
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 _BLOCK = re.compile(r"```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 _COMMAND = re.compile(r"(?:^|&& |-- |entrypoint: ) *zeroin (?P<arguments>[a-z][^`\n#|&]*)", re.MULTILINE)
 _PLACEHOLDERS = "…"
@@ -40,8 +38,14 @@ def command_lines() -> list[str]:
     return sorted({each for each in found if _PLACEHOLDERS not in each})
 
 
+def benchmarks() -> list[str]:
+    """Every benchmark that is told, with its options."""
+    return sorted({each for page in PAGES.values() for each in re.findall(r"`python (benchmarks/[^`]+)`", page)})
+
+
 def test_there_is_something_to_check() -> None:
     assert len(command_lines()) > 20
+    assert len(benchmarks()) > 5
     assert len(blocks("bash")) > 5 and len(blocks("yaml")) > 3
 
 
@@ -54,6 +58,13 @@ def test_a_command_line_that_is_told_has_only_commands_and_options_that_exist(li
         assert command is not None, name
         with suppress(click.MissingParameter):  # in passing, without its STUDY
             command.make_context(name, words[1:], parent=context).close()
+
+
+@pytest.mark.parametrize("command", benchmarks())
+def test_a_benchmark_that_is_told_is_there_and_knows_its_options(command: str) -> None:
+    file, *words = shlex.split(command)
+    source = (ROOT / file).read_text()
+    assert [word for word in words if not word.isdecimal() and f'"{word}"' not in source] == []
 
 
 def test_an_option_that_does_not_exist_would_be_found() -> None:

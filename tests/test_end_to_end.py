@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import mlflow
 import pytest
 import torch
 import yaml
-from command_line import CommandLine, wait_for
+from command_line import CommandLine, free_port, wait_for
 from mlflow.entities import Run
 
 from lightning_modules import ConvNet
@@ -315,8 +314,7 @@ def test_optunas_own_command_lists_the_trials(digits: Digits) -> None:
 
 
 def test_optuna_dashboard_serves_the_study(digits: Digits) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     journal = str(digits.zeroin.home / "optuna.journal")
     command = Path(sys.executable).with_name("optuna-dashboard")
     process = subprocess.Popen(

@@ -61,7 +61,7 @@ def a_record(definition: StudyDefinition = DEFINITION, *, trials: tuple[ScoredTr
     )
 
 
-def an_opening(index: int) -> StageOpening:
+def an_opening(index: int, *, first_trial_number: int = 0) -> StageOpening:
     decisions = tuple(
         RangeDecision(
             name=dimension.name,
@@ -75,7 +75,7 @@ def an_opening(index: int) -> StageOpening:
     )
     narrowed = NarrowedSpace(space=DEFINITION.space, decisions=decisions)
     name = DEFINITION.stages[index].name
-    return StageOpening(index=index, name=name, narrowed=narrowed, first_trial_number=0, time_ms=0)
+    return StageOpening(index=index, name=name, narrowed=narrowed, first_trial_number=first_trial_number, time_ms=0)
 
 
 def a_trial(number: int | None, *, stage: str = "coarse", n_epochs: int = 2, key: str = "") -> TrialRecord:
@@ -148,7 +148,7 @@ def tell_a_study(observer: StudyObserver) -> None:
         reason = "RuntimeError: out of\n memory"
         observer.trial_finished(*ended(a_trial(number), value=0.0, state=TrialState.FAILED, reason=reason))
     observer.notice("worker 2 was lost")
-    observer.stage_opened(an_opening(1))
+    observer.stage_opened(an_opening(1, first_trial_number=5))
     observer.phase_started("confirm", n_runs=9, n_epochs=24)
     confirm = a_trial(None, stage="confirm", n_epochs=24, key="confirm-0001-seed0")
     observer.trial_started(confirm)
@@ -185,8 +185,16 @@ def test_stages_that_a_budget_cut_short_are_over_and_time_left_ends_with_it() ->
     assert progress.seconds_left == pytest.approx(36.0 - 16.0 - 2.0)
     progress.finish(*ended(a_trial(0), value=0.5))
     progress.start(a_trial(1))
-    progress.open_stage("medium")
+    progress.open_stage(an_opening(1, first_trial_number=2))
     assert [stage.n_runs for stage in progress.stages] == [2, 24, 12]
+
+
+def test_stages_that_a_budget_cut_short_in_an_earlier_session_are_over_too() -> None:
+    progress = StudyProgress(now=Clock())
+    begun = tuple(an_opening(index, first_trial_number=first) for index, first in enumerate((0, 20, 29)))
+    progress.open(replace(a_record(), openings=begun))
+    assert [stage.n_runs for stage in progress.stages] == [20, 9, 12]
+    assert all(stage.is_open for stage in progress.stages)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +288,7 @@ def test_an_interrupted_trial_is_neither_running_nor_finished() -> None:
 def test_no_line_is_longer_and_no_view_higher_than_the_terminal(width: int, n_running: int) -> None:
     progress = StudyProgress(now=Clock())
     progress.open(a_record())
-    progress.open_stage("coarse")
+    progress.open_stage(an_opening(0))
     progress.finish(*ended(a_trial(999), value=0.9))
     for number in range(n_running):
         progress.start(with_epochs(a_trial(number), 1))

@@ -9,6 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from engine_conformance import assembly, assignment
+from plain_study import BELL
 from small_training import Coordinator
 from study_runs import run_session
 from virtual_engine import VirtualEngine
@@ -130,11 +131,7 @@ def test_of_a_study_only_the_best_trials_checkpoints_stay_behind_the_url(tmp_pat
     state, url = StateDirectory(root=tmp_path / "mlruns"), tmp_path / "store"
     study = definition_from_plain(
         {
-            "study": "remote",
-            "seed": 0,
-            "model": {"class_path": "package.Net"},
-            "objective": {"monitor": "val_acc", "direction": "maximize"},
-            "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+            **BELL,
             "stages": [{"name": "only", "n_trials": 20, "max_epochs": 2, "sampler": "random"}],
             "finish": {"top_k": 2, "n_seeds": 2},
             "checkpoints": str(url),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bookkeeping_share import _NoTracker
+from plain_study import BELL
 from study_runs import run_session
 from virtual_engine import KilledError, VirtualEngine
 
@@ -29,11 +30,7 @@ from search.study_record import StageOpening, StudyRecord, StudyState
 from search.trial import CONFIRM, FinishedTrial, Score, TrialRecord, TrialState
 
 PLAIN: dict[str, Any] = {
-    "study": "bell",
-    "seed": 3,
-    "model": {"class_path": "package.Net"},
-    "objective": {"monitor": "val_acc", "direction": "maximize"},
-    "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+    **BELL,
     "stages": [
         {"name": "coarse", "n_trials": 16, "max_epochs": 2, "sampler": "qmc"},
         {"name": "fine", "n_trials": 6, "max_epochs": 4, "sampler": "random"},

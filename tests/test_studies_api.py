@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+from plain_study import BELL
 from virtual_engine import VirtualEngine
 
 from search.coordinator.stores import default_storage
@@ -29,11 +30,7 @@ from search.study_file import definition_from_plain, with_overrides
 from search.study_record import StudyState
 
 PLAIN: dict[str, Any] = {
-    "study": "bell",
-    "seed": 3,
-    "model": {"class_path": "package.Net"},
-    "objective": {"monitor": "val_acc", "direction": "maximize"},
-    "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+    **BELL,
     "stages": [{"name": "coarse", "n_trials": 2, "max_epochs": 1, "sampler": "random"}],
     "pruner": "none",
     "early_stopping": "none",

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from plain_study import BELL
 from study_runs import Listener, run_session
 from virtual_engine import EPOCH_SECONDS, Faults, KilledError, VirtualEngine
 
@@ -24,11 +25,7 @@ from search.study_record import StudyRecord, StudyState
 from search.trial import TrialState
 
 PLAIN: Mapping[str, Any] = {
-    "study": "bell",
-    "seed": 3,
-    "model": {"class_path": "package.Net"},
-    "objective": {"monitor": "val_acc", "direction": "maximize"},
-    "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+    **BELL,
     "stages": [
         {"name": "coarse", "n_trials": 16, "max_epochs": 2, "sampler": "qmc"},
         {"name": "fine", "n_trials": 6, "max_epochs": 4, "sampler": "random"},

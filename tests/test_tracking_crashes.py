@@ -158,8 +158,9 @@ from search.tracking.database import ensure_database
 from search.tracking.quiet import prepare_environment
 prepare_environment()
 import mlflow
-ensure_database(f"sqlite:///{sys.argv[1]}", sys.argv[1] + "-artifacts")
-mlflow.MlflowClient(f"sqlite:///{sys.argv[1]}").create_experiment(sys.argv[2])
+uri = f"sqlite:///{sys.argv[1]}?timeout=60"
+ensure_database(uri, sys.argv[1] + "-artifacts")
+mlflow.MlflowClient(uri).create_experiment(sys.argv[2])
 """
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from search.study_definition import Direction, NarrowRule, SearchStage
 from search.study_record import ScoredTrial
 from search.tracking.study_rows import stage_best_rows
-from search.tracking.trial_rows import end_ms, epoch_rows, metric_key, parameters, state_tags, status, summary_rows
+from search.tracking.trial_rows import epoch_rows, metric_key, parameters, state_tags, status, summary_rows
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
 STAGE = SearchStage(name="coarse", n_trials=2, max_epochs=3, sampler="random", narrow=NarrowRule(rule="none"))
@@ -80,9 +80,9 @@ def test_summaries_are_finite_and_only_of_finished_trials(reward: float, value: 
 
 
 def test_the_end_is_the_last_sign_of_life() -> None:
-    assert end_ms(record_of()) == 100
-    assert end_ms(record_of(0.1, 0.2)) == 102
-    assert end_ms(replace(record_of(0.1), finished_ms=500)) == 500
+    assert record_of().latest_ms == 100
+    assert record_of(0.1, 0.2).latest_ms == 102
+    assert replace(record_of(0.1), finished_ms=500).latest_ms == 500
 
 
 def test_a_run_is_over_exactly_when_the_trial_is_not_running() -> None:
@@ -94,7 +94,7 @@ def test_a_long_reason_fits_into_a_tag() -> None:
 
 
 @pytest.mark.parametrize(("direction", "best"), [(Direction.MAXIMIZE, 0.9), (Direction.MINIMIZE, 0.2)])
-def test_a_stage_has_its_best_once_all_its_trials_are_finished(direction: Direction, best: float) -> None:
+def test_a_stage_has_its_best_from_the_moment_of_its_last_trial(direction: Direction, best: float) -> None:
     trials = [
         ScoredTrial(record=replace(record_of(value), finished_ms=when), score=_score(value))
         for value, when in ((0.9, 700), (0.2, 600))

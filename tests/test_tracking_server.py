@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import math
-import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from command_line import free_port
+from mlflow_server import wait_until_healthy
 from tracked_study import START_MS, UID, definition, new_tracker, trial
 
 from search.errors import StateError
@@ -45,31 +45,19 @@ def record_study(uri: str, directory: Path, *, name: str) -> tuple[str, ...]:
 @contextmanager
 def serving(uri: str, directory: Path) -> Iterator[str]:
     """Address of MLflow's server on the store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ui_command(tracking_uri=uri, artifact_root=directory / "artifacts", host="127.0.0.1", port=port)
     with (directory / "server.log").open("w") as log:
         server = subprocess.Popen(
             command.arguments, env=dict(command.environment), cwd=directory, stdout=log, stderr=log
         )
+    address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 90.0
-        while not _is_healthy(f"http://127.0.0.1:{port}/health"):
-            assert server.poll() is None and time.monotonic() < deadline, (directory / "server.log").read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        wait_until_healthy(address, server, directory / "server.log")
+        yield address
     finally:
         server.terminate()
         server.wait(30.0)
-
-
-def _is_healthy(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5.0) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

@@ -219,9 +219,10 @@ def test_no_view_is_asked_for_where_there_is_none(mlflow_uri: str) -> None:
     assert "viewStateShareKey" not in pages.trials
 
 
-def test_looking_for_pages_creates_no_database(tmp_path: Path) -> None:
-    assert study_pages(f"sqlite:///{tmp_path}/mlflow.db", "digits") is None
-    assert latest_study_pages(f"sqlite:///{tmp_path}/mlflow.db") == {}
+@pytest.mark.parametrize("options", ["", "?timeout=30"])
+def test_looking_for_pages_creates_no_database(options: str, tmp_path: Path) -> None:
+    assert study_pages(f"sqlite:///{tmp_path}/mlflow.db{options}", "digits") is None
+    assert latest_study_pages(f"sqlite:///{tmp_path}/mlflow.db{options}") == {}
     assert not list(tmp_path.iterdir())
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from full_disk import mounted
 from study_runs import run_session
 from test_coordinator import definition
 from virtual_engine import VirtualEngine
@@ -50,14 +50,8 @@ def test_a_file_where_the_state_directory_should_be(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_read_only_file_system(tmp_path: Path) -> None:
     zeroin = CommandLine(directory=tmp_path)
-    zeroin.home.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(zeroin.home)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system takes root")
-    try:
+    with mounted(zeroin.home, options="ro"):
         assert f"{zeroin.home} is not writable, or its file system is read-only" in refused(zeroin)
-    finally:
-        subprocess.run(["umount", "--lazy", str(zeroin.home)], check=True)
 
 
 @pytest.mark.parametrize("storage", ["blocked/optuna.journal", "sqlite:///blocked/optuna.db"])

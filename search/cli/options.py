@@ -13,6 +13,19 @@ from search.cli.formats import Format
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 study_argument = click.argument("study", metavar="STUDY")
+devices_option = click.option(
+    "--devices",
+    metavar="DEVICES",
+    default="auto",
+    show_default=True,
+    help="What trials run on: auto, a count (4), GPU indices (0,2), cpu or cpu:4, mps; with Ray also gpu:4.",
+)
+checkpoints_option = click.option(
+    "--checkpoints",
+    metavar="URL",
+    help="Directory for checkpoints (s3://…, gs://…, a path), where not all machines share the state directory.",
+)
+plain_option = click.option("--plain", is_flag=True, help="Print plain lines, as without a terminal.")
 
 
 def store_options(command: _Command) -> _Command:
@@ -20,17 +33,6 @@ def store_options(command: _Command) -> _Command:
     tracking = click.option("--tracking-uri", metavar="URI", help="MLflow tracking store, instead of the default.")
     storage = click.option("--storage", metavar="URL", help="Optuna storage, instead of the default.")
     return storage(tracking(command))
-
-
-def devices_option(command: _Command) -> _Command:
-    """Add ``--devices``."""
-    return click.option(
-        "--devices",
-        metavar="DEVICES",
-        default="auto",
-        show_default=True,
-        help="What trials run on: auto, a count (4), GPU indices (0,2), cpu or cpu:4, mps; with Ray also gpu:4.",
-    )(command)
 
 
 def engine_options(command: _Command) -> _Command:
@@ -48,20 +50,6 @@ def engine_options(command: _Command) -> _Command:
         help="Where trials run: on this machine, or on a Ray cluster.",
     )
     return engine(address(command))
-
-
-def checkpoints_option(command: _Command) -> _Command:
-    """Add ``--checkpoints``."""
-    return click.option(
-        "--checkpoints",
-        metavar="URL",
-        help="Directory for checkpoints (s3://…, gs://…, a path), where not all machines share the state directory.",
-    )(command)
-
-
-def plain_option(command: _Command) -> _Command:
-    """Add ``--plain``."""
-    return click.option("--plain", is_flag=True, help="Print plain lines, as without a terminal.")(command)
 
 
 def format_options(*formats: Format) -> Callable[[_Command], _Command]:

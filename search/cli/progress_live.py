@@ -76,7 +76,7 @@ class LiveProgress:
 
     def stage_opened(self, opening: StageOpening) -> None:
         with self._lock:
-            self._progress.open_stage(opening.name)
+            self._progress.open_stage(opening)
             assert self._progress.definition is not None
             stage = self._progress.definition.stages[opening.index]
         title = Text(f"\n{opening.name}", style="bold")

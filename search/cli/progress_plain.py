@@ -50,7 +50,7 @@ class PlainProgress:
         self._line(f"tracking: {record.tracking_uri}")
 
     def stage_opened(self, opening: StageOpening) -> None:
-        self._progress.open_stage(opening.name)
+        self._progress.open_stage(opening)
         definition = self._progress.definition
         assert definition is not None
         stage = definition.stages[opening.index]

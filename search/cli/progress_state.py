@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from search.cli.rows import best_of
 from search.study_definition import Objective, StudyDefinition
-from search.study_record import ScoredTrial, StudyRecord
+from search.study_record import ScoredTrial, StageOpening, StudyRecord
 from search.trial import Score, TrialRecord, TrialState
 
 _RATE_WINDOW_EPOCHS = 500
@@ -108,15 +108,14 @@ class StudyProgress:
         finished = [trial for trial in record.trials if trial.record.state.is_fully_trained]
         self.best = best_of(finished, direction=record.definition.objective.direction)
         for opening in record.openings:
-            self.stages[opening.index].is_open = True
+            self.open_stage(opening)
 
-    def open_stage(self, name: str) -> None:
-        """Note that a stage has begun."""
-        names = [stage.name for stage in self.stages]
-        for stage in self.stages[: names.index(name)]:  # those are over, even if a budget cut them short
-            stage.n_runs = stage.n_finished + self.n_running(stage)
-        for stage in self.stages:
-            stage.is_open = stage.is_open or stage.name == name
+    def open_stage(self, opening: StageOpening) -> None:
+        """Note that a stage has begun; the one before gets no more trials, even if a budget cut it short."""
+        if opening.index > 0:
+            *earlier, before = self.stages[: opening.index]
+            before.n_runs = opening.first_trial_number - sum(stage.n_runs for stage in earlier)
+        self.stages[opening.index].is_open = True
 
     def open_phase(self, name: str, *, n_runs: int, n_epochs: int) -> None:
         """Note that a phase after the stages has begun."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TypedDict, Unpack
 
 import click
 from rich.text import Text
@@ -21,9 +22,19 @@ from search.cli.plan import plan_report, preview_report
 from search.cli.progress_live import LiveProgress
 from search.cli.progress_plain import CHECKING, PlainProgress
 from search.cli.result_story import result_story
-from search.cli.study_reference import Stores, StudyToRun, edited_definition, errors_in, recorded_name, study_to_run
+from search.cli.study_reference import Stores, StudyToRun, errors_in, recorded_name, study_to_run
 from search.paths import StateDirectory
 from search.study_record import StudyRecord
+
+
+class _Where(TypedDict):
+    """Where a study runs and is recorded: the options that `run` and `resume` share."""
+
+    devices: str
+    engine: str
+    ray_address: str | None
+    storage: str | None
+    tracking_uri: str | None
 
 
 @click.command()
@@ -50,13 +61,9 @@ def run(
     overrides: tuple[str, ...],
     new: bool,
     dry_run: bool,
-    devices: str,
-    engine: str,
-    ray_address: str | None,
-    storage: str | None,
-    tracking_uri: str | None,
     checkpoints: str | None,
     plain: bool,
+    **where: Unpack[_Where],
 ) -> None:
     """Run a study: all stages, then confirm, refit and test.
 
@@ -64,19 +71,10 @@ def run(
     is printed, and --new starts another.
     Ctrl-C stops cleanly at the end of the epoch, a second Ctrl-C at once; either way nothing finished is lost.
     """
-    places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
+    places = _places(where)
     chosen = study_to_run(study, api=context.studies, stores=places, overrides=overrides)
     if dry_run:
-        _dry_run(
-            context,
-            chosen,
-            places=places,
-            devices=devices,
-            engine=engine,
-            ray_address=ray_address,
-            checkpoints=checkpoints,
-            new=new,
-        )
+        _dry_run(context, chosen, directory=places.directory, checkpoints=checkpoints, new=new, **where)
         return
     with errors_in(chosen.file), _display(plain=plain) as progress:
         progress.checking()
@@ -84,13 +82,9 @@ def run(
             chosen.definition,
             directory=places.directory,
             observer=progress,
-            devices=devices,
-            engine=engine,
-            ray_address=ray_address,
             new=new,
-            storage=storage,
-            tracking_uri=tracking_uri,
             checkpoints=checkpoints,
+            **where,
         )
     _tell(record, was_run=progress.was_opened, again=study)
 
@@ -102,40 +96,30 @@ def run(
 @store_options
 @plain_option
 @click.pass_obj
-def resume(
-    context: CommandContext,
-    *,
-    study: str,
-    devices: str,
-    engine: str,
-    ray_address: str | None,
-    storage: str | None,
-    tracking_uri: str | None,
-    plain: bool,
-) -> None:
+def resume(context: CommandContext, *, study: str, plain: bool, **where: Unpack[_Where]) -> None:
     """Continue a study where it stopped.
 
     Interrupted trials go on from their checkpoints; the number of trials is a total: what is done already counts. A
     STUDY given by name goes on as it is recorded; one given as a file goes by what the file says now, as far as the
     trials that it has stay comparable.
     """
-    places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
-    name, places = recorded_name(study, stores=places)
-    edited = edited_definition(study)
+    places = _places(where)
+    name, places, edited = recorded_name(study, stores=places)
+    where |= {"storage": places.storage, "tracking_uri": places.tracking_uri}
     with _display(plain=plain) as progress:
         progress.checking()
         record = context.studies.resume_study(
             name,
             directory=places.directory,
             observer=progress,
-            devices=devices,
-            engine=engine,
-            ray_address=ray_address,
-            storage=places.storage,
-            tracking_uri=places.tracking_uri,
             edited=edited,
+            **where,
         )
     _tell(record, was_run=progress.was_opened, again=study)
+
+
+def _places(where: _Where) -> Stores:
+    return Stores(directory=StateDirectory.default(), storage=where["storage"], tracking_uri=where["tracking_uri"])
 
 
 def _display(*, plain: bool) -> LiveProgress | PlainProgress:
@@ -149,26 +133,20 @@ def _dry_run(
     context: CommandContext,
     chosen: StudyToRun,
     *,
-    places: Stores,
-    devices: str,
-    engine: str,
-    ray_address: str | None,
+    directory: StateDirectory,
     checkpoints: str | None,
     new: bool,
+    **where: Unpack[_Where],
 ) -> None:
     console = make_console()
     show(console, plan_report(chosen.definition), Text(f"\n{CHECKING}", style="dim"))
     with errors_in(chosen.file):
         preview = context.studies.preview_study(
             chosen.definition,
-            directory=places.directory,
-            devices=devices,
-            engine=engine,
-            ray_address=ray_address,
+            directory=directory,
             checkpoints=checkpoints,
             new=new,
-            storage=places.storage,
-            tracking_uri=places.tracking_uri,
+            **where,
             notify=lambda text: show(console, Text(f"note  {text}")),
         )
     show(console, preview_report(preview))

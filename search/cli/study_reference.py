@@ -98,7 +98,7 @@ def read_recorded(study: str, *, api: StudiesApi, stores: Stores) -> StudyRecord
     Raises:
         StudyNotFoundError: If no such study has been run.
     """
-    name, chosen = recorded_name(study, stores=stores)
+    name, chosen, _ = recorded_name(study, stores=stores)
     recorded = _recorded(name, api=api, stores=chosen)
     if recorded is None:
         raise _not_run(study, name, api=api, stores=chosen)
@@ -111,28 +111,27 @@ def find_recorded(study: str, *, api: StudiesApi, stores: Stores) -> tuple[Found
     Raises:
         StudyNotFoundError: If no such study has been run.
     """
-    name, chosen = recorded_name(study, stores=stores)
+    name, chosen, _ = recorded_name(study, stores=stores)
     found = _found(name, api=api, stores=chosen)
     if found is None:
         raise _not_run(study, name, api=api, stores=chosen)
     return found, chosen
 
 
-def recorded_name(study: str, *, stores: Stores) -> tuple[str, Stores]:
-    """Return the name of the study that STUDY means, and the stores that a study file may choose."""
+def recorded_name(study: str, *, stores: Stores) -> tuple[str, Stores, StudyDefinition | None]:
+    """Return the name of the study that STUDY means, its stores, and what its file says if STUDY names one.
+
+    A study file may choose the stores that the command line leaves open.
+    """
     if not names_a_file(study):
-        return study, stores
+        return study, stores, None
     definition = load_study_file(_existing_file(study))
-    return definition.study, Stores(
+    chosen = Stores(
         directory=stores.directory,
         storage=stores.storage or definition.storage,
         tracking_uri=stores.tracking_uri or definition.tracking_uri,
     )
-
-
-def edited_definition(study: str) -> StudyDefinition | None:
-    """Return the definition in the file that STUDY names, None if it names none."""
-    return load_study_file(_existing_file(study)) if names_a_file(study) else None
+    return definition.study, chosen, definition
 
 
 def storage_address(stores: Stores) -> str:

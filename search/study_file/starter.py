@@ -53,7 +53,10 @@ stages:
 narrow: quantile_box  # each stage's ranges: a box around the best trials so far; none: as declared
 pruner: median  # stop trials that are worse than the median of their peers; none: never
 early_stopping: {{patience_epochs: 5, min_delta: 0.0}}  # a trial whose own curve is flat is complete; none: never
-resources: {{devices_per_trial: 1, trials_per_device: 1}}
+
+# Devices that train one trial together (with trainer: {{strategy: ddp}}, fsdp, …), trials that share a device (auto: as
+# many as its memory holds), and how long no batch may finish until a worker counts as hung (none: for ever).
+resources: {{devices_per_trial: 1, trials_per_device: 1, hang_timeout_minutes: 30}}
 
 # Afterwards: confirm the top_k configurations over n_seeds seeds, refit the winner, read the test split once.
 # none: end after the last stage, the test split unread.
@@ -63,7 +66,7 @@ finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 # so far is confirmed, refitted and tested all the same; time for that is held back. none: no bound.
 budget: none
 
-# storage: postgresql+psycopg2://user@host/optuna  # any Optuna storage; by default a file beside the results
+# storage: postgresql://user@host/optuna  # any Optuna storage; by default a file beside the results
 # tracking_uri: http://mlflow.example.org:5000  # any MLflow server; by default a file beside the results
 # checkpoints: s3://bucket/zeroin  # any fsspec URL; by default beside the results, which all machines must then see
 """

@@ -9,7 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)")
+from search.uris import local_path
+
 _DATABASE = re.compile(r"(sqlite|postgresql|postgres|mysql|mssql)(\+\w+)?:")
 _ABANDONED_SECONDS = 600.0
 _LOCK_KEY = int.from_bytes(b"zeroin")  # any number that no other program's locks have
@@ -19,12 +20,6 @@ _MIGRATING = threading.Lock()  # alembic keeps the migration under way in module
 def is_database(tracking_uri: str) -> bool:
     """Whether the URI is a database that MLflow opens itself, not a server."""
     return _DATABASE.match(tracking_uri) is not None
-
-
-def sqlite_file(tracking_uri: str) -> Path | None:
-    """Return the database file that the URI names, or None if it names no SQLite file (or one in memory)."""
-    found = _SQLITE_FILE.fullmatch(tracking_uri)
-    return None if found is None or found["path"] == ":memory:" else Path(found["path"]).absolute()
 
 
 def ensure_database(tracking_uri: str, artifact_root: str) -> None:
@@ -43,7 +38,7 @@ def ensure_database(tracking_uri: str, artifact_root: str) -> None:
         Exception: What the database's driver raises if the server cannot be reached: at once, where MLflow itself
             would try again for most of an hour without a word.
     """
-    target = sqlite_file(tracking_uri)
+    target = local_path(tracking_uri)
     if target is not None:
         with _MIGRATING:
             if not target.exists():

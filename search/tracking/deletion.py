@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.errors import StateError
-from search.tracking.database import is_database, sqlite_file
+from search.tracking.database import is_database
 from search.tracking.experiments import experiment_names, free_name, owner_uid
 from search.tracking.quiet import prepare_environment, quiet_environment, silenced_thread
-from search.uris import masked, masked_text
+from search.uris import local_path, masked, masked_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +33,7 @@ def delete_study(tracking_uri: str, study_name: str, *, study_uid: str) -> bool:
     Raises:
         StateError: If the store cannot be reached or refuses.
     """
-    file = sqlite_file(tracking_uri)
+    file = local_path(tracking_uri)
     if file is not None and not file.exists():  # do not create a database to find nothing in it
         return False
     prepare_environment()

@@ -19,7 +19,6 @@ from search.tracking.study_rows import range_rows, ranges_json, result_json, res
 from search.tracking.trial_rows import (
     RUNNING,
     STATE_TAG,
-    end_ms,
     epoch_rows,
     identity_tags,
     log_scale_rows,
@@ -186,7 +185,7 @@ class Delivery:
                 tags=tags,
             )
             if status(record.state) != RUNNING:
-                self._runs.terminate(run, status=status(record.state), end_ms=end_ms(record))
+                self._runs.terminate(run, status=status(record.state), end_ms=record.latest_ms)
             run.n_epochs = len(record.epochs)
         self._tell_finished_stages(search_is_over=False)
 

@@ -11,12 +11,13 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+from search.tracking.trial_rows import MAX_TAG_CHARACTERS
+
 COMMIT_TAG = "mlflow.source.git.commit"
 """MLflow's own name: the UI shows it in the column ``Version``."""
 
 _DISTRIBUTIONS = ("zeroin", "torch", "pytorch-lightning", "torchmetrics", "optuna", "mlflow", "numpy", "scikit-learn")
 _GIT_TIMEOUT_SECONDS = 5.0
-_MAX_TAG_CHARACTERS = 4000  # the oldest servers that we talk to take 5000
 
 
 def environment_tags(directory: Path) -> dict[str, str]:
@@ -37,7 +38,7 @@ def run_tags(*, versions: Mapping[str, str], device: str, edits: Sequence[str]) 
         edits: What was changed since the study began, one line each, in order; the latest are kept.
     """
     tags = {**{f"zeroin.version.{name}": text for name, text in versions.items()}, "zeroin.hardware.device": device}
-    return {**tags, "zeroin.edits": "\n".join(edits)[-_MAX_TAG_CHARACTERS:]} if edits else tags
+    return {**tags, "zeroin.edits": "\n".join(edits)[-MAX_TAG_CHARACTERS:]} if edits else tags
 
 
 def source_tags(directory: Path) -> dict[str, str]:

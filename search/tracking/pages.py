@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from search.tracking.database import sqlite_file
 from search.tracking.quiet import prepare_environment, silenced_thread
 from search.tracking.runs import STUDY_TAG
 from search.tracking.saved_view import MACHINE_LEARNING, VIEW_TAG, run_path, runs_path
+from search.uris import local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +67,7 @@ def latest_study_pages(tracking_uri: str) -> dict[str, StudyPages]:
 
 def _client(tracking_uri: str) -> MlflowClient | None:
     """Return a client, or None where there is no database yet: none is created to find nothing in it."""
-    file = sqlite_file(tracking_uri)
+    file = local_path(tracking_uri)
     if file is not None and not file.exists():
         return None
     prepare_environment()

@@ -14,7 +14,7 @@ from search.search_space import Choices
 from search.study_definition import Direction, StudyDefinition
 from search.study_file import definition_to_yaml
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
-from search.tracking.trial_rows import MetricRow, end_ms, finite_or_nan, metric_key, summary_rows
+from search.tracking.trial_rows import MetricRow, finite_or_nan, metric_key, summary_rows
 from search.uris import masked
 
 
@@ -50,7 +50,7 @@ def stage_best_rows(
     if not scores:
         return []
     best = max(scores, key=lambda score: direction.sign * score.reward)
-    time_ms = max(end_ms(trial.record) for trial in trials)
+    time_ms = max(trial.record.latest_ms for trial in trials)
     return _rows({f"stages/best_{monitor}": best.best_value, "stages/best_reward": best.reward}, number, time_ms)
 
 

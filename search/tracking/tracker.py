@@ -78,7 +78,7 @@ class MlflowTracker:
             artifact_root=Path(artifact_root).absolute(),
             working_directory=Path.cwd(),
             tags=dict(tags),
-            start_ms=_now_ms(),
+            start_ms=CLOCK.now_ms(),
         )
         self._changed = threading.Condition()
         self._waiting: dict[str, Item] = {}
@@ -138,12 +138,12 @@ class MlflowTracker:
         After a result it does nothing: the study is over then, whatever goes wrong later.
         """
         if not self._is_over:
-            self._put(Ending(status="KILLED", state="interrupted", reason=reason, time_ms=_now_ms()))
+            self._put(Ending(status="KILLED", state="interrupted", reason=reason, time_ms=CLOCK.now_ms()))
 
     def fail(self, reason: str) -> None:
         """Note that the study failed: it ends as FAILED, unfinished trials as KILLED; nothing after a result."""
         if not self._is_over:
-            self._put(Ending(status="FAILED", state="failed", reason=reason, time_ms=_now_ms()))
+            self._put(Ending(status="FAILED", state="failed", reason=reason, time_ms=CLOCK.now_ms()))
 
     def close(self, *, timeout_seconds: float) -> tuple[str, ...]:
         """Deliver what waits and end the thread.
@@ -350,7 +350,3 @@ class MlflowTracker:
         finally:
             self._busy_seconds += time.perf_counter() - wall
             self._busy_cpu_seconds += time.thread_time() - cpu
-
-
-def _now_ms() -> int:
-    return CLOCK.now_ms()

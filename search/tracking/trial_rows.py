@@ -34,7 +34,7 @@ _STATUSES = {
     TrialState.STOPPED: "KILLED",
 }
 _MAX_KEY_CHARACTERS = 250
-_MAX_REASON_CHARACTERS = 4000  # the oldest servers that we talk to take 5000
+MAX_TAG_CHARACTERS = 4000  # the oldest servers that we talk to take 5000
 _ILLEGAL = re.compile(r"[^/\w.\- :]")
 
 
@@ -92,7 +92,7 @@ def summary_rows(record: TrialRecord, score: Score | None, *, monitor: str) -> l
         "reward": score.reward,
     }
     return [
-        MetricRow(key=metric_key(name), value=value, step=len(record.epochs), time_ms=end_ms(record))
+        MetricRow(key=metric_key(name), value=value, step=len(record.epochs), time_ms=record.latest_ms)
         for name, value in values.items()
         if math.isfinite(value)
     ]
@@ -129,7 +129,7 @@ def log_scale_rows(record: TrialRecord, space: SearchSpace) -> list[MetricRow]:
         argument = 1.0 - float(value) if isinstance(dimension.range, OneMinusLogRange) else float(value)
         if argument > 0.0:
             rows.append(
-                MetricRow(key=name, value=math.log10(argument), step=len(record.epochs), time_ms=end_ms(record))
+                MetricRow(key=name, value=math.log10(argument), step=len(record.epochs), time_ms=record.latest_ms)
             )
     return rows
 
@@ -148,14 +148,9 @@ def status(state: TrialState) -> str:
 
 def state_tags(state: str, reason: str) -> dict[str, str]:
     """Return the tags that say how a run stands and why."""
-    return {STATE_TAG: state, REASON_TAG: reason[:_MAX_REASON_CHARACTERS]}
+    return {STATE_TAG: state, REASON_TAG: reason[:MAX_TAG_CHARACTERS]}
 
 
 def identity_tags(record: TrialRecord) -> dict[str, str]:
     """Return the tags that never change in a trial's life."""
     return {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed)}
-
-
-def end_ms(record: TrialRecord) -> int:
-    """Return when the trial gave its last sign of life."""
-    return record.latest_ms
