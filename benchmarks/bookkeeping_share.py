@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
+from no_tracker import NoTracker
+
 from search.paths import StateDirectory
 from search.studies_api import run_study
 from search.study_definition import StudyDefinition
@@ -29,22 +31,6 @@ from search.study_file import built_in_studies, load_study_file
 from search.study_record import StudyRecord
 
 _MLFLOW = "mlflow"
-
-
-class _NoTracker:
-    """Stands in for the tracker and does nothing."""
-
-    busy_cpu_seconds = 0.0
-
-    def __init__(self, **_: object) -> None: ...
-
-    def publish_study(self, *_: object) -> None: ...
-
-    publish_trial = publish_stage = publish_result = interrupt = fail = publish_study
-
-    def close(self, *, timeout_seconds: float) -> tuple[str, ...]:
-        del timeout_seconds
-        return ()
 
 
 def main() -> None:
@@ -60,7 +46,7 @@ def main() -> None:
     _print_shares(complete[0])
     without: list[StudyRecord] = []
     for _ in range(arguments.pairs):
-        with patch("search.coordinator.session.MlflowTracker", _NoTracker):
+        with patch("search.coordinator.session.MlflowTracker", NoTracker):
             without.append(_run(definition, arguments.devices))
         complete.append(_run(definition, arguments.devices))
     if without:

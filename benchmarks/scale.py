@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from bookkeeping_share import _NoTracker
+from no_tracker import NoTracker
 from virtual_workers import Delays, SkippingClock, VirtualWorkers
 
 from search.coordinator.session import Session
@@ -125,7 +125,7 @@ def measure(setting: dict[str, Any], *, mlflow: bool, waits: bool) -> dict[str, 
         )
         with ExitStack() as patches:
             if not mlflow:
-                patches.enter_context(patch("search.coordinator.session.MlflowTracker", _NoTracker))
+                patches.enter_context(patch("search.coordinator.session.MlflowTracker", NoTracker))
             if waits:
                 patches.enter_context(patch("search.coordinator.search_stage.may_go_on", _is_over))
             began, cpu_began = time.perf_counter(), time.process_time()

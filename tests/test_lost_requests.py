@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bookkeeping_share import _NoTracker
 from faulty_net import StuckTestData
+from no_tracker import NoTracker
 from small_training import Net, assembly
 from study_runs import Listener
 from test_coordinator import PLAIN, definition, fingerprint, run
@@ -37,7 +37,7 @@ OVER_READING = "killed by SIGSEGV, while the test split was read; "
 
 @pytest.fixture(autouse=True)
 def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", _NoTracker)
+    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bookkeeping_share import _NoTracker
+from no_tracker import NoTracker
 from study_runs import run_session
 from test_stage_overlap import FINISH, PLAIN, Diary, UnevenEngine
 from virtual_engine import Faults, KilledError, VirtualEngine
@@ -29,7 +29,7 @@ ONE_STAGE = PLAIN | FINISH
 
 @pytest.fixture(autouse=True)
 def no_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", _NoTracker)
+    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from bookkeeping_share import _NoTracker
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from no_tracker import NoTracker
 from study_runs import run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
@@ -160,7 +160,7 @@ def run(state: StateDirectory, engine: RandomEngine, plain: dict[str, Any], ear:
 @pytest.fixture(autouse=True, scope="module")
 def patched_session() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.coordinator.session.MlflowTracker", _NoTracker)
+        patch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
         patch.setattr("search.coordinator.session.Timesheet", StrictTimesheet)
         yield
 
