@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from search.errors import StudyDefinitionError
+from search.pruner_settings import PrunerSettings
 from search.search_space import SearchSpace
 
 
@@ -97,21 +98,6 @@ class SearchStage:
     max_epochs: int
     sampler: str
     narrow: NarrowRule
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrunerSettings:
-    """Which trials are stopped for being worse than their peers.
-
-    Attributes:
-        name: ``median`` or ``none``.
-        n_startup_trials: Finished trials before anything is pruned, >= 0.
-        n_warmup_epochs: Epochs of each trial before it can be pruned, >= 0.
-    """
-
-    name: str
-    n_startup_trials: int
-    n_warmup_epochs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,7 +100,7 @@ def studies(draw: st.DrawFn) -> dict[str, Any]:
             {"name": name, "n_trials": draw(st.integers(1, 99)), "max_epochs": 2, "narrow": "none"}
             for name in stage_names
         ],
-        "pruner": draw(st.sampled_from(["median", "none", {"name": "median", "n_startup_trials": 0}])),
+        "pruner": draw(st.sampled_from(["median", "none", "hyperband", {"name": "median", "n_startup_trials": 0}])),
         "early_stopping": draw(st.sampled_from(["none", None, {"patience_epochs": 2, "min_delta": 0.5}])),
         "finish": draw(st.sampled_from(["none", None, {"top_k": 1, "n_seeds": 2}])),
         "storage": draw(st.none() | st.just("sqlite:///a.db")),

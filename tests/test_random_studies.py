@@ -133,7 +133,14 @@ def studies(draw: st.DrawFn) -> dict[str, Any]:
         "objective": {"monitor": "val_acc", "direction": "maximize"},
         "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
         "stages": stages,
-        "pruner": draw(st.sampled_from(["none", {"name": "median", "n_startup_trials": 3, "n_warmup_epochs": 0}])),
+        "pruner": draw(
+            st.sampled_from(
+                [
+                    *("none", "asha", "hyperband", "wilcoxon"),
+                    {"name": "median", "n_startup_trials": 3, "n_warmup_epochs": 0},
+                ]
+            )
+        ),
         "early_stopping": "none",
         "finish": {"top_k": draw(st.integers(1, 3)), "n_seeds": draw(st.integers(1, 3)), "ensemble": True},
         "budget": draw(st.sampled_from(budgets)) or "none",

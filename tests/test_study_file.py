@@ -6,7 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_study import MINIMAL, digits, study
 
+from search.pruner_settings import (
+    AshaSettings,
+    HyperbandSettings,
+    MedianSettings,
+    NoPruning,
+    PercentileSettings,
+    PrunerSettings,
+    WilcoxonSettings,
+)
 from search.search_space import (
     Choices,
     Condition,
@@ -27,7 +36,13 @@ from search.search_space import (
     OneMinusLogRange,
 )
 from search.study_definition import Direction, ScheduleHorizon
-from search.study_file import error_in_file, load_study_file, starter_study
+from search.study_file import (
+    definition_from_plain,
+    definition_to_plain,
+    error_in_file,
+    load_study_file,
+    starter_study,
+)
 
 # ---- the shipped files -----------------------------------------------------------------------------------------------
 
@@ -106,6 +121,26 @@ def test_a_pruner_by_name_or_as_a_mapping() -> None:
     by_name = study(pruner="median").pruner
     assert by_name == study(pruner={"name": "median"}).pruner
     assert study(pruner={"name": "median", "n_warmup_epochs": 4}).pruner == replace(by_name, n_warmup_epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("median", MedianSettings(n_startup_trials=5, n_warmup_epochs=1)),
+        ("percentile", PercentileSettings(percentile=25.0, n_startup_trials=5, n_warmup_epochs=1)),
+        ("asha", AshaSettings(min_epochs=1, reduction_factor=3)),
+        ("hyperband", HyperbandSettings(min_epochs=1, reduction_factor=3)),
+        ("wilcoxon", WilcoxonSettings(p_threshold=0.1, n_startup_epochs=2)),
+        ("none", NoPruning()),
+        ({"name": "asha", "min_epochs": 2, "reduction_factor": 4}, AshaSettings(min_epochs=2, reduction_factor=4)),
+    ],
+)
+def test_every_pruner_has_its_own_keys_with_defaults(given: Any, expected: PrunerSettings) -> None:
+    definition = study(pruner=given)
+    assert definition.pruner == expected
+    plain = definition_to_plain(definition)
+    assert definition_from_plain(plain) == definition
+    assert plain["pruner"].keys() == {"name", *(field.name for field in fields(expected))}
 
 
 # ---- limits ----------------------------------------------------------------------------------------------------------

@@ -36,7 +36,12 @@ def changed_lines(old: StudyDefinition, new: StudyDefinition) -> list[str]:
             "space.model.momentum.when.model.optimizer: [sgd, nesterov] -> [sgd]",
         ),
         ("pruner.n_warmup_epochs=3", "pruner.n_warmup_epochs: 1 -> 3"),
-        ("pruner=none", "pruner.name: median -> none"),
+        ("pruner=none", "pruner: {name: median, n_startup_trials: 5, n_warmup_epochs: 1} -> {name: none}"),
+        (
+            "pruner.name=asha",
+            "pruner: {name: median, n_startup_trials: 5, n_warmup_epochs: 1} -> "
+            "{name: asha, min_epochs: 1, reduction_factor: 3}",
+        ),
         ("finish=none", "finish: {top_k: 3, n_seeds: 3, ensemble: true} -> none"),
         ("model.init_args.width=16", "model.init_args.width: (absent) -> 16"),
         ("model.init_args.net.width=16", "model.init_args.net: (absent) -> {width: 16}"),

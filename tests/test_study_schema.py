@@ -134,6 +134,9 @@ def test_the_schema_accepts_every_shorthand() -> None:
         {"stages": [{"name": "a", "n_trials": 0, "max_epochs": 1}]},
         {"stages": [{"name": "a", "n_trials": 1, "max_epochs": 1, "sampler": "tep"}]},
         {"pruner": "medain"},
+        {"pruner": {"name": "asha", "n_startup_trials": 5}},
+        {"pruner": {"name": "wilcoxon", "p_threshold": 2}},
+        {"pruner": {"min_epochs": 2}},
         {"finish": {"top_k": 1}},
     ],
 )

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import mlflow  # so that lives begin at once
 
+from search.pruner_settings import NoPruning
 from search.search_space import Dimension, LogRange, SearchSpace
 from search.study_definition import *
 from search.study_record import *
@@ -41,7 +42,7 @@ definition = StudyDefinition(
         SearchStage(name=name, n_trials=5, max_epochs=6, sampler="random", narrow=NarrowRule(rule="none"))
         for name in ("coarse", "fine")
     ),
-    pruner=PrunerSettings(name="none", n_startup_trials=0, n_warmup_epochs=0), early_stopping=None,
+    pruner=NoPruning(), early_stopping=None,
     resources=Resources(devices_per_trial=1, trials_per_device=1), finish=None,
 )
 ENDS = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.STOPPED_EARLY, TrialState.DIVERGED, TrialState.FAILED)

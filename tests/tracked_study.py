@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.pruner_settings import NoPruning
 from search.search_space import Choices, Dimension, LogRange, SearchSpace
 from search.study_definition import (
     ClassSpec,
     Direction,
     NarrowRule,
     Objective,
-    PrunerSettings,
     Resources,
     ScheduleHorizon,
     SearchStage,
@@ -71,7 +71,7 @@ def definition(name: str = "digits") -> StudyDefinition:
             SearchStage(name=stage, n_trials=2, max_epochs=3, sampler="random", narrow=NarrowRule(rule="none"))
             for stage in ("coarse", "fine")
         ),
-        pruner=PrunerSettings(name="none", n_startup_trials=0, n_warmup_epochs=0),
+        pruner=NoPruning(),
         early_stopping=None,
         resources=Resources(devices_per_trial=1, trials_per_device=1),
         finish=None,

@@ -90,7 +90,7 @@ class TrialSource(Protocol):
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """Decide after the last of the record's epochs: None to go on.
 
-        A pure function of the record and of the trials that ended before, so that a resumed study decides alike.
+        A pure function of the record and of what is logged of the other trials, so that a resumed study decides alike.
         """
 
     def ended(self, record: TrialRecord) -> None:

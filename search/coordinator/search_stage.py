@@ -13,7 +13,7 @@ from search.coordinator.study_context import StudyContext
 from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
-from search.pruning import TrialPruner
+from search.pruning import Pruner
 from search.sampling import MOST_OBSERVATIONS, propose
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
@@ -60,7 +60,7 @@ class StageTrials:
         context: StudyContext,
         history: History,
         opening: StageOpening,
-        pruner: TrialPruner,
+        pruner: Pruner,
         failures: FailureStreak,
         checkpoints: BestCheckpoints,
     ) -> None:
@@ -121,6 +121,7 @@ class StageTrials:
         self._begin(lost)
         self._context.recorder.repaired(lost, known_epochs=0, finished_in_storage=False)
         CLOCK.witnessed(lost.latest_ms)
+        self._pruner.learn(lost)
         if lost.state.is_finished:
             self._learn(lost)
             self.departed(lost)
@@ -162,6 +163,7 @@ class StageTrials:
         verdict = own_verdict(record, self._context.definition)
         if verdict is not None:
             return verdict
+        self._pruner.learn(record)
         pruned = self._pruner.prune_reason(record)
         if pruned:
             return Verdict(state=TrialState.PRUNED, reason=pruned)

@@ -11,7 +11,7 @@ from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.search_stage import StageTrials, open_stage
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
-from search.pruning import TrialPruner
+from search.pruning import named_pruner
 from search.trial import TrialRecord, TrialState
 
 
@@ -31,9 +31,9 @@ class SearchTrials:
         self._history = history
         definition = context.definition
         objective = definition.objective
-        self._pruner = TrialPruner(definition.pruner, monitor=objective.monitor, direction=objective.direction)
-        for trial in history.finished:
-            self._pruner.learn(trial.record)
+        self._pruner = named_pruner(definition.pruner, monitor=objective.monitor, direction=objective.direction)
+        for record in (*(trial.record for trial in history.finished), *history.running):
+            self._pruner.learn(record)
         has_succeeded = any(trial.record.state is not TrialState.FAILED for trial in history.finished)
         self._failures = FailureStreak(has_succeeded=has_succeeded)
         self._checkpoints = BestCheckpoints(context.paths, direction=objective.direction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from search.errors import StudyDefinitionError
+from search.pruner_settings import PRUNER_SETTINGS
 from search.search_space import SearchSpace
 from search.study_definition import (
     Budget,
@@ -19,7 +21,6 @@ from search.study_definition import (
     FinishSettings,
     NarrowRule,
     Objective,
-    PrunerSettings,
     Resources,
     ScheduleHorizon,
     SearchStage,
@@ -89,11 +90,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         "schedule_horizon": definition.schedule_horizon.value,
         "space": space_to_plain(definition.space),
         "stages": [_stage_to_plain(stage) for stage in definition.stages],
-        "pruner": {
-            "name": definition.pruner.name,
-            "n_startup_trials": definition.pruner.n_startup_trials,
-            "n_warmup_epochs": definition.pruner.n_warmup_epochs,
-        },
+        "pruner": {"name": definition.pruner.name, **dataclasses.asdict(definition.pruner)},
         "early_stopping": None
         if stopping is None
         else {"patience_epochs": stopping.patience_epochs, "min_delta": stopping.min_delta},
@@ -176,11 +173,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         schedule_horizon=ScheduleHorizon(study.schedule_horizon),
         space=space,
         stages=tuple(_stage(index, stage, study.narrow) for index, stage in enumerate(study.stages)),
-        pruner=PrunerSettings(
-            name=study.pruner.name,
-            n_startup_trials=study.pruner.n_startup_trials,
-            n_warmup_epochs=study.pruner.n_warmup_epochs,
-        ),
+        pruner=PRUNER_SETTINGS[study.pruner.name](**study.pruner.model_dump(exclude={"name"})),
         early_stopping=None
         if stopping is None
         else EarlyStopping(patience_epochs=stopping.patience_epochs, min_delta=stopping.min_delta),

@@ -30,7 +30,9 @@ def definition_differences(old: StudyDefinition, new: StudyDefinition) -> list[D
 
 
 def _compare(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict):
+    if path == ("pruner",) and old["name"] != new["name"]:  # each rule has keys of its own
+        yield path, old, new
+    elif isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from _compare(old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key))
         if path == ("space",) and list(old) != list(new) and old.keys() == new.keys():

@@ -14,15 +14,38 @@ _BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("ex
 
 def schemas_at(path: KeyPath) -> list[dict[str, Any]]:
     """Return the schemas that the entry at `path` may follow; empty if the file has no such key, ``{}`` if any."""
+    return _walked(path)[0]
+
+
+def without_tags(path: KeyPath) -> KeyPath:
+    """Return the entry's own path, without the names of chosen sections that pydantic adds (``pruner.asha.factor``)."""
+    return _walked(path)[1]
+
+
+def _walked(path: KeyPath) -> tuple[list[dict[str, Any]], KeyPath]:
     nodes = list(_alternatives(study_json_schema()))
+    entry: KeyPath = ()
+    is_chosen = False
     for key in path:
+        chosen = [] if is_chosen else [node for node in nodes if key == _tag(node)]
+        is_chosen = bool(chosen)
+        if chosen:
+            nodes = chosen
+            continue
         nodes = [below for node in nodes for child in _children(node, key) for below in _alternatives(child)]
-    return nodes
+        entry = (*entry, key)
+    return nodes, entry
+
+
+def _tag(node: dict[str, Any]) -> str | None:
+    """Return the name by which a section is told from its alternatives."""
+    name: str | None = node.get("properties", {}).get("name", {}).get("const")
+    return name
 
 
 def keys_at(path: KeyPath) -> list[str]:
     """Return the keys that the mapping at `path` may have, empty if they are free."""
-    return [key for node in schemas_at(path) for key in node.get("properties", ())]
+    return list(dict.fromkeys(key for node in schemas_at(path) for key in node.get("properties", ())))
 
 
 def is_mapping(path: KeyPath) -> bool:
@@ -37,7 +60,10 @@ def words_at(path: KeyPath) -> list[str]:
 
 def expectation(path: KeyPath) -> str:
     """Return what the entry at `path` must be: ``an integer >= 1``, ``maximize or minimize``."""
-    phrases = [_phrase(node) for node in schemas_at(path) if node.get("type") != "null"]
+    nodes = [node for node in schemas_at(path) if node.get("type") != "null"]
+    words = [str(word) for node in nodes for word in (*node.get("enum", ()), *_const(node))]
+    phrases = [_listed(words)] if words else []
+    phrases += [_phrase(node) for node in nodes if "enum" not in node and "const" not in node]
     return " or ".join(dict.fromkeys(phrases)) or "left out"
 
 
@@ -76,9 +102,6 @@ def _const(node: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _phrase(node: dict[str, Any]) -> str:
-    words = [*node.get("enum", ()), *_const(node)]
-    if words:
-        return _listed([str(word) for word in words])
     match node.get("type"):
         case "object":
             return _mapping_phrase(node)

@@ -107,6 +107,8 @@ def _assign(plain: Any, path: KeyPath, value: Any) -> None:
             child = _opened(child, path[:length])
             node[key] = child
         node = child
+    if path == ("pruner", "name") and node.get("name") != value:
+        node.clear()  # the other keys belong to the rule that had been named
     node[path[-1]] = value
 
 

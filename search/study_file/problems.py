@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from search.errors import StudyDefinitionError, did_you_mean
 from search.study_file.document import Document, KeyPath, shown
-from search.study_file.expectations import expectation, keys_at, words_at
+from search.study_file.expectations import expectation, keys_at, without_tags, words_at
 from search.study_file.schema import OWN_ERROR
 
 MAX_SHOWN = 5
@@ -60,6 +60,7 @@ def _close_key(path: KeyPath) -> str | None:
 
 def _problem(details: ErrorDetails, path: KeyPath) -> Problem:
     value: Any = details["input"]
+    entry = without_tags(path)
     match details["type"]:
         case "missing":
             message = f"is required ({expectation(path)}), but got {_listed(value)}."
@@ -69,11 +70,17 @@ def _problem(details: ErrorDetails, path: KeyPath) -> Problem:
                 f"the key {path[-1]!r} (with the value {shown(value)}) is unknown; the keys here are "
                 f"{', '.join(known)}.{did_you_mean(str(path[-1]), known)}"
             )
+        case "union_tag_not_found":
+            entry = (*path, "name")
+            message = f"is required ({expectation(entry)}), but got {_listed(value)}."
+        case "union_tag_invalid":
+            entry, value = (*path, "name"), value["name"]
+            message = f"must be {expectation(entry)}, but got {shown(value)}.{_hint(entry, value)}"
         case kind if kind == OWN_ERROR:
             message = details["msg"]
         case _:
             message = f"must be {expectation(path)}, but got {shown(value)}.{_hint(path, value)}"
-    return Problem(path=path, message=message)
+    return Problem(path=entry, message=message)
 
 
 def _listed(value: Any) -> str:

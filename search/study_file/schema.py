@@ -6,19 +6,17 @@ What several entries must agree on (names, conditions, constants) is checked in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
-from pydantic.annotated_handlers import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from search.study_file.document import shown
+from search.study_file.pruner_schema import NoneSection, Pruner
+from search.study_file.schema_parts import Count, Section, Shorthand, named
 
 SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp"]
-PrunerName = Literal["median", "none"]
 NarrowRuleName = Literal["quantile_box", "none"]
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")
@@ -28,26 +26,8 @@ OWN_ERROR = "zeroin"
 """Type of the validation errors whose text is ours and complete."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Shorthand:
-    """Words that may stand for a mapping (``pruner: median``)."""
-
-    expand: Callable[[Any], Any]
-    words: tuple[str, ...]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.expand, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [{"enum": list(self.words)}, handler(schema)]}
-
-
-def _named(key: str) -> Callable[[Any], Any]:
-    return lambda value: {key: value} if isinstance(value, str) else value
-
-
-_OR_NONE = _Shorthand(lambda value: None if value == "none" else value, ("none",))
-_OR_AUTO = _Shorthand(lambda value: None if value == "auto" else value, ("auto",))
+_OR_NONE = Shorthand(lambda value: None if value == "none" else value, ("none",))
+_OR_AUTO = Shorthand(lambda value: None if value == "auto" else value, ("auto",))
 
 
 def own_error(message: str) -> PydanticCustomError:
@@ -68,7 +48,6 @@ def _as_list(value: Any) -> Any:
 Scalar = Annotated[Any, AfterValidator(_check_scalar), WithJsonSchema({"type": ["number", "string", "boolean"]})]
 FloatBounds = Annotated[list[float], Field(min_length=2, max_length=2)]
 IntBounds = Annotated[list[int], Field(min_length=2, max_length=2)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
 _ScalarOrList = Annotated[
     list[Scalar],
     Field(min_length=1),
@@ -84,22 +63,16 @@ _ScalarOrList = Annotated[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class ClassSection(_Section):
+class ClassSection(Section):
     """A class on the import path with its constant init arguments, as Lightning's CLI spells it."""
 
     class_path: str
     """Import path, package.module.Class; any class works, no base class of zeroin is needed."""
-    init_args: dict[str, Any] = {}
+    init_args: dict[str, Any] = Field(default={})
     """Constant init arguments by name; the searched ones belong into `space`."""
 
 
-class ObjectiveSection(_Section):
+class ObjectiveSection(Section):
     """What trials are ranked by: the monitored metric at its best epoch, less a penalty on the generalization gap."""
 
     monitor: Annotated[str, Field(min_length=1)]
@@ -112,7 +85,7 @@ class ObjectiveSection(_Section):
     """Generalization gap that costs nothing, in the metric's own unit."""
 
 
-class DimensionSection(_Section):
+class DimensionSection(Section):
     """One searched hyperparameter: exactly one kind of range, and what holds for it."""
 
     model_config = ConfigDict(
@@ -143,17 +116,17 @@ class DimensionSection(_Section):
     """Search it only while these choices have one of these values: {model.optimizer: [sgd, nesterov]}."""
 
 
-class NarrowSection(_Section):
+class NarrowSection(Section):
     """How a stage's ranges follow from the finished trials before it."""
 
     rule: NarrowRuleName
     """quantile_box: a box around the best trials; none: the ranges of the stage before."""
 
 
-Narrow = Annotated[NarrowSection, _Shorthand(_named("rule"), get_args(NarrowRuleName))]
+Narrow = Annotated[NarrowSection, Shorthand(named("rule"), get_args(NarrowRuleName))]
 
 
-class StageSection(_Section):
+class StageSection(Section):
     """One round of the search, coarse to fine."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "coarse", "n_trials": 48, "max_epochs": 2}]})
@@ -171,18 +144,7 @@ class StageSection(_Section):
     """How its ranges follow from the trials before it; by default as the study says."""
 
 
-class PrunerSection(_Section):
-    """Which trials are stopped for being worse than their peers."""
-
-    name: PrunerName
-    """median: stop a trial that is worse than the median of its peers at the same epoch; none: never."""
-    n_startup_trials: Annotated[int, Field(ge=0, le=1_000_000)] = 5
-    """Finished trials before anything is pruned."""
-    n_warmup_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
-    """Epochs of each trial before it can be pruned."""
-
-
-class EarlyStoppingSection(_Section):
+class EarlyStoppingSection(Section):
     """When a trial's own curve counts as flat; it is then complete, not pruned."""
 
     patience_epochs: Count
@@ -191,7 +153,7 @@ class EarlyStoppingSection(_Section):
     """Smallest change of the monitored metric that counts as an improvement."""
 
 
-class ResourcesSection(_Section):
+class ResourcesSection(Section):
     """How trials and devices are matched."""
 
     devices_per_trial: Count = 1
@@ -203,7 +165,7 @@ class ResourcesSection(_Section):
     worker is replaced; if batches took longer than a tenth of that, ten times the longest. none: never."""
 
 
-class FinishSection(_Section):
+class FinishSection(Section):
     """What follows the last stage: confirm the best, refit, read the test split once."""
 
     top_k: Count
@@ -214,7 +176,7 @@ class FinishSection(_Section):
     """Whether the refitted members' probabilities are averaged on the test split."""
 
 
-class BudgetSection(_Section):
+class BudgetSection(Section):
     """What the study may cost in all its sessions; used up, the best so far is finished properly."""
 
     hours: Annotated[float | None, Field(gt=0.0)] = None
@@ -225,7 +187,7 @@ class BudgetSection(_Section):
     """Search trials of all stages together; each stage gets its part of them."""
 
 
-class StudySection(_Section):
+class StudySection(Section):
     """A zeroin study: what to train, what to search, in which stages. What the file leaves out does not happen."""
 
     model_config = ConfigDict(title="zeroin study")
@@ -238,7 +200,7 @@ class StudySection(_Section):
     """The LightningModule."""
     data: Annotated[ClassSection | None, _OR_NONE] = None
     """The LightningDataModule; none if the model brings its own data loaders."""
-    trainer: dict[str, Any] = {}
+    trainer: dict[str, Any] = Field(default={})
     """Constant arguments for pytorch_lightning.Trainer, without those that zeroin sets itself; strategy by its name."""
     objective: ObjectiveSection
     """What trials are ranked by."""
@@ -250,7 +212,7 @@ class StudySection(_Section):
     """The rounds of the search in order, coarse to fine."""
     narrow: Narrow = NarrowSection(rule="quantile_box")
     """How each stage's ranges follow from the trials before it, unless the stage says otherwise."""
-    pruner: Annotated[PrunerSection, _Shorthand(_named("name"), get_args(PrunerName))] = PrunerSection(name="none")
+    pruner: Pruner = NoneSection(name="none")
     """Which trials are stopped for being worse than their peers."""
     early_stopping: Annotated[EarlyStoppingSection | None, _OR_NONE] = None
     """When a trial's own curve counts as flat."""
@@ -281,11 +243,14 @@ def study_json_schema() -> dict[str, Any]:
 
 
 def _describe(node: Any) -> None:
-    """Put descriptions on one line each and drop the titles that pydantic makes of field names."""
+    """Put descriptions on one line each and drop what pydantic adds: titles made of field names, discriminators."""
     if isinstance(node, list):
         for item in node:
             _describe(item)
     elif isinstance(node, dict):
+        if "discriminator" in node:  # OpenAPI's, not JSON Schema's; the names tell the sections apart
+            del node["discriminator"]
+            node["anyOf"] = node.pop("oneOf")
         if isinstance(node.get("description"), str):
             node["description"] = " ".join(node["description"].split())
         for key, value in node.items():
