@@ -166,6 +166,31 @@ def test_a_killed_study_resumes_to_what_it_would_have_been(
     assert fingerprint(record) == fingerprint(undisturbed.record)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "wilcoxon"])
+def test_every_pruner_prunes_and_decides_alike_after_a_kill(
+    tmp_path: Path, copied_mlflow_database: Any, pruner: str
+) -> None:
+    def rising(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
+        # The best come first, so that there is always somebody to be worse than.
+        metrics = bell_curve(assignment, 1)
+        return metrics | {"val_acc": (metrics["val_acc"] - int(assignment.trial_key[6:10])) * (2.0 - 1.0 / epoch)}
+
+    stages = [{"name": "only", "n_trials": 12, "max_epochs": 9, "sampler": "random"}]
+    study = definition(pruner=pruner, stages=stages, finish="none")
+    whole = _fresh(tmp_path / "whole", copied_mlflow_database)
+    undisturbed = run(whole, VirtualEngine(metrics=rising), study)
+    pruned = [trial.record for trial in undisturbed.trials if trial.record.state is TrialState.PRUNED]
+    assert pruned
+    assert all("trial" in record.reason for record in pruned)
+    killed = _fresh(tmp_path / "killed", copied_mlflow_database)
+    checkpoints: dict[str, int] = {}
+    with pytest.raises(KilledError):
+        run(killed, VirtualEngine(metrics=rising, checkpoints=checkpoints, faults=Faults(killed_after_polls=25)), study)
+    resumed = run(killed, VirtualEngine(metrics=rising, checkpoints=checkpoints), study)
+    assert fingerprint(resumed) == fingerprint(undisturbed)
+
+
 def _fresh(root: Path, copied_mlflow_database: Any) -> StateDirectory:
     state = StateDirectory(root=root)
     copied_mlflow_database(state.mlflow_database)

@@ -51,7 +51,9 @@ stages:
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: tpe}}
 
 narrow: quantile_box  # each stage's ranges: a box around the best trials so far; none: as declared
-pruner: median  # stop trials that are worse than the median of their peers; none: never
+# Stop trials that are worse than the median of their peers; or percentile, asha, hyperband, wilcoxon, each with keys of
+# its own such as {{name: asha, min_epochs: 1, reduction_factor: 3}}; none: never.
+pruner: median
 early_stopping: {{patience_epochs: 5, min_delta: 0.0}}  # a trial whose own curve is flat is complete; none: never
 
 # Devices that train one trial together (with trainer: {{strategy: ddp}}, fsdp, …), trials that share a device (auto: as
