@@ -45,6 +45,7 @@ class Observation:
         hyperparameters: Its searched values, active dimensions only.
         reward: Comparable reward, finite; diverged trials lie below (above, if minimizing) all others.
         diverged: Whether it diverged, or never had a finite value.
+        is_outside: Whether it was sampled outside its stage's ranges on purpose.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Observation:
     hyperparameters: Hyperparameters
     reward: float
     diverged: bool = False
+    is_outside: bool = False
 
     def __post_init__(self) -> None:
         assert math.isfinite(self.reward), f"trial {self.number} has the reward {self.reward!r}"
@@ -146,6 +148,7 @@ class ComparableRewards:
             hyperparameters=trial.record.hyperparameters,
             reward=reward + self._gain(_group(trial.record)) if is_finite else worst,
             diverged=not is_finite,
+            is_outside=trial.record.is_outside,
         )
 
     def _gain(self, group: _Group) -> float:

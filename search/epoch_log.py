@@ -23,7 +23,10 @@ from search.errors import StateError
 from search.trial import EpochRecord, TrialRecord, TrialState
 from search.whole_lines import append_whole
 
-_IDENTITY = ("key", "number", "stage", "hyperparameters", "seed", "n_epochs", "horizon_epochs", "started_ms")
+_IDENTITY = (
+    *("key", "number", "stage", "hyperparameters", "seed", "n_epochs", "horizon_epochs", "is_outside"),
+    "started_ms",
+)
 
 
 class EpochLog:

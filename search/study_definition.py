@@ -76,9 +76,12 @@ class NarrowRule:
 
     Attributes:
         rule: ``quantile_box`` or ``none``.
+        outside_share: Share of the stage's trials that are sampled outside its ranges, within the declared ones, in
+            ``[0, 0.5]``; so that a range that was narrowed by mistake can widen again. The first stage has none.
     """
 
     rule: str
+    outside_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

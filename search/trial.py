@@ -67,6 +67,7 @@ class TrialRecord:
         seed: Seed of the training, >= 0.
         n_epochs: Epochs that the stage gives it at most.
         horizon_epochs: Epochs that its learning-rate schedule spans, >= `n_epochs`.
+        is_outside: Whether it was sampled outside its stage's ranges on purpose.
         epochs: The finished epochs in order, without gaps, starting at 1.
         state: Where it is in its life.
         reason: Why it ended as it did, in words; empty while it runs.
@@ -83,6 +84,7 @@ class TrialRecord:
     seed: int
     n_epochs: int
     horizon_epochs: int
+    is_outside: bool = False
     epochs: tuple[EpochRecord, ...] = ()
     state: TrialState = TrialState.RUNNING
     reason: str = ""

@@ -167,7 +167,7 @@ def test_a_killed_study_resumes_to_what_it_would_have_been(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pruner", ["asha", "hyperband", "wilcoxon"])
+@pytest.mark.parametrize("pruner", ["asha", "wilcoxon"])
 def test_every_pruner_prunes_and_decides_alike_after_a_kill(
     tmp_path: Path, copied_mlflow_database: Any, pruner: str
 ) -> None:

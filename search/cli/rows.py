@@ -24,7 +24,7 @@ SCALE_WORDS: dict[type, str] = {
 def trial_columns(record: StudyRecord) -> list[str]:
     """Names of the columns of `trial_row`, the hyperparameters in the study file's order last."""
     return [
-        *("number", "stage", "state", "reason", "reward", f"best_{record.definition.objective.monitor}"),
+        *("number", "stage", "is_outside", "state", "reason", "reward", f"best_{record.definition.objective.monitor}"),
         *("best_epoch", "gap_at_best", "n_epochs", "max_epochs", "seconds", "seed", "n_retries"),
         *record.definition.space.names,
     ]
@@ -37,6 +37,7 @@ def trial_row(trial: ScoredTrial, *, monitor: str) -> dict[str, Any]:
     return {
         "number": record.number,
         "stage": record.stage,
+        "is_outside": record.is_outside,
         "state": record.state.value,
         "reason": record.reason,
         "reward": None if score is None else score.reward,

@@ -66,7 +66,7 @@ def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[
     scores = [trial.score for trial in trials]
     columns: list[_Column] = [
         ("#", "right", [figures.MISSING if t.record.number is None else str(t.record.number) for t in trials]),
-        ("stage", "left", [trial.record.stage for trial in trials]),
+        ("stage", "left", [_stage_of(trial) for trial in trials]),
         ("state", "left", [trial.record.state.value for trial in trials]),
         ("epochs", "right", [f"{len(trial.record.epochs)}/{trial.record.n_epochs}" for trial in trials]),
         (objective.monitor, "right", [figures.MISSING if s is None else figures.metric(s.best_value) for s in scores]),
@@ -76,6 +76,11 @@ def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[
         rewards = [figures.MISSING if score is None else figures.metric(score.reward) for score in scores]
         columns.append(("reward", "right", rewards))
     return [*columns, ("time", "right", [_seconds(trial) for trial in trials])]
+
+
+def _stage_of(trial: ScoredTrial) -> str:
+    """Return its stage; a trial that was sampled outside the stage's ranges is no sign of where these are."""
+    return f"{trial.record.stage}, outside" if trial.record.is_outside else trial.record.stage
 
 
 def _seconds(trial: ScoredTrial) -> str:

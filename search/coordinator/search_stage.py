@@ -14,7 +14,7 @@ from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
 from search.pruning import Pruner
-from search.sampling import MOST_OBSERVATIONS, propose
+from search.sampling import MOST_OBSERVATIONS, outside_point, propose
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
@@ -39,6 +39,7 @@ def open_stage(context: StudyContext, history: History, *, index: int) -> StageO
             openings[-1].narrowed.space,
             direction=definition.objective.direction,
             rule=stage.narrow,
+            study_space=definition.space,
         )
     opening = StageOpening(
         index=index,
@@ -96,7 +97,8 @@ class StageTrials:
 
     def _new_trial(self, number: int) -> LiveTrial:
         with self._context.bookkeeping.spent_on("asking"):
-            hyperparameters = self._propose(number)
+            outside = self._outside(number)
+            hyperparameters = self._propose(number) if outside is None else outside
         record = TrialRecord(
             key=trial_key(number),
             number=number,
@@ -105,6 +107,7 @@ class StageTrials:
             seed=derived_seed(self._context.definition.seed, "training", number),
             n_epochs=self._stage.max_epochs,
             horizon_epochs=self._context.definition.horizon_epochs(self._stage),
+            is_outside=outside is not None,
             started_ms=CLOCK.now_ms(),
         )
         self._begin(record)
@@ -219,6 +222,19 @@ class StageTrials:
         )
         if forecast is not None:
             self._context.observer.forecast_made(forecast)
+
+    def _outside(self, number: int) -> Hyperparameters | None:
+        """Return the trial's point outside the stage's ranges, if it is one of those that lie there."""
+        if self._opening.index == 0:
+            return None
+        definition = self._context.definition
+        return outside_point(
+            declared=definition.space,
+            box=self._opening.narrowed.space,
+            share=self._stage.narrow.outside_share,
+            stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
+            index_in_stage=number - self._opening.first_trial_number,
+        )
 
     def _propose(self, number: int) -> Hyperparameters:
         definition, box = self._context.definition, self._opening.narrowed.space

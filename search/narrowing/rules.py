@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
+from search.narrowing.outside import reaching_out
 from search.narrowing.quantile_box import quantile_box
 from search.range_text import range_text
 from search.search_space import SearchSpace
@@ -17,7 +18,12 @@ Rule = Callable[[Sequence[Observation], SearchSpace, Direction], NarrowedSpace]
 
 
 def narrow(
-    observations: Sequence[Observation], space: SearchSpace, *, direction: Direction, rule: NarrowRule
+    observations: Sequence[Observation],
+    space: SearchSpace,
+    *,
+    direction: Direction,
+    rule: NarrowRule,
+    study_space: SearchSpace | None = None,
 ) -> NarrowedSpace:
     """Return the next stage's ranges with one decision per dimension.
 
@@ -26,6 +32,8 @@ def narrow(
         space: The current ranges.
         direction: Whether more reward is better.
         rule: Which rule decides.
+        study_space: The ranges as declared, to which those of the rule may reach out again if trials that were sampled
+            outside `space` are among the best; None for never.
 
     Raises:
         StudyDefinitionError: If no rule has that name.
@@ -36,7 +44,10 @@ def narrow(
             f"{did_you_mean(rule.rule, RULE_NAMES)}",
             key="narrow",
         )
-    return _RULES[rule.rule](observations, space, direction)
+    narrowed = _RULES[rule.rule](observations, space, direction)
+    if study_space is None or rule.rule == "none":
+        return narrowed
+    return reaching_out(narrowed, observations, before=space, study_space=study_space, direction=direction)
 
 
 def declared(space: SearchSpace) -> NarrowedSpace:

@@ -6,6 +6,7 @@ trial, seeded from the study and the trial, so that a resumed study asks for exa
 
 from __future__ import annotations
 
+from search.sampling.outside import outside_point
 from search.sampling.propose import MODEL_SAMPLERS, MOST_OBSERVATIONS, SAMPLER_NAMES, propose
 
-__all__ = ["MODEL_SAMPLERS", "MOST_OBSERVATIONS", "SAMPLER_NAMES", "propose"]
+__all__ = ["MODEL_SAMPLERS", "MOST_OBSERVATIONS", "SAMPLER_NAMES", "outside_point", "propose"]

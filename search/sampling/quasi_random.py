@@ -8,17 +8,24 @@ Source: Owen, "Scrambling Sobol' and Niederreiter-Xing points", J. Complexity 14
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import qmc
 
 from search.sampling.request import ProposalRequest
-from search.search_space import Value
+from search.search_space import SearchSpace, Value
 
 
 def quasi_random_point(request: ProposalRequest) -> dict[str, Value]:
     """Return point `index_in_stage` of the stage's sequence, whatever is known already."""
-    sequence = qmc.Sobol(len(request.box), scramble=True, seed=np.random.default_rng(request.stage_seed))
-    if request.index_in_stage > 0:
-        sequence.fast_forward(request.index_in_stage)
+    return sobol_point(request.box, seed=request.stage_seed, index=request.index_in_stage)
+
+
+def sobol_point(space: SearchSpace, *, seed: int | Sequence[int], index: int) -> dict[str, Value]:
+    """Return point `index`, from 0, of the sequence that `seed` scrambles."""
+    sequence = qmc.Sobol(len(space), scramble=True, seed=np.random.default_rng(seed))
+    if index > 0:
+        sequence.fast_forward(index)
     units = sequence.random(1)[0]
-    return request.box.from_units(dict(zip(request.box.names, units.tolist(), strict=True)))
+    return space.from_units(dict(zip(space.names, units.tolist(), strict=True)))

@@ -207,6 +207,7 @@ class StoredStudy:
             "zeroin.seed": record.seed,
             "zeroin.n_epochs": record.n_epochs,
             "zeroin.horizon_epochs": record.horizon_epochs,
+            "zeroin.is_outside": record.is_outside,
         }
         template = create_trial(
             state=OptunaState.RUNNING,
@@ -292,6 +293,7 @@ class StoredStudy:
             seed=attributes["zeroin.seed"],
             n_epochs=attributes["zeroin.n_epochs"],
             horizon_epochs=attributes["zeroin.horizon_epochs"],
+            is_outside=attributes.get("zeroin.is_outside", False),
             epochs=tuple(
                 EpochRecord(epoch=step, metrics={self.definition.objective.monitor: value}, time_ms=_ms(started))
                 for step, value in sorted(trial.intermediate_values.items())

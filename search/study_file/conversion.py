@@ -199,12 +199,13 @@ def _class_spec(section: ClassSection) -> ClassSpec:
 
 
 def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStage:
+    chosen = stage.narrow or narrow
     return SearchStage(
         name=stage.name,
         n_trials=stage.n_trials,
         max_epochs=stage.max_epochs,
         sampler=stage.sampler or ("tpe" if index else "qmc"),
-        narrow=NarrowRule(rule=(stage.narrow or narrow).rule),
+        narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share),
     )
 
 
@@ -218,5 +219,5 @@ def _stage_to_plain(stage: SearchStage) -> dict[str, Any]:
         "n_trials": stage.n_trials,
         "max_epochs": stage.max_epochs,
         "sampler": stage.sampler,
-        "narrow": {"rule": stage.narrow.rule},
+        "narrow": {"rule": stage.narrow.rule, "outside_share": stage.narrow.outside_share},
     }

@@ -121,6 +121,9 @@ class NarrowSection(Section):
 
     rule: NarrowRuleName
     """quantile_box: a box around the best trials; none: the ranges of the stage before."""
+    outside_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of each later stage's trials that are sampled outside its ranges, within the declared ones. Where one of
+    them is among the best, the next stage's ranges reach out to it. Each stage's own; the first one has none."""
 
 
 Narrow = Annotated[NarrowSection, Shorthand(named("rule"), get_args(NarrowRuleName))]

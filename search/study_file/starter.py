@@ -50,7 +50,9 @@ stages:
   - {{name: coarse, n_trials: 32, max_epochs: 2, sampler: qmc}}
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: tpe}}
 
-narrow: quantile_box  # each stage's ranges: a box around the best trials so far; none: as declared
+# Each stage's ranges: a box around the best trials so far; none: as declared. Let {{rule: quantile_box,
+# outside_share: 0.1}} have a tenth of each later stage's trials look outside its ranges, which good ones widen again.
+narrow: quantile_box
 # Stop trials that are worse than the median of their peers; or percentile, asha, hyperband, wilcoxon, each with keys of
 # its own such as {{name: asha, min_epochs: 1, reduction_factor: 3}}; none: never.
 pruner: median

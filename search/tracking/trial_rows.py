@@ -17,6 +17,7 @@ from search.trial import Score, TrialRecord, TrialState
 TRIAL_TAG = "zeroin.trial"
 STAGE_TAG = "zeroin.stage"
 SEED_TAG = "zeroin.seed"
+OUTSIDE_TAG = "zeroin.outside"
 STATE_TAG = "zeroin.state"
 REASON_TAG = "zeroin.reason"
 
@@ -152,5 +153,6 @@ def state_tags(state: str, reason: str) -> dict[str, str]:
 
 
 def identity_tags(record: TrialRecord) -> dict[str, str]:
-    """Return the tags that never change in a trial's life."""
-    return {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed)}
+    """Return the tags that never change in a trial's life; only one sampled outside its stage's ranges says so."""
+    tags = {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed)}
+    return {**tags, OUTSIDE_TAG: "true"} if record.is_outside else tags
