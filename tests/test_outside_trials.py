@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from study_runs import run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
+from search.cli.rows import trial_row
+from search.cli.trials_table import trials_table
 from search.comparable_rewards import Observation
 from search.epoch_log import read_epoch_log
 from search.narrowing import narrow
@@ -251,7 +255,7 @@ PLAIN: dict[str, Any] = {
     "objective": {"monitor": "val_acc", "direction": "maximize"},
     "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
     "stages": [
-        {"name": "coarse", "n_trials": 12, "max_epochs": 1, "sampler": "qmc"},
+        {"name": "coarse", "n_trials": 16, "max_epochs": 1, "sampler": "qmc"},
         {"name": "fine", "n_trials": 4, "max_epochs": 1, "sampler": "random"},
     ],
     "narrow": {"rule": "quantile_box", "outside_share": 0.5},
@@ -269,14 +273,20 @@ def test_a_study_marks_its_trials_outside_and_resumes_to_the_same_ones(
     record = run_session(whole, VirtualEngine(), study)
     trials = [trial.record for trial in record.trials]
     box = record.openings[1].narrowed.space
-    assert not any(trial.is_outside for trial in trials[:12])
-    assert sum(trial.is_outside for trial in trials[12:]) == 2
-    assert all(box.contains(trial.hyperparameters) is not trial.is_outside for trial in trials[12:])
+    assert not any(trial.is_outside for trial in trials[:16])
+    assert sum(trial.is_outside for trial in trials[16:]) == 2
+    assert all(box.contains(trial.hyperparameters) is not trial.is_outside for trial in trials[16:])
     for trial in trials:
         logged = read_epoch_log(whole.study("bell").trial(trial.key).epoch_log)
         assert logged is not None
         assert logged.is_outside is trial.is_outside
         assert ("zeroin.outside" in identity_tags(trial)) is trial.is_outside
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(trials_table(record, record.trials, width=160))
+    assert console.export_text().count("fine, outside") == 2
+    assert [trial_row(trial, monitor="val_acc")["is_outside"] for trial in record.trials] == [
+        trial.is_outside for trial in trials
+    ]
     checkpoints: dict[str, int] = {}
     with pytest.raises(KilledError):
         run_session(killed, VirtualEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=28)), study)
