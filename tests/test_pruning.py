@@ -20,14 +20,14 @@ def named(settings: PrunerSettings) -> str:
     return settings.name
 
 
-def history(seed: int, *, n_trials: int = 40) -> list[TrialRecord]:
+def history(seed: int, *, n_trials: int = 30) -> list[TrialRecord]:
     draw = random.Random(seed)
     return [record(number, random_curve(draw, at_most=9), state=draw.choice(STATES)) for number in range(n_trials)]
 
 
 def trials(seed: int) -> list[TrialRecord]:
     draw = random.Random(seed)
-    return [running([value * 0.6 for value in random_curve(draw, at_most=9)], number=100 + n) for n in range(60)]
+    return [running([value * 0.6 for value in random_curve(draw, at_most=9)], number=100 + n) for n in range(25)]
 
 
 def test_every_rule_is_tried_here() -> None:
@@ -40,7 +40,7 @@ def test_the_verdict_depends_on_the_set_of_trials_alone(settings: PrunerSettings
     expected = [taught(settings, known).prune_reason(trial) for trial in trials(1)]
     assert {bool(reason) for reason in expected} == {True, False}
     earlier = [running(list(each.curve("val_acc"))[:n], number=each.number or 0) for each in known for n in (1, 2)]
-    for seed in range(3):
+    for seed in range(2):
         again = [*known, *known[:7]]
         random.Random(seed).shuffle(again)
         # Snapshots of trials that were still running, learned before they ended, leave no trace either.

@@ -131,10 +131,10 @@ def test_verdicts_on_curves_that_improve_are_those_of_optunas_pruners(
     assert min(verdicts[True], verdicts[False]) > 3
 
 
-def brackets(settings: HyperbandSettings, n_epochs: int, *, n_trials: int = 2000) -> Counter[int]:
+def brackets(settings: HyperbandSettings, n_epochs: int, *, n_trials: int = 800) -> Counter[int]:
     """Return how many trials are first judged at which epoch, 0 for never."""
     firsts: Counter[int] = Counter()
-    best = taught(settings, [record(10_000 + n, [1.0] * n_epochs, n_epochs=n_epochs) for n in range(200)])
+    best = taught(settings, [record(10_000 + n, [1.0] * n_epochs, n_epochs=n_epochs) for n in range(60)])
     for number in range(n_trials):
         epochs = range(1, n_epochs)
         judged = (n for n in epochs if best.prune_reason(running([0.0] * n, number=number, n_epochs=n_epochs)))
@@ -146,7 +146,7 @@ def test_brackets_have_hyperbands_shares() -> None:
     counts = brackets(HYPERBAND, 9)
     shares = {1: math.ceil(3 * 9 / 3), 3: math.ceil(3 * 3 / 2), 0: 3}  # the last bracket's first rung is its end
     for first, share in shares.items():
-        assert counts[first] / 2000 == pytest.approx(share / sum(shares.values()), abs=0.04)
+        assert counts[first] / 800 == pytest.approx(share / sum(shares.values()), abs=0.04)
     assert set(counts) == set(shares)
 
 
@@ -169,6 +169,6 @@ def test_trials_of_one_bracket_are_compared_among_themselves() -> None:
 
 
 def brackets_of(number: int) -> int:
-    best = taught(HYPERBAND, [record(10_000 + n, [1.0] * 9, n_epochs=9) for n in range(200)])
+    best = taught(HYPERBAND, [record(10_000 + n, [1.0] * 9, n_epochs=9) for n in range(60)])
     judged = (n for n in range(1, 9) if best.prune_reason(running([0.0] * n, number=number, n_epochs=9)))
     return next(judged, 0)

@@ -83,7 +83,7 @@ def test_warm_up_spares_that_many_epochs(warmup: int) -> None:
 def test_verdicts_are_those_of_optunas_pruners(name: str, direction: Direction) -> None:
     draw = random.Random(7)
     judged: set[bool] = set()
-    for _ in range(60):
+    for _ in range(40):
         startup, warmup = draw.randrange(5), draw.randrange(3)
         percentile = 50.0 if name == "median" else draw.choice([0.0, 10.0, 25.0, 33.3, 75.0, 100.0])
         # Optuna's median rule is its percentile rule at 50.
