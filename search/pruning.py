@@ -46,10 +46,12 @@ class TrialPruner:
         self._monitor = monitor
         self._direction = direction
         self._peers: dict[int, _Peers] = {}
-        self._learned: set[str] = set()
+        self._learned: dict[str, int] = {}
 
     def learn(self, record: TrialRecord) -> None:
         """Take a finished trial among the peers; learning it again changes nothing.
+
+        Of a trial that continues a peer, only the epochs beyond that one's are new: the two are one peer.
 
         Args:
             record: A search trial's last snapshot; one that cannot be a peer is ignored.
@@ -58,8 +60,9 @@ class TrialPruner:
             return
         curve = self._finite(record)
         if curve:
-            self._learned.add(record.key)
-            self._of(record).add(curve)
+            self._learned[record.key] = len(record.epochs)
+            n_known = self._learned.get(record.continues, 0)
+            self._of(record).add({epoch: value for epoch, value in curve.items() if epoch > n_known})
 
     def prune_reason(self, record: TrialRecord) -> str:
         """Return why the trial should be stopped after its last epoch, or an empty string if it should go on.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +51,10 @@ _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _DEVICE_USE = "zeroin.device_use"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
+
+# Attributes of a trial that continues another one.
+_CONTINUES = "zeroin.continues"
+_N_TAKEN_OVER = "zeroin.n_taken_over"
 
 
 _OPTUNA_STATES = {
@@ -208,11 +214,15 @@ class StoredStudy:
             "zeroin.n_epochs": record.n_epochs,
             "zeroin.horizon_epochs": record.horizon_epochs,
         }
+        if record.continues:
+            attributes |= {_CONTINUES: record.continues, _N_TAKEN_OVER: record.n_taken_over}
+        taken_over = zip(count(1), record.curve(self.definition.objective.monitor)[: record.n_taken_over], strict=False)
         template = create_trial(
             state=OptunaState.RUNNING,
             params=dict(record.hyperparameters),
             distributions={name: distribution(space[name]) for name in record.hyperparameters},
             user_attrs=attributes,
+            intermediate_values={epoch: value for epoch, value in taken_over if not math.isnan(value)},
         )
         template.datetime_start = (
             datetime.fromtimestamp(record.started_ms / 1000.0, tz=UTC).astimezone().replace(tzinfo=None)
@@ -302,6 +312,8 @@ class StoredStudy:
             reason=outcome.get("reason", ""),
             started_ms=_ms(started),
             finished_ms=_ms(trial.datetime_complete) if trial.datetime_complete else None,
+            continues=attributes.get(_CONTINUES, ""),
+            n_taken_over=attributes.get(_N_TAKEN_OVER, 0),
         )
 
 

@@ -212,6 +212,7 @@ def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStag
         max_epochs=stage.max_epochs,
         sampler=stage.sampler or ("tpe" if index else "qmc"),
         narrow=NarrowRule(rule=(stage.narrow or narrow).rule),
+        promote=stage.promote,
     )
 
 
@@ -226,4 +227,5 @@ def _stage_to_plain(stage: SearchStage) -> dict[str, Any]:
         "max_epochs": stage.max_epochs,
         "sampler": stage.sampler,
         "narrow": {"rule": stage.narrow.rule},
+        "promote": stage.promote,
     }

@@ -17,6 +17,7 @@ from search.trial import Score, TrialRecord, TrialState
 TRIAL_TAG = "zeroin.trial"
 STAGE_TAG = "zeroin.stage"
 SEED_TAG = "zeroin.seed"
+CONTINUES_TAG = "zeroin.continues"
 STATE_TAG = "zeroin.state"
 REASON_TAG = "zeroin.reason"
 
@@ -153,4 +154,5 @@ def state_tags(state: str, reason: str) -> dict[str, str]:
 
 def identity_tags(record: TrialRecord) -> dict[str, str]:
     """Return the tags that never change in a trial's life."""
-    return {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed)}
+    continues = {CONTINUES_TAG: record.continues} if record.continues else {}
+    return {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed), **continues}
