@@ -215,8 +215,8 @@ def _broken_promotion(study: StudySection, index: int) -> str:
     stage, earlier = study.stages[index], study.stages[:index]
     if study.schedule_horizon == "stage":
         return (
-            "must be 0 with `schedule_horizon: stage`, by which the learning rate of a short trial comes down sooner, so "
-            "that it is no beginning of a long one"
+            "must be 0 with `schedule_horizon: stage`, by which the learning rate of a short trial comes down sooner, "
+            "so that it is no beginning of a long one"
         )
     if not earlier:
         return "must be 0 in the first stage, before which there are no trials to continue"
