@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from virtual_engine import Faults, KilledError, VirtualEngine
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from search.checkpoint_store import CheckpointStore
-from search.epoch_log import read_epoch_log
+from search.coordinator.assembly import assemble
+from search.messages import TrialAssignment
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.storage import StudyStore
 from search.study_file import definition_from_plain
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyState
-from search.trial import Score, TrialRecord, TrialState
+from search.trial import TrialRecord, TrialState
 
 PLAIN: dict[str, Any] = {
     **BELL,
@@ -190,7 +192,8 @@ def test_checkpoints_stay_as_long_as_they_may_be_continued_from(run: Run, tmp_pa
     root = tmp_path / ("store" if store == "url" else "home")
 
     class Ear(SilentObserver):
-        kept: dict[str, set[str]] = {}
+        def __init__(self) -> None:
+            self.kept: dict[str, set[str]] = {}
 
         def trial_started(self, record: TrialRecord) -> None:
             self.kept[record.key] = {path.parent.name for path in root.rglob(CHECKPOINT_NAME)}
@@ -247,10 +250,7 @@ def test_what_is_continued_is_in_the_optuna_storage(run: Run, tmp_path: Path) ->
 def test_mlflow_has_the_curve_from_the_first_epoch_and_says_whose_it_was(state: StateDirectory) -> None:
     import mlflow
 
-    class Curious(SilentObserver):
-        def trial_finished(self, record: TrialRecord, score: Score | None) -> None: ...
-
-    record = run_session(state, VirtualEngine(), definition_from_plain(PLAIN), observer=Curious())
+    record = run_session(state, VirtualEngine(), definition_from_plain(PLAIN))
     client = mlflow.MlflowClient(record.tracking_uri)
     experiment = client.get_experiment_by_name("bell")
     assert experiment is not None
@@ -269,19 +269,17 @@ def test_mlflow_has_the_curve_from_the_first_epoch_and_says_whose_it_was(state: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("store", ["directory", "url"])
-def test_a_promoted_training_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, store: str) -> None:
+def test_a_promoted_training_goes_on_from_a_checkpoint_behind_a_url(tmp_path: Path) -> None:
     from search.worker.training import train
 
     short, long, whole = (tmp_path / name for name in ("trial-0001", "trial-0005", "whole"))
     for directory in (short, long, whole):
         directory.mkdir()
-    urls = ["", ""] if store == "directory" else [str(tmp_path / "store" / name) for name in ("short", "long")]
+    urls = [str(tmp_path / "store" / name) for name in ("short", "long")]
     first, second, undisturbed = Coordinator(), Coordinator(), Coordinator()
     train(assignment(short, n_epochs=2, horizon_epochs=5, checkpoints=urls[0]), first)
-    if store == "url":
-        (short / CHECKPOINT_NAME).unlink()
-        assert CheckpointStore(urls[0]).has(CHECKPOINT_NAME)
+    (short / CHECKPOINT_NAME).unlink()
+    assert CheckpointStore(urls[0]).has(CHECKPOINT_NAME)
     ended = train(
         assignment(
             long,
@@ -296,7 +294,8 @@ def test_a_promoted_training_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path
         second,
     )
     train(assignment(whole, n_epochs=5), undisturbed)
-    assert (ended.error, ended.notices, ended.n_epochs) == ("", (), 5)
+    assert (ended.error, ended.n_epochs) == ("", 5)
+    assert not any("checkpoint" in notice for notice in ended.notices)
     assert [(each.trial_key, each.epoch) for each in second.reports] == [("trial-0005", epoch) for epoch in (3, 4, 5)]
     assert comparable([*first.reports, *second.reports]) == undisturbed.comparable
 
@@ -316,10 +315,56 @@ def test_a_promoted_training_without_any_checkpoint_begins_anew_and_says_so(tmp_
 
 
 @pytest.mark.slow
-def test_a_study_on_real_workers_continues_its_short_trials_exactly(
-    tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]
+def test_on_real_workers_a_promoted_trial_equals_one_that_was_never_interrupted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The epochs of a promoted trial equal those of a study whose only stage is as long, trial by trial."""
+    from search.engines.devices import DeviceSlot
     from search.engines.local import LocalEngine
 
-    del LocalEngine, copied_mlflow_database, read_epoch_log
+    root = Path(__file__).resolve().parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(root), str(root / "tests"))))
+    engine = LocalEngine([DeviceSlot(label="CPU", environment={"CUDA_VISIBLE_DEVICES": ""})])
+    stages = [
+        {"name": "coarse", "n_trials": 3, "max_epochs": 2, "sampler": "qmc"},
+        {"name": "fine", "n_trials": 2, "max_epochs": 5, "sampler": "random", "promote": 2},
+    ]
+    plain = {
+        "model": {"class_path": "small_training.Net"},
+        "data": {"class_path": "small_training.Data"},
+        "space": {"model.learning_rate": {"log": [1.0e-3, 1.0]}},
+    }
+    record = run(engine, stages=stages, finish="none", **plain)
+    check_pairs(record)
+    whole = tmp_path / "whole"
+    for trial in promoted(record):
+        assert [epoch.epoch for epoch in trial.record.epochs] == [1, 2, 3, 4, 5]
+        uninterrupted = trained(trial.record, record, whole / trial.record.key)
+        assert [timeless(epoch.metrics) for epoch in trial.record.epochs] == uninterrupted
+    assert len(promoted(record)) == 2
+
+
+def trained(record: TrialRecord, study: StudyRecord, directory: Path) -> list[dict[str, float]]:
+    """Train what the trial has from its beginning to its end, in this process."""
+    from search.worker.training import train
+
+    directory.mkdir(parents=True)
+    coordinator = Coordinator()
+    train(
+        TrialAssignment(
+            trial_key="whole",
+            assembly=assemble(study.definition, record.hyperparameters),
+            directory=str(directory),
+            seed=record.seed,
+            n_epochs=record.n_epochs,
+            horizon_epochs=record.horizon_epochs,
+            resume=False,
+            n_epochs_reported=0,
+            merge_validation=False,
+        ),
+        coordinator,
+    )
+    return coordinator.comparable
+
+
+def timeless(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name != "epoch_seconds"}
