@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from virtual_engine import Faults, KilledError, VirtualEngine
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from search.checkpoint_store import CheckpointStore
 from search.coordinator.assembly import assemble
-from search.messages import TrialAssignment
+from search.engines.engine import EngineEvent, MessageReceived
+from search.messages import TrialAssignment, TrialEnded
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.storage import StudyStore
 from search.study_file import definition_from_plain
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyState
-from search.trial import TrialRecord, TrialState
+from search.trial import Score, TrialRecord, TrialState
 
 PLAIN: dict[str, Any] = {
     **BELL,
@@ -224,6 +225,40 @@ def test_with_many_workers_no_trial_is_promoted_twice(run: Run, n_slots: int) ->
     record = run(VirtualEngine(n_slots=n_slots))
     check_pairs(record)
     assert Counter(trial.record.stage for trial in promoted(record)) == {"medium": 2, "fine": 2}
+
+
+def test_a_trial_is_not_continued_before_its_worker_has_written_its_checkpoint(run: Run) -> None:
+    best = run(VirtualEngine(), home="first").trials[8].record.continues
+    ended, left = set[str](), set[str]()
+
+    class Late(VirtualEngine):
+        def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
+            for _ in range(len(self._events) - 1):
+                if not _is_farewell(self._events[0], of=best):
+                    break
+                self._events.rotate(-1)
+            events = super().poll(timeout_seconds=timeout_seconds)
+            left.update(best for event in events if _is_farewell(event, of=best))
+            return events
+
+    class Ear(SilentObserver):
+        def trial_finished(self, record: TrialRecord, score: Score | None) -> None:
+            ended.add(record.key)
+
+        def trial_started(self, record: TrialRecord) -> None:
+            if record.continues == best:
+                assert best in left
+            elif record.number == 7:
+                assert best in ended - left
+
+    record = run(Late(n_slots=2), observer=Ear())
+    assert best in {trial.record.continues for trial in promoted(record)}
+
+
+def _is_farewell(event: EngineEvent, *, of: str) -> bool:
+    return (
+        isinstance(event, MessageReceived) and isinstance(event.message, TrialEnded) and event.message.trial_key == of
+    )
 
 
 def test_a_failed_continuation_leaves_the_short_trial_a_contender(run: Run) -> None:

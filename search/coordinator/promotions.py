@@ -20,6 +20,7 @@ class Promotions:
         self._definition = definition
         self._history = history
         self._index = 0
+        self._leaving: set[str] = set()
         self._shortlist = Shortlist(definition.objective.direction.sign)
         for trial in history.finished:
             self._enter(trial)
@@ -30,9 +31,19 @@ class Promotions:
         self._cut()
 
     def ended(self, trial: FinishedTrial) -> None:
-        """Consider a trial that has ended."""
+        """Consider a trial that has ended, though its worker may still be writing its last checkpoint."""
+        self._leaving.add(trial.record.key)
         self._enter(trial)
         self._cut()
+
+    def departed(self, trial: FinishedTrial) -> None:
+        """Note that no worker touches the trial any more."""
+        self._leaving.discard(trial.record.key)
+
+    def must_wait(self, stage: SearchStage) -> bool:
+        """Whether a worker has not let go yet of the trial that the next one of a stage is to continue."""
+        chosen = self.next_for(stage)
+        return chosen is not None and chosen.record.key in self._leaving
 
     def next_for(self, stage: SearchStage) -> FinishedTrial | None:
         """Return the trial that the next one of a stage is to continue; None if that is to be a new one."""

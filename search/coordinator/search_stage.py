@@ -93,7 +93,7 @@ class StageTrials:
             number = self._history.n_trials
             lost = self._context.logged(trial_key(number))
             if lost is None:
-                return self._new_trial(number)
+                return None if self._promotions.must_wait(self._stage) else self._new_trial(number)
             lost = self._context.with_taken_over(lost)
             self._take_up(lost)
             if not lost.state.is_finished:
@@ -211,7 +211,9 @@ class StageTrials:
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
-        self._checkpoints.departed(self._history.finished_trial(number_of(record)))
+        trial = self._history.finished_trial(number_of(record))
+        self._promotions.departed(trial)
+        self._checkpoints.departed(trial)
 
     def _require_success(self, record: TrialRecord) -> None:
         why = self._failures.ended(record, first_unfinished=self._history.first_unfinished)
