@@ -103,9 +103,10 @@ class TrialRecord:
     def supersedes(self, other: TrialRecord) -> bool:
         """Whether it tells all that `other` does, since it continued it and has as many epochs at least.
 
-        One that failed tells nothing; one that began anew and was stopped may have fewer.
+        One that failed tells nothing, and of one that the budget stopped nobody knows how it would have ended. One that
+        began anew may have fewer epochs.
         """
-        tells = self.state.is_finished and self.state is not TrialState.FAILED
+        tells = self.state.is_finished and self.state not in (TrialState.FAILED, TrialState.STOPPED)
         return self.continues == other.key and tells and len(self.epochs) >= len(other.epochs)
 
     @property

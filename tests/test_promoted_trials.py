@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ from virtual_engine import Faults, KilledError, VirtualEngine
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from search.checkpoint_store import CheckpointStore
 from search.coordinator.assembly import assemble
-from search.engines.engine import EngineEvent, MessageReceived
-from search.messages import TrialAssignment, TrialEnded
+from search.engines.engine import Engine, EngineEvent, MessageReceived
+from search.messages import EpochReport, TrialAssignment, TrialEnded
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.storage import StudyStore
@@ -48,10 +49,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
     def run_study(
-        engine: VirtualEngine, *, observer: SilentObserver | None = None, home: str = "home", **changes: Any
+        engine: Engine,
+        *,
+        observer: SilentObserver | None = None,
+        home: str = "home",
+        clock: Callable[[], float] = time.monotonic,
+        **changes: Any,
     ) -> StudyRecord:
         state = StateDirectory(root=tmp_path / home)
-        return run_session(state, engine, definition_from_plain(PLAIN | changes), observer=observer)
+        return run_session(state, engine, definition_from_plain(PLAIN | changes), observer=observer, clock=clock)
 
     return run_study
 
@@ -270,6 +276,21 @@ def test_a_failed_continuation_leaves_the_short_trial_a_contender(run: Run) -> N
     assert int(record.trials[8].record.continues[-4:]) in numbers
     assert int(record.trials[9].record.continues[-4:]) not in numbers
     assert 9 in numbers
+
+
+def test_a_continuation_that_the_budget_stops_leaves_the_short_trial_a_contender(run: Run) -> None:
+    stages = [PLAIN["stages"][0], {**PLAIN["stages"][2], "n_trials": 1, "promote": 1}]
+
+    def wait(report: EpochReport) -> None:
+        if report.epoch == 4:
+            engine.seconds += 36_000.0
+
+    engine = VirtualEngine(on_epoch=wait)
+    record = run(engine, clock=lambda: engine.seconds, stages=stages, budget={"hours": 5})
+    (last,) = promoted(record)
+    assert (last.record.state, len(last.record.epochs)) == (TrialState.STOPPED, 4)
+    assert record.result is not None
+    assert record.result.best_trial_number == int(last.record.continues[-4:])
 
 
 def test_what_is_continued_is_in_the_optuna_storage(run: Run, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ curves = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6)
     shared=curves,
     more=curves,
     others=st.lists(curves, max_size=5),
-    state=st.sampled_from([TrialState.COMPLETE, TrialState.PRUNED, TrialState.STOPPED]),
+    state=st.sampled_from([TrialState.COMPLETE, TrialState.PRUNED]),
 )
 def test_a_trial_and_its_continuation_are_one_observation(
     shared: list[float], more: list[float], others: list[list[float]], state: TrialState
@@ -155,8 +155,9 @@ def test_the_short_trial_stays_an_observation_if_its_continuation_tells_less() -
     short = finished(0, [0.5, 0.6])
     failed = finished(1, [0.5, 0.6], state=TrialState.FAILED, continued=short.record)
     assert failed.score is None
-    stopped = finished(1, [0.5], state=TrialState.STOPPED, continued=replace(short.record, epochs=()))
-    for later in (failed, stopped):
+    anew = finished(1, [0.5], state=TrialState.PRUNED, continued=replace(short.record, epochs=()))
+    out_of_budget = finished(1, [0.5, 0.6, 0.7], state=TrialState.STOPPED, continued=short.record)
+    for later in (failed, anew, out_of_budget):
         observed = comparable_observations([short, later], objective=DEFINITION.objective)
         assert [each.number for each in observed] == [0]
 
