@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from no_tracker import NoTracker
 from plain_study import BELL
+from rich.console import RenderableType
 from small_training import Coordinator, assignment, comparable
 from study_runs import Listener, run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from search.checkpoint_store import CheckpointStore
+from search.cli.best import best_report
+from search.cli.console import make_console, show
+from search.cli.progress_plain import PlainProgress
+from search.cli.rows import trial_row, winner
+from search.cli.status import status_plain, status_report
+from search.cli.trials_table import trials_table
 from search.coordinator.assembly import assemble
 from search.engines.engine import Engine, EngineEvent, MessageReceived
 from search.messages import EpochReport, TrialAssignment, TrialEnded
@@ -300,6 +309,35 @@ def test_what_is_continued_is_in_the_optuna_storage(run: Run, tmp_path: Path) ->
         (each.record.continues, each.record.n_taken_over) for each in record.trials
     ]
     assert [len(each.epochs) for each in stored] == [len(each.record.epochs) for each in record.trials]
+
+
+def test_people_are_told_which_trials_continue_others(run: Run) -> None:
+    stream = io.StringIO()
+    progress = PlainProgress(stream=stream)
+    record = run(VirtualEngine(), observer=progress)
+    numbers = [trial.record.continues[-4:].lstrip("0") for trial in promoted(record)]
+    lines = stream.getvalue().splitlines()
+    assert any("stage fine: 4 trials (2 to continue shorter ones), up to 6 epochs each" in line for line in lines)
+    assert sum("continued #" in line for line in lines) == 4
+    assert any(f"#8: complete, epoch 3/3, continued #{numbers[0]} after epoch 2, val_acc" in line for line in lines)
+    stages = status_plain(record)["stages"]
+    assert [(each["n_promoted"], each["n_epochs"]) for each in stages] == [(0, 16), (2, 11), (2, 18)]
+    assert "promoted" in shown(status_report(record))
+    row = trial_row(record.trials[13], monitor="val_acc")
+    assert (row["continues"], row["n_taken_over"], row["n_epochs"]) == (int(numbers[2]), 3, 6)
+    table = shown(trials_table(record, record.trials, width=120)).splitlines()
+    assert table[0].split()[:3] == ["#", "continues", "stage"]
+    assert table[14].split()[:3] == ["13", numbers[2], "fine"]
+    best = winner(replace(record, result=None))
+    assert best is not None
+    assert best.record.key not in {trial.record.continues for trial in promoted(record)}
+    assert f"continues  #{best.record.continues[-4:].lstrip('0')}" in shown(best_report(record))
+
+
+def shown(report: RenderableType) -> str:
+    file = io.StringIO()
+    show(make_console(file=file, width=120), report)
+    return file.getvalue()
 
 
 @pytest.mark.slow
