@@ -114,7 +114,7 @@ class TrialRecord:
         """When it gave its last sign of life, Unix time in milliseconds."""
         if self.finished_ms is not None:
             return self.finished_ms
-        return self.epochs[-1].time_ms if self.epochs else self.started_ms
+        return max(self.started_ms, self.epochs[-1].time_ms) if self.epochs else self.started_ms
 
     def curve(self, metric: str) -> tuple[float, ...]:
         """Values of one metric by epoch; NaN where an epoch lacks it."""
