@@ -90,11 +90,11 @@ class Shortlist:
         return {trial.record.key for entries in self._best.values() for _, _, trial in entries}
 
     def best(self, comparable: Callable[[int], float], *, below_epochs: int) -> FinishedTrial | None:
-        """Return the trial with the best comparable reward among those of fewer epochs, or None if there is none.
+        """Return the trial with the best comparable reward among those of fewer epochs, the first of equals; else None.
 
         Args:
             comparable: The comparable reward of a trial, by its number; those of equal epochs differ as their rewards.
-            below_epochs: Epochs that it must have fewer of. Of equal ones, the trial of the lowest number is returned.
+            below_epochs: The trial has fewer epochs than that.
         """
         heads = [entries[0] for n_epochs, entries in self._best.items() if n_epochs < below_epochs and entries]
         ranked = ((-self._sign * comparable(number), number, trial) for _, number, trial in heads)
