@@ -44,7 +44,7 @@ space:
   model.lr_schedule: {choice: [exponential, cosine]}
 stages:
   - {name: coarse, n_trials: 13, max_epochs: 2, sampler: qmc}
-  - {name: fine, n_trials: 5, max_epochs: 5, sampler: tpe}
+  - {name: fine, n_trials: 5, max_epochs: 5, sampler: tpe, promote: 2}
 pruner: {name: median, n_startup_trials: 4, n_warmup_epochs: 1}
 early_stopping: {patience_epochs: 3, min_delta: 0.0}
 finish: {top_k: 2, n_seeds: 2, ensemble: true}
@@ -134,6 +134,7 @@ def fingerprint(record: StudyRecord) -> dict[str, Any]:
     result = replace(record.result, seconds=0.0, device_seconds=0.0, device_use={}, time_ms=0)
     return {
         "trials": [(t.record.key, dict(t.record.hyperparameters), t.record.seed) for t in record.trials],
+        "continued": [(t.record.key, t.record.continues, t.record.n_taken_over) for t in record.trials],
         "ends": [(t.record.key, t.record.state.value, t.record.reason) for t in record.trials],
         "metrics": [[_timeless(dict(e.metrics)) for e in t.record.epochs] for t in record.trials],
         "ranges": [opening.narrowed for opening in record.openings],
@@ -153,11 +154,14 @@ def check(record: StudyRecord, expected: StudyRecord, directory: Path, *, n_coor
     for part, value in fingerprint(expected).items():
         assert fingerprint(record)[part] == value, part
     _check_mlflow(record, directory)
+    assert sum(bool(trial.record.continues) for trial in record.trials) == 2
+    taken_over = {trial.record.key: trial.record.n_taken_over for trial in record.trials}
     repeated = Counter[int]()
     for path in (directory / "mlruns" / "trials" / "short").glob("*/trained.txt"):
         epochs = [int(line) for line in path.read_text().split()]
         repeated[len(epochs) - len(set(epochs))] += 1
-        assert sorted(set(epochs)) == list(range(1, max(epochs) + 1)), path
+        first = 1 + taken_over.get(path.parent.name, 0)
+        assert sorted(set(epochs)) == list(range(first, max(epochs) + 1)), path
     assert sum(n_repeated * n_trials for n_repeated, n_trials in repeated.items()) <= n_coordinator_kills, repeated
 
 

@@ -59,6 +59,14 @@ class CheckpointStore:
         """
         return self._try(lambda: self._get(name, local), doing="read")
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name.
+
+        Raises:
+            StateError: If the store cannot be read.
+        """
+        return self._try(lambda: self._has(name), doing="read")
+
     def remove(self, name: str) -> None:
         """Remove a file if it is there.
 
@@ -120,6 +128,10 @@ class CheckpointStore:
         finally:
             temporary.unlink(missing_ok=True)
         return True
+
+    def _has(self, name: str) -> bool:
+        self._files.invalidate_cache()
+        return bool(self._files.exists(f"{self._root}/{name}"))
 
     def _remove(self, name: str) -> None:
         path = f"{self._root}/{name}"

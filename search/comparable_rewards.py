@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -67,13 +67,15 @@ def comparable_observations(finished: Iterable[FinishedTrial], *, objective: Obj
         objective: What is optimized.
     """
     rewards = ComparableRewards(objective)
-    for trial in finished:
+    for trial in sorted(finished, key=lambda each: -1 if each.record.number is None else each.record.number):
         rewards.add(trial)
     return rewards.observations()
 
 
 class ComparableRewards:
     """The comparable rewards of a study's finished trials, kept as trials finish.
+
+    A trial and the one that continues it are one observation, that of the longer training.
 
     Args:
         objective: What is optimized.
@@ -83,23 +85,38 @@ class ComparableRewards:
         self._objective = objective
         self._sign = objective.direction.sign
         self._trials: dict[int, FinishedTrial] = {}
+        self._numbers: dict[str, int] = {}
         self._gains: dict[int, _TypicalGain] = {}
         self._all = _Ranking(self._sign)
         self._box: tuple[SearchSpace, _Ranking] | None = None
 
     def add(self, trial: FinishedTrial) -> None:
-        """Take note of a trial, once; a failed one, and one outside the search, teaches nothing."""
+        """Take note of a trial, once, after the one that it continues.
+
+        A failed one, and one outside the search, teaches nothing.
+        """
         number = trial.record.number
         if trial.score is None or number is None:
             return
         assert number not in self._trials, f"trial {number} was added before"
+        continued = self._trials.get(self._numbers.get(trial.record.continues, -1))
+        if continued is not None:
+            if not trial.record.supersedes(continued.record):
+                return
+            self._remove(continued)
         self._trials[number] = trial
+        self._numbers[trial.record.key] = number
         if math.isfinite(_reward(trial)):
             horizon = trial.record.horizon_epochs
             self._gains.setdefault(horizon, _TypicalGain(self._objective)).add(trial)
         self._all.add(number, trial)
         if self._box is not None and self._box[0].contains(trial.record.hyperparameters):
             self._box[1].add(number, trial)
+
+    def comparable(self, number: int) -> float:
+        """Return the comparable reward of a trial whose reward is finite, and that no other one supersedes."""
+        trial = self._trials[number]
+        return _reward(trial) + self._gain(_group(trial.record))
 
     def observations(self) -> tuple[Observation, ...]:
         """Return all that the trials teach, in the order of their numbers."""
@@ -124,6 +141,14 @@ class ComparableRewards:
     def n_inside(self, box: SearchSpace) -> int:
         """Return how many trials inside `box` teach something."""
         return len(self._inside(box).numbers)
+
+    def _remove(self, trial: FinishedTrial) -> None:
+        """Forget a trial as an observation; what it gained from epoch to epoch stays true."""
+        number = self._numbers[trial.record.key]
+        del self._trials[number]
+        self._all.remove(number, trial)
+        if self._box is not None and self._box[0].contains(trial.record.hyperparameters):
+            self._box[1].remove(number, trial)
 
     def _inside(self, box: SearchSpace) -> _Ranking:
         if self._box is None or self._box[0] is not box:
@@ -182,6 +207,15 @@ class _Ranking:
         reward = _reward(trial)
         if math.isfinite(reward):
             insort(self._groups.setdefault(_group(trial.record), []), (-self._sign * reward, number))
+
+    def remove(self, number: int, trial: FinishedTrial) -> None:
+        del self.numbers[bisect_left(self.numbers, number)]
+        reward = _reward(trial)
+        if math.isfinite(reward):
+            losses = self._groups[_group(trial.record)]
+            del losses[bisect_left(losses, (-self._sign * reward, number))]
+            if not losses:
+                del self._groups[_group(trial.record)]
 
     def best_first(self, gain: _Gain) -> Iterator[int]:
         """Yield the numbers of the trials that did not diverge, best comparable reward first."""

@@ -7,6 +7,9 @@ One JSON object a line, in the order in which things happened::
     {"retry": "worker 7781 was killed by SIGKILL", "time_ms": …}
     {"end": "complete", "reason": "6 of 6 epochs", "time_ms": …}        (and "traceback", if the user's code raised)
 
+The first line of a trial that continues another one has ``"continues": "trial-0007", "n_taken_over": 2`` as well: its
+first two epochs are those of trial-0007, word for word.
+
 It is the source of truth: what Optuna and MLflow hold of a trial can be rebuilt from it. An epoch is written once;
 training it again after a crash writes nothing. A line that a crash cut short is dropped when the log is opened again.
 NaN and infinities are spelled ``NaN``, ``Infinity`` and ``-Infinity``, as Python's json module does.
@@ -27,6 +30,7 @@ _IDENTITY = (
     *("key", "number", "stage", "hyperparameters", "seed", "n_epochs", "horizon_epochs", "is_outside"),
     "started_ms",
 )
+_CONTINUATION = ("continues", "n_taken_over")
 
 
 class EpochLog:
@@ -45,12 +49,14 @@ class EpochLog:
             self._write(b"")
 
     def append_trial(self, record: TrialRecord, *, study_uid: str) -> None:
-        """Write the trial's identity, once, as the first line, with that of its study."""
-        self._append({"trial": {name: getattr(record, name) for name in _IDENTITY}, "study_uid": study_uid})
+        """Write the trial's identity, once, as the first line, with that of its study; then the epochs that it has."""
+        names = (*_IDENTITY, *_CONTINUATION) if record.continues else _IDENTITY
+        entry = {"trial": {name: getattr(record, name) for name in names}, "study_uid": study_uid}
+        self._write(b"".join(map(_line, [entry, *map(_epoch_entry, record.epochs)])))
 
     def append_epoch(self, epoch: EpochRecord) -> None:
         """Write one finished epoch."""
-        self._append({"epoch": epoch.epoch, "time_ms": epoch.time_ms, "metrics": dict(epoch.metrics)})
+        self._append(_epoch_entry(epoch))
 
     def append_retry(self, *, reason: str, time_ms: int) -> None:
         """Write that the trial is started again, and why."""
@@ -62,7 +68,7 @@ class EpochLog:
         self._append({**end, "traceback": traceback} if traceback else end)
 
     def _append(self, entry: dict[str, Any]) -> None:
-        self._write(json.dumps(entry, separators=(",", ":"), default=dict).encode() + b"\n")
+        self._write(_line(entry))
 
     def _write(self, lines: bytes) -> None:
         try:
@@ -70,6 +76,14 @@ class EpochLog:
                 append_whole(file, lines)
         except OSError as error:
             raise StateError(f"the epoch log {self._path} cannot be written: {error.strerror or error}.") from error
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, separators=(",", ":"), default=dict).encode() + b"\n"
+
+
+def _epoch_entry(epoch: EpochRecord) -> dict[str, Any]:
+    return {"epoch": epoch.epoch, "time_ms": epoch.time_ms, "metrics": dict(epoch.metrics)}
 
 
 def read_epoch_log(path: Path, *, study_uid: str | None = None) -> TrialRecord | None:

@@ -77,6 +77,9 @@ class TrialAssignment:
             or None for never.
         checkpoints: URL of a directory for its checkpoints, of which `directory` then has copies at most; empty if they
             are in `directory` alone.
+        inherited_directory: Directory of the trial whose checkpoint it begins with while it has none of its own; empty
+            if it begins with nothing.
+        inherited_checkpoints: URL of the directory for that trial's checkpoints, as `checkpoints`.
     """
 
     trial_key: str
@@ -90,6 +93,8 @@ class TrialAssignment:
     merge_validation: bool
     hang_timeout_seconds: float | None = None
     checkpoints: str = ""
+    inherited_directory: str = ""
+    inherited_checkpoints: str = ""
 
 
 class Action(StrEnum):

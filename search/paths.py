@@ -85,6 +85,16 @@ class TrialPaths:
         if self.checkpoints:
             CheckpointStore(self.checkpoints).get(WEIGHTS_NAME, self.weights)
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is what the training would continue from, wherever it is.
+
+        Raises:
+            StateError: If the store does not answer.
+        """
+        if self.checkpoints:
+            return CheckpointStore(self.checkpoints).has(CHECKPOINT_NAME)
+        return self.checkpoint.exists()
+
     def remove_previous_checkpoint(self) -> None:
         """Remove the checkpoint before the last one, if there is one.
 

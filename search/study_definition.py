@@ -94,6 +94,7 @@ class SearchStage:
         max_epochs: Epochs that each may train, >= 1.
         sampler: ``random``, ``qmc``, ``tpe``, ``cmaes`` or ``gp``.
         narrow: How this stage's ranges follow from the trials before it; the first stage has the declared ranges.
+        promote: How many of its trials continue the best of those that have trained fewer epochs, in ``[0, n_trials]``.
     """
 
     name: str
@@ -101,6 +102,7 @@ class SearchStage:
     max_epochs: int
     sampler: str
     narrow: NarrowRule
+    promote: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

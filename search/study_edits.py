@@ -100,7 +100,7 @@ def _opened_stage_refusal(index: int, key: str, recorded: StudyDefinition, given
     if key == "n_trials":
         n_given = given.stages[index].n_trials
         return f"stage {name} has {n_begun} trials already" if n_given < n_begun else ""
-    if key == "sampler":
+    if key in ("sampler", "promote"):
         return ""
     if key == "narrow":
         return f"the ranges of stage {name} were settled when it opened"

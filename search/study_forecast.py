@@ -93,7 +93,7 @@ def _stragglers(definition: StudyDefinition, opening: StageOpening, trials: Sequ
 
 def _remaining(definition: StudyDefinition, opening: StageOpening, trials: Iterable[TrialRecord]) -> list[_Remaining]:
     """Return what is left of the stage under way and of each one after it."""
-    ended = [len(each.epochs) for each in trials if each.stage == opening.name and each.state.is_finished]
+    ended = [each.n_trained for each in trials if each.stage == opening.name and each.state.is_finished]
     found = []
     stages = definition.stages[opening.index :]
     quotas = stage_quotas(definition.budget, stages, first_trial_number=opening.first_trial_number)

@@ -75,6 +75,8 @@ class TrialRecord:
         finished_ms: Likewise, None while it runs.
         n_retries: How often it was started again, after its worker was lost or out of memory.
         traceback: Where the user's code raised, if that is how it failed; else empty.
+        continues: Key of the trial that it continues, whose hyperparameters and seed it has; empty if it is none's.
+        n_taken_over: The first of its epochs that were trained in that trial, >= 0; 0 if no checkpoint was left of it.
     """
 
     key: str
@@ -92,13 +94,29 @@ class TrialRecord:
     finished_ms: int | None = None
     n_retries: int = 0
     traceback: str = ""
+    continues: str = ""
+    n_taken_over: int = 0
+
+    @property
+    def n_trained(self) -> int:
+        """Epochs that were trained for it, and not for the trial that it continues, >= 0."""
+        return max(0, len(self.epochs) - self.n_taken_over)
+
+    def supersedes(self, other: TrialRecord) -> bool:
+        """Whether it tells all that `other` does, since it continued it and has as many epochs at least.
+
+        One that failed tells nothing, and of one that the budget stopped nobody knows how it would have ended. One that
+        began anew may have fewer epochs.
+        """
+        tells = self.state.is_finished and self.state not in (TrialState.FAILED, TrialState.STOPPED)
+        return self.continues == other.key and tells and len(self.epochs) >= len(other.epochs)
 
     @property
     def latest_ms(self) -> int:
         """When it gave its last sign of life, Unix time in milliseconds."""
         if self.finished_ms is not None:
             return self.finished_ms
-        return self.epochs[-1].time_ms if self.epochs else self.started_ms
+        return max(self.started_ms, self.epochs[-1].time_ms) if self.epochs else self.started_ms
 
     def curve(self, metric: str) -> tuple[float, ...]:
         """Values of one metric by epoch; NaN where an epoch lacks it."""

@@ -423,6 +423,15 @@ def test_the_plan_adds_up(definition: StudyDefinition) -> None:
         assert dimension.name in text
 
 
+def test_the_plan_says_how_many_trials_continue_others(definition: StudyDefinition) -> None:
+    assert "continue" not in text_of(plan_report(definition))
+    coarse, medium, fine = definition.stages
+    text = text_of(plan_report(replace(definition, stages=(coarse, medium, replace(fine, promote=2)))), width=120)
+    lines = [line.split() for line in text.splitlines()]
+    assert [line[-1] for line in lines if line[:1] in (["coarse"], ["medium"], ["fine"])] == ["0", "0", "2"]
+    assert "promotion save some" in text
+
+
 def test_the_plan_says_what_it_may_cost(definition: StudyDefinition) -> None:
     assert "budget" not in text_of(plan_report(definition))
     text = text_of(plan_report(replace(definition, budget=Budget(hours=8.0, n_trials=40))))

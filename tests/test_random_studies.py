@@ -121,7 +121,13 @@ class Ear(SilentObserver):
 def studies(draw: st.DrawFn) -> dict[str, Any]:
     sizes = draw(st.lists(st.sampled_from([1, 3, 8, 13, 17]), min_size=1, max_size=3))
     stages = [
-        {"name": f"stage{index}", "n_trials": size, "max_epochs": index + 1, "sampler": "random"}
+        {
+            "name": f"stage{index}",
+            "n_trials": size,
+            "max_epochs": index + 1,
+            "sampler": "random",
+            "promote": draw(st.integers(0, min(3, size))) if index else 0,
+        }
         for index, size in enumerate(sizes)
     ]
     budgets = [{}, {}, {"n_trials": draw(st.integers(1, 30))}]
@@ -162,6 +168,24 @@ def faults_of(chance: random.Random) -> Faults:
 
 def run(state: StateDirectory, engine: RandomEngine, plain: dict[str, Any], ear: Ear) -> StudyRecord:
     return run_session(state, engine, definition_from_plain(plain), observer=ear, clock=lambda: engine.seconds)
+
+
+def check_promotions(record: StudyRecord) -> None:
+    by_key = {each.record.key: each.record for each in record.trials}
+    promoted = [each.record for each in record.trials if each.record.continues]
+    assert len({each.continues for each in promoted}) == len(promoted)
+    most = {stage.name: stage.promote for stage in record.definition.stages}
+    assert all(n <= most[name] for name, n in Counter(each.stage for each in promoted).items())
+    for later in promoted:
+        earlier = by_key[later.continues]
+        assert earlier.state is TrialState.COMPLETE
+        assert (later.hyperparameters, later.seed) == (earlier.hyperparameters, earlier.seed)
+        assert later.n_taken_over in (0, len(earlier.epochs))  # a worker may die before its first checkpoint
+        assert len(earlier.epochs) < later.n_epochs
+        assert later.epochs[: later.n_taken_over] == earlier.epochs[: later.n_taken_over]
+    assert record.result is not None
+    winners = {each.trial_number for each in record.result.confirmations}
+    assert not winners & {by_key[each.continues].number for each in promoted if each.supersedes(by_key[each.continues])}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -212,6 +236,7 @@ def test_every_trial_is_run_once_and_every_second_is_counted(plain: dict[str, An
     assert set(ear.ends.values()) <= {0, 1} and ear.ends["study"] == 1
     assert record.result.n_test_readings == n_tests >= 1
     assert all(each.record.state.is_finished for each in record.trials)
+    check_promotions(record)
     counts = Counter(each.record.stage for each in record.trials)
     planned = {stage.name: stage.n_trials for stage in record.definition.stages}
     assert all(counts[name] <= planned[name] for name in counts)

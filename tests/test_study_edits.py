@@ -57,7 +57,9 @@ def test_nothing_changed_is_nothing_to_judge(begun: Begun) -> None:
         "stages.medium.n_trials=30",
         "stages.medium.n_trials=4",  # as many as it has begun
         "stages.medium.sampler=random",
+        "stages.medium.promote=2",
         "stages.fine.n_trials=1",
+        "stages.fine.promote=3",
         "stages.fine.sampler=random",
         "stages.fine.narrow=none",
         "stages.fine.name=finest",

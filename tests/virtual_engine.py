@@ -166,7 +166,7 @@ class VirtualEngine:
                 ),
             )
         elif isinstance(message, TrialAssignment):
-            epoch = self.checkpoints.get(message.directory, 0) if message.resume else 0
+            epoch = self._n_epochs_kept(message) if message.resume else 0
             self._trainings[worker] = _Training(message, epoch)
             self._train_epoch(worker)
         elif isinstance(message, Decision):
@@ -181,6 +181,15 @@ class VirtualEngine:
             assert isinstance(message, Shutdown)
             self.retired.append(worker)
             self._lose(worker, "exited with status 0")
+
+    def _n_epochs_kept(self, message: TrialAssignment) -> int:
+        if message.directory in self.checkpoints or not message.inherited_directory:
+            return self.checkpoints.get(message.directory, 0)
+        if message.inherited_checkpoints:
+            is_there = CheckpointStore(message.inherited_checkpoints).has(CHECKPOINT_NAME)
+        else:
+            is_there = (Path(message.inherited_directory) / CHECKPOINT_NAME).exists()
+        return self.checkpoints[message.inherited_directory] if is_there else 0
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         self._n_polls += 1

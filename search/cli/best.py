@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, unbroken
-from search.cli.rows import winner
+from search.cli.rows import continued_number, winner
 from search.coordinator.assembly import assemble
 from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
@@ -69,6 +69,7 @@ def score_pairs(record: StudyRecord, trial: ScoredTrial) -> list[tuple[str, str 
     assert score is not None
     rows: list[tuple[str, str | Text]] = [
         ("stage", trial.record.stage),
+        *([("continues", f"#{continued_number(trial.record)}")] if trial.record.continues else []),
         (
             objective.monitor,
             f"{figures.metric(score.best_value)} at epoch {score.best_epoch} of {trial.record.n_epochs}",

@@ -6,7 +6,7 @@ import math
 import time
 
 from search.search_space import Value
-from search.study_definition import Objective
+from search.study_definition import Objective, SearchStage
 
 MISSING = "-"
 """Stands for a figure that there is none of."""
@@ -82,3 +82,10 @@ def reward_rule(objective: Objective) -> str:
     sign = "-" if objective.direction.sign > 0 else "+"
     penalty = f"{number(objective.gap_weight)} x max(0, gap - {number(objective.gap_tolerance)})"
     return f"{objective.monitor} {sign} {penalty}, {better}"
+
+
+def stage_words(stage: SearchStage) -> str:
+    """Return ``12 trials (2 to continue shorter ones), up to 24 epochs each, sampler tpe``."""
+    trials, epochs = count(stage.n_trials, "trial"), count(stage.max_epochs, "epoch")
+    promote = f" ({stage.promote} to continue shorter ones)" if stage.promote else ""
+    return f"{trials}{promote}, up to {epochs} each, sampler {stage.sampler}"

@@ -33,7 +33,7 @@ def plan_report(definition: StudyDefinition) -> RenderableType:
         ),
         heading("Stages"),
         indented(_stages_table(definition)),
-        indented(Text(f"at most {_epochs_at_most(definition):,} epochs in all; pruning and early stopping save some")),
+        indented(Text(f"at most {_epochs_at_most(definition):,} epochs in all; {_savings(definition)} save some")),
         *_budget(definition),
         heading("Search space"),
         indented(_space_table(definition)),
@@ -89,13 +89,21 @@ def _edits(preview: StudyPreview) -> list[RenderableType]:
     ]
 
 
+def _savings(definition: StudyDefinition) -> str:
+    promotes = any(stage.promote for stage in definition.stages)
+    return "pruning, early stopping and promotion" if promotes else "pruning and early stopping"
+
+
 def _stages_table(definition: StudyDefinition) -> Table:
     titles = [("name", "left"), ("trials", "right"), ("epochs each", "right"), ("epochs", "right")]
-    table = plain_table([*titles, ("sampler", "left"), ("ranges", "left")])
+    promotes = any(stage.promote for stage in definition.stages)
+    promoted = [("continue others", "right")] if promotes else []
+    table = plain_table([*titles, ("sampler", "left"), ("ranges", "left"), *promoted])
     for index, stage in enumerate(definition.stages):
         ranges = "as declared" if index == 0 or stage.narrow.rule == "none" else f"narrowed ({stage.narrow.rule})"
         total = stage.n_trials * stage.max_epochs
-        table.add_row(stage.name, str(stage.n_trials), str(stage.max_epochs), f"{total:,}", stage.sampler, ranges)
+        figures_of = (str(stage.n_trials), str(stage.max_epochs), f"{total:,}")
+        table.add_row(stage.name, *figures_of, stage.sampler, ranges, *([str(stage.promote)] if promotes else []))
     finish, n_epochs = definition.finish, definition.stages[-1].max_epochs
     if finish is not None:
         for name, n_runs, what in _finish_rounds(finish):

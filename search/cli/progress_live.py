@@ -80,8 +80,7 @@ class LiveProgress:
             assert self._progress.definition is not None
             stage = self._progress.definition.stages[opening.index]
         title = Text(f"\n{opening.name}", style="bold")
-        trials, epochs = figures.count(stage.n_trials, "trial"), figures.count(stage.max_epochs, "epoch")
-        title.append(f"  {trials}, up to {epochs} each, sampler {stage.sampler}", style="not bold dim")
+        title.append(f"  {figures.stage_words(stage)}", style="not bold dim")
         self._print(title, indented(opening_summary(opening, width=self._console.width - 2)))
 
     def trial_started(self, record: TrialRecord) -> None:

@@ -10,6 +10,7 @@ from typing import Self, TextIO
 from search.cli import figures
 from search.cli.forecast_words import forecast_line
 from search.cli.progress_state import StudyProgress
+from search.cli.rows import continued_number
 from search.study_record import RangeChange, StageOpening, StudyForecast, StudyRecord, StudyResult
 from search.trial import Score, TrialRecord
 
@@ -54,10 +55,7 @@ class PlainProgress:
         definition = self._progress.definition
         assert definition is not None
         stage = definition.stages[opening.index]
-        self._line(
-            f"stage {opening.name}: {figures.count(stage.n_trials, 'trial')}, "
-            f"up to {figures.count(stage.max_epochs, 'epoch')} each, sampler {stage.sampler}"
-        )
+        self._line(f"stage {opening.name}: {figures.stage_words(stage)}")
         for decision in opening.narrowed.decisions:
             if decision.change is RangeChange.DECLARED:
                 self._line(f"  {decision.name}: {decision.after}")
@@ -96,6 +94,8 @@ class PlainProgress:
 
     def _outcome(self, record: TrialRecord, score: Score | None) -> str:
         words = [record.state.value.replace("_", " "), f"epoch {len(record.epochs)}/{record.n_epochs}"]
+        if record.continues:
+            words.append(f"continued #{continued_number(record)} after epoch {record.n_taken_over}")
         if score is not None and score.best_epoch:
             words.append(f"{self._progress.objective.monitor} {figures.metric(score.best_value)}")
             words.append(f"gap {figures.gap(score.gap_at_best)}")

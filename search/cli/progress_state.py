@@ -25,7 +25,7 @@ class RoundProgress:
         n_runs: Trials in all (in a phase: at most).
         n_epochs: Epochs of each at most.
         finished: Keys of the finished trials.
-        n_epochs_finished: Epochs that they took together.
+        n_epochs_finished: Epochs that were trained for them together.
         n_failed: Those of them that failed.
         is_open: Whether it has begun.
     """
@@ -141,7 +141,7 @@ class StudyProgress:
         if record.number is None or not record.state.is_fully_trained:
             return False
         latest = ScoredTrial(record=record, score=score)
-        contenders = [latest] if self.best is None else [self.best, latest]
+        contenders = [each for each in (self.best, latest) if each is not None and not record.supersedes(each.record)]
         best = best_of(contenders, direction=self.objective.direction)
         is_better = best is latest
         self.best = best
@@ -199,5 +199,5 @@ class StudyProgress:
         each = self.round_of(record)
         if each is not None:
             each.finished.add(record.key)
-            each.n_epochs_finished += len(record.epochs)
+            each.n_epochs_finished += record.n_trained
             each.n_failed += record.state is TrialState.FAILED

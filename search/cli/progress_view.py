@@ -11,6 +11,7 @@ from lightning_modules.callbacks.metric_names import gap_name
 from search.cli import figures
 from search.cli.progress_plain import trial_name
 from search.cli.progress_state import RoundProgress, StudyProgress
+from search.cli.rows import continued_number
 
 _MAX_BAR = 40
 _MIN_BAR = 10
@@ -77,6 +78,8 @@ def _running_lines(progress: StudyProgress, *, width: int, room: int) -> Iterato
         value = metrics.get(monitor, math.nan)
         line.append(f"  {monitor} {figures.metric(value):>7}")
         line.append(f"  gap {figures.gap(metrics.get(gap_name(monitor), math.nan)):>7}")
+        if record.continues:
+            line.append(f"  continues #{continued_number(record)}", style="dim")
         _append_settings(line, record.hyperparameters, room=width - line.cell_len)
         yield line
     if len(shown) < len(running):

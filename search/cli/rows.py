@@ -9,6 +9,7 @@ from typing import Any
 from search.search_space import Choices, Dimension, IntLogRange, IntRange, LinearRange, LogRange, OneMinusLogRange
 from search.study_definition import Direction
 from search.study_record import ScoredTrial, StageOpening, StudyRecord
+from search.trial import TrialRecord
 
 SCALE_WORDS: dict[type, str] = {
     LogRange: "log",
@@ -26,6 +27,7 @@ def trial_columns(record: StudyRecord) -> list[str]:
     return [
         *("number", "stage", "is_outside", "state", "reason", "reward", f"best_{record.definition.objective.monitor}"),
         *("best_epoch", "gap_at_best", "n_epochs", "max_epochs", "seconds", "seed", "n_retries"),
+        *("continues", "n_taken_over"),
         *record.definition.space.names,
     ]
 
@@ -49,8 +51,15 @@ def trial_row(trial: ScoredTrial, *, monitor: str) -> dict[str, Any]:
         "seconds": None if finished_ms is None else (finished_ms - record.started_ms) / 1000.0,
         "seed": record.seed,
         "n_retries": record.n_retries,
+        "continues": continued_number(record),
+        "n_taken_over": record.n_taken_over,
         **record.hyperparameters,
     }
+
+
+def continued_number(record: TrialRecord) -> int | None:
+    """Return the number of the trial that this one continues, or None if it is none's continuation."""
+    return int(record.continues.rpartition("-")[2]) if record.continues else None
 
 
 RANGE_COLUMNS = (
@@ -96,8 +105,12 @@ def winner(record: StudyRecord) -> ScoredTrial | None:
         for trial in record.trials:
             if trial.record.number == record.result.best_trial_number:
                 return trial
+    by_key = {trial.record.key: trial.record for trial in record.trials}
+    continuations = [trial.record for trial in record.trials if trial.record.continues in by_key]
+    superseded = {each.continues for each in continuations if each.supersedes(by_key[each.continues])}
     finished = [trial for trial in record.trials if trial.record.state.is_fully_trained]
-    return best_of(finished, direction=record.definition.objective.direction)
+    standing = [trial for trial in finished if trial.record.key not in superseded]
+    return best_of(standing, direction=record.definition.objective.direction)
 
 
 def _reward(trial: ScoredTrial) -> float:

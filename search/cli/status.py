@@ -108,7 +108,8 @@ def _stage_plain(record: StudyRecord, index: int) -> dict[str, Any]:
         "n_trials": stage.n_trials,
         "n_finished": sum(trial.record.state.is_finished for trial in trials),
         "states": {state.value: states[state] for state in _SHOWN_STATES if states[state]},
-        "n_epochs": sum(len(trial.record.epochs) for trial in trials),
+        "n_epochs": sum(trial.record.n_trained for trial in trials),
+        "n_promoted": sum(bool(trial.record.continues) for trial in trials),
         "best_reward": None if math.isnan(best) else best,
     }
 
@@ -116,7 +117,14 @@ def _stage_plain(record: StudyRecord, index: int) -> dict[str, Any]:
 def _stages_table(record: StudyRecord) -> Table:
     present = {trial.record.state for trial in record.trials}
     states = [state for state in _SHOWN_STATES if state in present]
-    titles = [("stage", "left"), ("done", "right"), *((state.value.replace("_", " "), "right") for state in states)]
+    promotes = any(stage.promote for stage in record.definition.stages)
+    promoted = [("promoted", "right")] if promotes else []
+    titles = [
+        ("stage", "left"),
+        ("done", "right"),
+        *promoted,
+        *((state.value.replace("_", " "), "right") for state in states),
+    ]
     table = plain_table([*titles, ("epochs", "right"), ("best reward", "right")])
     for column in table.columns[1:]:
         column.no_wrap = False
@@ -126,6 +134,7 @@ def _stages_table(record: StudyRecord) -> Table:
         table.add_row(
             Text(stage.name, style="" if plain["opened"] else "dim"),
             f"{plain['n_finished']}/{stage.n_trials}",
+            *([f"{plain['n_promoted']}/{stage.promote}"] if promotes else []),
             *(str(plain["states"].get(state.value, 0)) for state in states),
             f"{plain['n_epochs']:,}",
             figures.MISSING if best is None else figures.metric(best),

@@ -77,8 +77,7 @@ def ranges_reasons(record: StudyRecord) -> RenderableType:
 def opening_title(record: StudyRecord, opening: StageOpening) -> str:
     """Return a stage in words: its trials, epochs and sampler."""
     stage = record.definition.stages[opening.index]
-    trials, epochs = figures.count(stage.n_trials, "trial"), figures.count(stage.max_epochs, "epoch")
-    return f"Stage {opening.name}: {trials}, up to {epochs} each, sampler {stage.sampler}"
+    return f"Stage {opening.name}: {figures.stage_words(stage)}"
 
 
 def opening_summary(opening: StageOpening, *, width: int) -> RenderableType:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, state_text
+from search.cli.rows import continued_number
 from search.study_record import ScoredTrial, StudyRecord
 from search.trial import TrialState
 
@@ -72,6 +73,9 @@ def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[
         (objective.monitor, "right", [figures.MISSING if s is None else figures.metric(s.best_value) for s in scores]),
         ("gap", "right", [figures.MISSING if s is None else figures.gap(s.gap_at_best) for s in scores]),
     ]
+    if any(trial.record.continues for trial in trials):
+        numbers = [continued_number(trial.record) for trial in trials]
+        columns.insert(1, ("continues", "right", [figures.MISSING if n is None else str(n) for n in numbers]))
     if objective.gap_weight:
         rewards = [figures.MISSING if score is None else figures.metric(score.reward) for score in scores]
         columns.append(("reward", "right", rewards))

@@ -32,7 +32,7 @@ class StageTally:
         opening: The stage.
         n_begun: Its trials that have begun.
         n_finished: Those of them that have ended.
-        n_epochs: Epochs of those that have ended.
+        n_epochs: Epochs that were trained for those that have ended.
     """
 
     opening: StageOpening
@@ -45,7 +45,7 @@ class StageTally:
         for trial in finished:
             if trial.record.stage == self.opening.name:
                 self.n_finished += 1
-                self.n_epochs += len(trial.record.epochs)
+                self.n_epochs += trial.record.n_trained
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,11 +1,12 @@
-"""Which checkpoints of ended trials stay on the disk: those of the best trials, since a study can have thousands."""
+"""Which checkpoints of ended trials stay on the disk: few, since a study can have thousands of trials."""
 
 from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Sequence
 
+from search.coordinator.history import History
+from search.coordinator.promotions import Promotions
 from search.paths import StudyPaths
 from search.study_definition import Direction
 from search.trial import FinishedTrial
@@ -14,32 +15,46 @@ _N_KEPT = 3
 
 
 class BestCheckpoints:
-    """Removes the checkpoints of trials that have ended, but for the best fully trained ones.
+    """Removes the checkpoints of trials that have ended, but for the best fully trained ones and those to be continued.
 
     Args:
         paths: The study's files.
         direction: Whether more reward is better.
+        history: The study's trials.
+        promotions: Which checkpoints others continue from.
     """
 
-    def __init__(self, paths: StudyPaths, *, direction: Direction) -> None:
+    def __init__(self, paths: StudyPaths, *, direction: Direction, history: History, promotions: Promotions) -> None:
         self._paths = paths
         self._sign = direction.sign
+        self._history = history
+        self._promotions = promotions
         self._best: list[tuple[float, int, str]] = []
+        self._present: set[str] = set()
 
-    def tidy(self, finished: Sequence[FinishedTrial]) -> None:
+    def tidy(self) -> None:
         """Look at all ended trials, as a crash may have left any of their checkpoints behind."""
-        for trial in finished:
-            self.departed(trial)
+        for trial in self._history.finished:
+            self._take_in(trial)
+        self._remove_needless()
 
     def departed(self, trial: FinishedTrial) -> None:
-        """Look at the trial that a worker has just let go of, and at the one that it displaces."""
+        """Look at the trial that a worker has just let go of, and at those that are not needed any more."""
+        self._take_in(trial)
+        self._remove_needless()
+
+    def _take_in(self, trial: FinishedTrial) -> None:
         record, score = trial.record, trial.score
-        displaced = record.key
         self._paths.trial(record.key).remove_previous_checkpoint()
+        self._present.add(record.key)
         if record.state.is_fully_trained and score is not None and math.isfinite(score.reward):
             assert record.number is not None
             insort(self._best, (-self._sign * score.reward, record.number, record.key))
-            if len(self._best) <= _N_KEPT:
-                return
-            displaced = self._best.pop()[2]
-        self._paths.trial(displaced).remove_checkpoints()
+        if record.continues or len(self._best) > _N_KEPT:
+            self._best = [each for each in self._best if not self._history.is_superseded(each[2])][:_N_KEPT]
+
+    def _remove_needless(self) -> None:
+        needless = self._present.difference((key for _, _, key in self._best), self._promotions.needed_keys)
+        for key in sorted(needless):
+            self._paths.trial(key).remove_checkpoints()
+        self._present -= needless

@@ -39,12 +39,12 @@ def contenders(history: History, context: StudyContext, *, at_most: int) -> tupl
 
     What a short trial might have reached is no reason to prefer it to one that has. A trial that is not among the best
     of those that have finished never will be. Where none is fully trained, those that the budget stopped take their
-    place.
+    place. Of a trial and the one that continues it, only one is a contender, and none before both have ended.
     """
     sign = context.definition.objective.direction.sign
     scored = [
         (-sign * trial.score.reward, number_of(trial.record), trial.record.state)
-        for trial in history.finished
+        for trial in history.contending
         if trial.score is not None and math.isfinite(trial.score.reward)
     ]
     fit = [each for each in scored if each[2].is_fully_trained] or [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from search.comparable_rewards import ComparableRewards
@@ -26,6 +27,9 @@ class History:
         self._finished: dict[int, FinishedTrial] = {}
         self._unfinished: dict[int, TrialRecord] = {}
         self._n_unfinished: Counter[str] = Counter()
+        self._numbers: dict[str, int] = {}
+        self._continued: dict[str, int] = {}
+        self._n_promoted: Counter[str] = Counter()
         self.rewards = ComparableRewards(context.definition.objective)
         for stored in context.study.trials():
             self._restore(stored)
@@ -64,6 +68,25 @@ class History:
         """Trials of a stage that have begun and not ended."""
         return self._n_unfinished[stage]
 
+    @property
+    def promoted_by_stage(self) -> Mapping[str, int]:
+        """Trials of each stage that have begun as continuations of others, by its name."""
+        return self._n_promoted
+
+    def is_continued(self, key: str) -> bool:
+        """Whether another trial continues that one, or has."""
+        return key in self._continued
+
+    def is_superseded(self, key: str) -> bool:
+        """Whether a finished trial that continued that one tells all that it does."""
+        later = self._finished.get(self._continued.get(key, -1))
+        return later is not None and later.record.supersedes(self._finished[self._numbers[key]].record)
+
+    @property
+    def contending(self) -> Iterator[FinishedTrial]:
+        """Trials that have ended; of one and its continuation only one, and none before both have."""
+        return (trial for trial in self._finished.values() if not self._is_represented(trial.record))
+
     def finished_trial(self, number: int) -> FinishedTrial:
         """Return a trial that has ended."""
         return self._finished[number]
@@ -71,6 +94,7 @@ class History:
     def began(self, record: TrialRecord) -> None:
         """Take note of a trial that begins."""
         assert record.number is not None
+        self._note_continuation(record)
         self._unfinished[record.number] = record
         self._n_unfinished[record.stage] += 1
 
@@ -79,9 +103,23 @@ class History:
         assert record.number is not None
         if self._unfinished.pop(record.number, None) is not None:
             self._n_unfinished[record.stage] -= 1
+        self._note_continuation(record)
+        self._numbers[record.key] = record.number
         trial = self._finished[record.number] = self._context.finished(record)
         self.rewards.add(trial)
         return trial
+
+    def _note_continuation(self, record: TrialRecord) -> None:
+        if record.continues and record.continues not in self._continued:
+            assert record.number is not None
+            self._continued[record.continues] = record.number
+            self._n_promoted[record.stage] += 1
+
+    def _is_represented(self, record: TrialRecord) -> bool:
+        """Whether another trial of the same hyperparameters and seed stands for it, or may when it ends."""
+        if self._continued.get(record.key) in self._unfinished or self.is_superseded(record.key):
+            return True
+        return bool(record.continues) and not self.is_superseded(record.continues)
 
     def _restore(self, stored: TrialRecord) -> None:
         record = self._context.logged(stored.key)
@@ -90,6 +128,7 @@ class History:
             # Killed between the storage and the log: nothing was trained. A finished trial without its log
             # (a state directory that was cleaned) keeps what the storage knows.
             record = stored if finished_in_storage else replace(stored, epochs=())
+        record = self._context.with_taken_over(record)
         self._context.recorder.repaired(
             record, known_epochs=len(stored.epochs), finished_in_storage=finished_in_storage
         )

@@ -10,6 +10,7 @@ from search.device_use import DeviceUse
 from search.early_stopping import flat_reason
 from search.epoch_log import EpochLog
 from search.messages import ModelAssembly, TrialAssignment
+from search.paths import TrialPaths
 from search.study_definition import StudyDefinition
 from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 
@@ -48,6 +49,7 @@ class LiveTrial:
         checkpoints: URL of the directory for its checkpoints; empty if they are in `directory`.
         hang_timeout_seconds: Time without a finished batch after which it hangs, or None for never.
         log: Its epoch log, open for appending.
+        inherits: Files of the trial whose checkpoint it begins with, None if it begins with nothing.
     """
 
     record: TrialRecord
@@ -56,6 +58,7 @@ class LiveTrial:
     checkpoints: str
     hang_timeout_seconds: float | None
     log: EpochLog = field(repr=False)
+    inherits: TrialPaths | None = None
 
     def assignment(self) -> TrialAssignment:
         """Return the message that makes a worker train it, from its checkpoint if it has one."""
@@ -71,6 +74,8 @@ class LiveTrial:
             merge_validation=self.record.stage == REFIT,
             hang_timeout_seconds=self.hang_timeout_seconds,
             checkpoints=self.checkpoints,
+            inherited_directory="" if self.inherits is None else str(self.inherits.directory),
+            inherited_checkpoints="" if self.inherits is None else self.inherits.checkpoints,
         )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from search.comparable_rewards import Observation
 from search.coordinator.allotment import StageTally
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
+from search.coordinator.promotions import Promotions
 from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
 from search.errors import StudyFailedError
@@ -64,6 +67,7 @@ class StageTrials:
         pruner: Pruner,
         failures: FailureStreak,
         checkpoints: BestCheckpoints,
+        promotions: Promotions,
     ) -> None:
         self._context = context
         self._history = history
@@ -72,6 +76,7 @@ class StageTrials:
         self._pruner = pruner
         self._failures = failures
         self._checkpoints = checkpoints
+        self._promotions = promotions
         following = context.study.openings()[opening.index + 1 :]
         self._last_number = context.allotment.last_number(opening, following[0] if following else None)
         self._tally = StageTally(
@@ -89,7 +94,8 @@ class StageTrials:
             number = self._history.n_trials
             lost = self._context.logged(trial_key(number))
             if lost is None:
-                return self._new_trial(number)
+                return None if self._promotions.must_wait(self._stage) else self._new_trial(number)
+            lost = self._context.with_taken_over(lost)
             self._take_up(lost)
             if not lost.state.is_finished:
                 return self._context.open_trial(lost)
@@ -97,27 +103,55 @@ class StageTrials:
 
     def _new_trial(self, number: int) -> LiveTrial:
         with self._context.bookkeeping.spent_on("asking"):
-            outside = self._outside(number)
-            hyperparameters = self._propose(number) if outside is None else outside
-        record = TrialRecord(
+            continued = self._promotions.next_for(self._stage)
+            record = self._proposed(number) if continued is None else self._promoted(number, continued.record)
+        self._begin(record)
+        return self._context.open_trial(record)
+
+    def _proposed(self, number: int) -> TrialRecord:
+        outside = self._outside(number)
+        return self._record(
+            number,
+            hyperparameters=self._propose(number) if outside is None else outside,
+            seed=derived_seed(self._context.definition.seed, "training", number),
+            is_outside=outside is not None,
+        )
+
+    def _promoted(self, number: int, continued: TrialRecord) -> TrialRecord:
+        """Return a trial that goes on where another one ended, from its beginning if no checkpoint is left of that."""
+        record = self._record(
+            number,
+            hyperparameters=continued.hyperparameters,
+            seed=continued.seed,
+            is_outside=continued.is_outside,
+        )
+        epochs = continued.epochs
+        if not self._context.paths.trial(continued.key).has_checkpoint():
+            epochs = ()
+            self._context.observer.notice(
+                f"{record.key} begins anew with what {continued.key} had: no checkpoint of it is left to continue from."
+            )
+        return replace(record, continues=continued.key, epochs=epochs, n_taken_over=len(epochs))
+
+    def _record(self, number: int, *, hyperparameters: Hyperparameters, seed: int, is_outside: bool) -> TrialRecord:
+        return TrialRecord(
             key=trial_key(number),
             number=number,
             stage=self._stage.name,
             hyperparameters=hyperparameters,
-            seed=derived_seed(self._context.definition.seed, "training", number),
+            seed=seed,
             n_epochs=self._stage.max_epochs,
             horizon_epochs=self._context.definition.horizon_epochs(self._stage),
-            is_outside=outside is not None,
+            is_outside=is_outside,
             started_ms=CLOCK.now_ms(),
         )
-        self._begin(record)
-        return self._context.open_trial(record)
 
     def _begin(self, record: TrialRecord) -> None:
         with self._context.bookkeeping.spent_on("storage"):
             stored_number = self._context.study.add_trial(record)
         assert stored_number == record.number, f"the storage numbered trial {record.number} as {stored_number}"
         self._history.began(record)
+        self._promotions.begun(record)
         self._tally.n_begun += 1
 
     def _take_up(self, lost: TrialRecord) -> None:
@@ -131,6 +165,7 @@ class StageTrials:
 
     def _learn(self, record: TrialRecord) -> None:
         trial = self._history.ended(record)
+        self._promotions.ended(trial)
         self._pruner.learn(record)
         self._tally.count([trial])
 
@@ -162,7 +197,12 @@ class StageTrials:
         )
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
-        """End a trial that has had its epochs, whose curve is flat, that is worse than its peers, or out of budget."""
+        """End a trial that has had its epochs, whose curve is flat, that is worse than its peers, or out of budget.
+
+        What was decided when a trial was promoted stands until it has an epoch of its own.
+        """
+        if record.n_taken_over and not record.n_trained:
+            return None
         verdict = own_verdict(record, self._context.definition)
         if verdict is not None:
             return verdict
@@ -185,7 +225,9 @@ class StageTrials:
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
-        self._checkpoints.departed(self._history.finished_trial(number_of(record)))
+        trial = self._history.finished_trial(number_of(record))
+        self._promotions.departed(trial)
+        self._checkpoints.departed(trial)
 
     def _require_success(self, record: TrialRecord) -> None:
         why = self._failures.ended(record, first_unfinished=self._history.first_unfinished)
@@ -258,9 +300,15 @@ class StageTrials:
         return self._history.rewards.informative(self._opening.narrowed.space, at_most=at_most)
 
     def _running(self) -> list[Hyperparameters]:
-        """Return the trials in flight, which a model keeps away from; where there are many, the last to begin."""
+        """Return the trials in flight, which a model keeps away from; where there are many, the last to begin.
+
+        Those that continue others are known to it: as observations of fewer epochs.
+        """
         at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
-        return [] if at_most is None else [each.hyperparameters for each in self._history.running[-at_most:]]
+        if at_most is None:
+            return []
+        running = [each.hyperparameters for each in self._history.running if not each.continues]
+        return running[-at_most:]
 
 
 def number_of(record: TrialRecord) -> int:

@@ -8,6 +8,7 @@ from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
+from search.coordinator.promotions import Promotions
 from search.coordinator.search_stage import StageTrials, open_stage
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
@@ -36,8 +37,10 @@ class SearchTrials:
             self._pruner.learn(record)
         has_succeeded = any(trial.record.state is not TrialState.FAILED for trial in history.finished)
         self._failures = FailureStreak(has_succeeded=has_succeeded)
-        self._checkpoints = BestCheckpoints(context.paths, direction=objective.direction)
-        self._checkpoints.tidy(history.finished)
+        self._promotions = Promotions(definition, history)
+        self._checkpoints = BestCheckpoints(
+            context.paths, direction=objective.direction, history=history, promotions=self._promotions
+        )
         self._unfinished = deque(history.running)
         self._is_closed = context.study.finish_plan() is not None
         self._index = 0
@@ -45,6 +48,7 @@ class SearchTrials:
         while self._index + 1 < len(context.study.openings()):
             self._index += 1
             self._stage = self._open()
+        self._checkpoints.tidy()
 
     @property
     def may_be_followed(self) -> bool:
@@ -115,6 +119,7 @@ class SearchTrials:
         context = self._context
         opening = open_stage(context, self._history, index=self._index)
         context.tracker.publish_stage(opening)
+        self._promotions.opened(self._index)
         stage = StageTrials(
             context=context,
             history=self._history,
@@ -122,6 +127,7 @@ class SearchTrials:
             pruner=self._pruner,
             failures=self._failures,
             checkpoints=self._checkpoints,
+            promotions=self._promotions,
         )
         if not stage.is_over:
             context.observer.stage_opened(opening)

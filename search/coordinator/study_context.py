@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.coordinator.allotment import Allotment
 from search.coordinator.assembly import assemble
@@ -60,7 +60,7 @@ class StudyContext:
         return [record for record in records if record is not None]
 
     def open_trial(self, record: TrialRecord) -> LiveTrial:
-        """Make the trial's directory and open its log, writing its identity if it is new.
+        """Make the trial's directory and open its log, writing its identity, and what it takes over, if it is new.
 
         Raises:
             StateError: If that is not possible, or the directory is a link.
@@ -68,10 +68,15 @@ class StudyContext:
         paths = self.paths.trial(record.key)
         paths.require_no_link()
         self.state.make(paths.directory)
-        is_new = self.logged(record.key) is None
+        logged = self.logged(record.key)
         log = EpochLog(paths.epoch_log)
-        if is_new:
+        if logged is None:
             log.append_trial(record, study_uid=self.study.uid)
+        else:
+            for epoch in record.epochs[
+                len(logged.epochs) :
+            ]:  # taken over; a crash came before all of them were written
+                log.append_epoch(epoch)
         return LiveTrial(
             record=record,
             assembly=assemble(self.definition, record.hyperparameters),
@@ -79,7 +84,20 @@ class StudyContext:
             checkpoints=paths.checkpoints,
             hang_timeout_seconds=self.definition.resources.hang_timeout_seconds,
             log=log,
+            inherits=self.paths.trial(record.continues) if record.n_taken_over else None,
         )
+
+    def with_taken_over(self, record: TrialRecord) -> TrialRecord:
+        """Return the record with the epochs that it takes over, if a crash came before its log had them all.
+
+        Where the log of the trial that it continues is gone as well, it does without.
+        """
+        if record.state.is_finished or len(record.epochs) >= record.n_taken_over:
+            return record
+        continued = self.logged(record.continues)
+        taken = () if continued is None else continued.epochs[: record.n_taken_over]
+        epochs = max(record.epochs, taken, key=len)
+        return replace(record, epochs=epochs, n_taken_over=len(epochs))
 
     def finished(self, record: TrialRecord) -> FinishedTrial:
         """Return the trial with its score."""
@@ -90,5 +108,5 @@ def epochs_by_phase(records: Mapping[str, TrialRecord]) -> dict[str, int]:
     """Count the epochs trained in each stage or phase, in order of appearance."""
     counts: dict[str, int] = {}
     for record in records.values():
-        counts[record.stage] = counts.get(record.stage, 0) + len(record.epochs)
+        counts[record.stage] = counts.get(record.stage, 0) + record.n_trained
     return counts

@@ -36,15 +36,20 @@ class FinishedPeers:
     def __init__(self, metric: MonitoredMetric) -> None:
         self._metric = metric
         self._values: dict[tuple[int, int], list[float]] = {}  # by horizon and epoch, ascending
-        self._learned: set[str] = set()
+        self._learned: dict[str, int] = {}  # epochs by key
 
     def learn(self, record: TrialRecord) -> None:
-        """Take a finished trial among the peers; one that cannot be a peer, or is one already, is ignored."""
+        """Take a finished trial among the peers; one that cannot be a peer, or is one already, is ignored.
+
+        Of a trial that continues a peer, only the epochs beyond that one's are new: the two are one peer.
+        """
         if not record.state.is_fully_trained or record.key in self._learned:
             return
-        self._learned.add(record.key)
+        self._learned[record.key] = len(record.epochs)
+        n_known = self._learned.get(record.continues, 0)
         for epoch, value in self._metric.finite_values(record).items():
-            insort(self._values.setdefault((record.horizon_epochs, epoch), []), value)
+            if epoch > n_known:
+                insort(self._values.setdefault((record.horizon_epochs, epoch), []), value)
 
     def beside(self, record: TrialRecord, *, n_startup_trials: int, n_warmup_epochs: int) -> Comparison | None:
         """Return a running trial beside its peers, or None if it must not be judged.

@@ -27,11 +27,14 @@ class Rungs:
         self._factor = factor
         self._metric = metric
         self._rungs: dict[int, _Rung] = {}
+        self._origins: dict[str, str] = {}
 
     def learn(self, record: TrialRecord) -> None:
-        """Take note of how the trial stood at every rung that it has reached."""
+        """Take note of how the trial stood at every rung that it has reached; it is one with the trial it continues."""
+        origin = self._origin(record)
+        self._origins[record.key] = origin
         for epoch, best in self._standings(record).items():
-            self._rungs.setdefault(epoch, _Rung()).put(record.key, self._metric.direction.sign * best)
+            self._rungs.setdefault(epoch, _Rung()).put(origin, self._metric.direction.sign * best)
 
     def prune_reason(self, record: TrialRecord) -> str:
         """Return why a trial must not go on from the rung that it has reached, or an empty string.
@@ -43,7 +46,7 @@ class Rungs:
         if best is None or epoch >= record.n_epochs:
             return ""
         rung = self._rungs.get(epoch, _Rung())
-        n_better, n_others = rung.others(record.key, better_than=self._metric.direction.sign * best)
+        n_better, n_others = rung.others(self._origin(record), better_than=self._metric.direction.sign * best)
         n_trials = n_others + 1
         n_kept = max(n_trials // self._factor, 1)
         if n_better < n_kept:
@@ -52,6 +55,10 @@ class Rungs:
             f"best {best:.6g} by epoch {epoch} is {self._metric.worse} that of {n_better} of the {n_others} other "
             f"trials that reached that epoch; the best {n_kept} of {n_trials} go on (one in {self._factor})"
         )
+
+    def _origin(self, record: TrialRecord) -> str:
+        """Return the first trial of those that continue one another."""
+        return self._origins.get(record.continues, record.continues) or record.key
 
     def _standings(self, record: TrialRecord) -> dict[int, float]:
         """Return the best value by each rung that the trial has reached with a finite value."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +30,7 @@ from search.record_codec import (
     test_result_to_plain,
 )
 from search.storage.distributions import distribution
+from search.storage.former_definitions import as_of_now
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain
 from search.study_record import FinishPlan, Spent, StageOpening, StudyResult
@@ -50,6 +53,10 @@ _DEVICE_USE = "zeroin.device_use"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
 
+# Attributes of a trial that continues another one.
+_CONTINUES = "zeroin.continues"
+_N_TAKEN_OVER = "zeroin.n_taken_over"
+
 
 _OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -70,7 +77,7 @@ class StoredStudy:
         self._sync = opened.sync
         self._study_id = study_id
         attributes = self._storage.get_study_user_attrs(study_id)
-        self.definition: StudyDefinition = definition_from_plain(attributes[DEFINITION])
+        self.definition: StudyDefinition = definition_from_plain(as_of_now(attributes[DEFINITION]))
         self.uid: str = attributes[UID]
         self.directory = Path(attributes[HOME])
 
@@ -209,11 +216,15 @@ class StoredStudy:
             "zeroin.horizon_epochs": record.horizon_epochs,
             "zeroin.is_outside": record.is_outside,
         }
+        if record.continues:
+            attributes |= {_CONTINUES: record.continues, _N_TAKEN_OVER: record.n_taken_over}
+        taken_over = zip(count(1), record.curve(self.definition.objective.monitor)[: record.n_taken_over], strict=False)
         template = create_trial(
             state=OptunaState.RUNNING,
             params=dict(record.hyperparameters),
             distributions={name: distribution(space[name]) for name in record.hyperparameters},
             user_attrs=attributes,
+            intermediate_values={epoch: value for epoch, value in taken_over if not math.isnan(value)},
         )
         template.datetime_start = (
             datetime.fromtimestamp(record.started_ms / 1000.0, tz=UTC).astimezone().replace(tzinfo=None)
@@ -304,6 +315,8 @@ class StoredStudy:
             reason=outcome.get("reason", ""),
             started_ms=_ms(started),
             finished_ms=_ms(trial.datetime_complete) if trial.datetime_complete else None,
+            continues=attributes.get(_CONTINUES, ""),
+            n_taken_over=attributes.get(_N_TAKEN_OVER, 0),
         )
 
 

@@ -206,6 +206,7 @@ def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStag
         max_epochs=stage.max_epochs,
         sampler=stage.sampler or ("tpe" if index else "qmc"),
         narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share),
+        promote=stage.promote,
     )
 
 
@@ -220,4 +221,5 @@ def _stage_to_plain(stage: SearchStage) -> dict[str, Any]:
         "max_epochs": stage.max_epochs,
         "sampler": stage.sampler,
         "narrow": {"rule": stage.narrow.rule, "outside_share": stage.narrow.outside_share},
+        "promote": stage.promote,
     }

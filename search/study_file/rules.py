@@ -63,6 +63,7 @@ def broken_rules(study: StudySection) -> list[Problem]:
         *_searched_names(study),
         *_searched_constants(study),
         *_stages(study),
+        *_promotions(study),
         *_strategy(study),
         *_stores(study),
     ]
@@ -198,6 +199,32 @@ def _stages(study: StudySection) -> Iterator[Problem]:
             path=("stages", 0, "sampler"),
             message=f"the first of several stages explores: must be random or qmc, but got {first.sampler!r}.",
         )
+
+
+def _promotions(study: StudySection) -> Iterator[Problem]:
+    for index, stage in enumerate(study.stages):
+        if stage.promote:
+            broken = _broken_promotion(study, index)
+            if broken:
+                message = f"{broken}, but got {stage.promote}."
+                yield Problem(path=("stages", index, "promote"), message=message)
+
+
+def _broken_promotion(study: StudySection, index: int) -> str:
+    """Return the rule that a stage breaks by promoting trials, empty if none."""
+    stage, earlier = study.stages[index], study.stages[:index]
+    if study.schedule_horizon == "stage":
+        return (
+            "must be 0 with `schedule_horizon: stage`, by which the learning rate of a short trial comes down sooner, "
+            "so that it is no beginning of a long one"
+        )
+    if not earlier:
+        return "must be 0 in the first stage, before which there are no trials to continue"
+    if min(each.max_epochs for each in earlier) >= stage.max_epochs:
+        return f"must be 0 where no earlier stage has fewer than this one's {stage.max_epochs} epochs"
+    if stage.promote > stage.n_trials:
+        return f"must be at most n_trials = {stage.n_trials}"
+    return ""
 
 
 def _strategy(study: StudySection) -> Iterator[Problem]:

@@ -145,6 +145,9 @@ class StageSection(Section):
     The first of several stages explores: random or qmc."""
     narrow: Narrow | None = None
     """How its ranges follow from the trials before it; by default as the study says."""
+    promote: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """How many of its trials continue the best trials of fewer epochs from their checkpoints, which costs only the
+    epochs that are missing, instead of trying other values; needs schedule_horizon: study."""
 
 
 class EarlyStoppingSection(Section):

@@ -46,6 +46,7 @@ space:
 
 # Coarse to fine: many short trials over wide ranges, then fewer and longer ones where the best were.
 # sampler: random, qmc (evenly spread), tpe, cmaes or gp (learning from the trials so far).
+# promote: how many of a stage's trials continue the best shorter ones from their checkpoints, 0 if it does not say.
 stages:
   - {{name: coarse, n_trials: 32, max_epochs: 2, sampler: qmc}}
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: tpe}}

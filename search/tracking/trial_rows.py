@@ -18,6 +18,7 @@ TRIAL_TAG = "zeroin.trial"
 STAGE_TAG = "zeroin.stage"
 SEED_TAG = "zeroin.seed"
 OUTSIDE_TAG = "zeroin.outside"
+CONTINUES_TAG = "zeroin.continues"
 STATE_TAG = "zeroin.state"
 REASON_TAG = "zeroin.reason"
 
@@ -153,6 +154,10 @@ def state_tags(state: str, reason: str) -> dict[str, str]:
 
 
 def identity_tags(record: TrialRecord) -> dict[str, str]:
-    """Return the tags that never change in a trial's life; only one sampled outside its stage's ranges says so."""
+    """Return the tags that never change in a trial's life; those of two kinds of trials only where they apply."""
     tags = {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed)}
-    return {**tags, OUTSIDE_TAG: "true"} if record.is_outside else tags
+    if record.is_outside:
+        tags[OUTSIDE_TAG] = "true"
+    if record.continues:
+        tags[CONTINUES_TAG] = record.continues
+    return tags

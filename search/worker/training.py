@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lightning_modules.callbacks.epoch_checkpoint import (
 )
 from lightning_modules.callbacks.epoch_seeding import EpochSeeding
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
+from search.checkpoint_store import CheckpointStore
 from search.errors import SearchError, StateError
 from search.messages import Action, Cause, EpochReport, Notice, TrialAssignment, TrialEnded
 from search.worker.assembly import Assembled, assemble, seed_setup
@@ -111,7 +113,7 @@ class _TrialRun:
         """
         self._mirror.fetch(self._path)
         damage = ""
-        for path in (self._path, self._path.with_name(PREVIOUS_CHECKPOINT_NAME)):
+        for path in self._checkpoints():
             try:
                 checkpoint = load_checkpoint(path)
                 self._reports = reports_in(checkpoint, trial_key=self._assignment.trial_key)
@@ -120,7 +122,8 @@ class _TrialRun:
                 continue
             except (CheckpointError, KeyError, TypeError) as error:
                 damage = damage or str(error)
-                self._damaged.append(path)
+                if path.parent == self._path.parent:
+                    self._damaged.append(path)
                 continue
             if damage:
                 self._tell_damage(f"goes on after epoch {self.n_epochs}", damage)
@@ -129,7 +132,24 @@ class _TrialRun:
             return weights
         if damage:
             self._tell_damage("begins anew", damage)
+        elif self._assignment.inherited_directory:
+            key = self._assignment.trial_key
+            self.notices.append(f"{key} begins anew, the checkpoint that it was to continue from is gone.")
         return None
+
+    def _checkpoints(self) -> Iterator[Path]:
+        """Yield the paths of what it may go on from, best first: its own checkpoints, then that of another trial."""
+        previous = self._path.with_name(PREVIOUS_CHECKPOINT_NAME)
+        yield self._path
+        yield previous
+        assignment = self._assignment
+        if assignment.inherited_checkpoints:
+            # Once there is one of its own, this is the one before.
+            CheckpointStore(assignment.inherited_checkpoints).get(CHECKPOINT_NAME, previous)
+            self._damaged = [each for each in self._damaged if each != previous]
+            yield previous
+        elif assignment.inherited_directory:
+            yield Path(assignment.inherited_directory) / CHECKPOINT_NAME
 
     def _tell_damage(self, consequence: str, damage: str) -> None:
         self.notices.append(f"{self._assignment.trial_key} {consequence}, its last checkpoint is useless: {damage}")

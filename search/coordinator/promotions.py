@@ -1,0 +1,77 @@
+"""Which trials of a running study are continued by later ones, and whose checkpoints that needs."""
+
+from __future__ import annotations
+
+from search.coordinator.history import History
+from search.promotion import Shortlist, may_be_promoted, n_to_come
+from search.study_definition import SearchStage, StudyDefinition
+from search.trial import FinishedTrial, TrialRecord
+
+
+class Promotions:
+    """The promotions of a study, those of earlier sessions included.
+
+    Args:
+        definition: The study.
+        history: Its trials so far.
+    """
+
+    def __init__(self, definition: StudyDefinition, history: History) -> None:
+        self._definition = definition
+        self._history = history
+        self._index = 0
+        self._leaving: set[str] = set()
+        self._shortlist = Shortlist(definition.objective.direction.sign)
+        for trial in history.finished:
+            self._enter(trial)
+
+    def opened(self, index: int) -> None:
+        """Note that a stage is under way; those before it promote none any more."""
+        self._index = index
+        self._cut()
+
+    def ended(self, trial: FinishedTrial) -> None:
+        """Consider a trial that has ended, though its worker may still be writing its last checkpoint."""
+        self._leaving.add(trial.record.key)
+        self._enter(trial)
+        self._cut()
+
+    def departed(self, trial: FinishedTrial) -> None:
+        """Note that no worker touches the trial any more."""
+        self._leaving.discard(trial.record.key)
+
+    def must_wait(self, stage: SearchStage) -> bool:
+        """Whether a worker has not let go yet of the trial that the next one of a stage is to continue."""
+        chosen = self.next_for(stage)
+        return chosen is not None and chosen.record.key in self._leaving
+
+    def next_for(self, stage: SearchStage) -> FinishedTrial | None:
+        """Return the trial that the next one of a stage is to continue; None if that is to be a new one."""
+        if self._history.promoted_by_stage.get(stage.name, 0) >= stage.promote:
+            return None
+        return self._shortlist.best(self._history.rewards.comparable, below_epochs=stage.max_epochs)
+
+    def begun(self, record: TrialRecord) -> None:
+        """Note that a trial has begun: what it continues, no other one will."""
+        if record.continues:
+            self._shortlist.drop(record.continues)
+            self._cut()
+
+    @property
+    def needed_keys(self) -> set[str]:
+        """Keys of the trials whose checkpoints must stay: what a running trial began with, and what another one may."""
+        return self._shortlist.keys.union(each.continues for each in self._history.running if each.continues)
+
+    def _enter(self, trial: FinishedTrial) -> None:
+        has_room = n_to_come(
+            self._definition.stages,
+            self._history.promoted_by_stage,
+            index=self._index,
+            n_epochs=len(trial.record.epochs),
+        )
+        if has_room and not self._history.is_continued(trial.record.key) and may_be_promoted(trial, self._definition):
+            self._shortlist.add(trial)
+
+    def _cut(self) -> None:
+        stages, begun = self._definition.stages, self._history.promoted_by_stage
+        self._shortlist.cut(lambda n_epochs: n_to_come(stages, begun, index=self._index, n_epochs=n_epochs))

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from plain_study import BELL
+
+from search.pruner_settings import NoPruning
+from search.storage.former_definitions import as_of_now
+from search.study_file import definition_from_plain, definition_to_plain
+
+
+def test_a_study_stored_without_pruning_and_with_the_median_rules_keys_is_read() -> None:
+    plain = definition_to_plain(definition_from_plain(BELL))
+    stored = {**plain, "pruner": {"name": "none", "n_startup_trials": 5, "n_warmup_epochs": 1}}
+    assert definition_from_plain(as_of_now(stored)).pruner == NoPruning()
+
+
+def test_what_is_stored_today_is_left_alone() -> None:
+    plain = definition_to_plain(definition_from_plain(BELL))
+    assert as_of_now(plain) == plain
