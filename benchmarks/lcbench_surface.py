@@ -54,7 +54,9 @@ class LCBenchSurface:
         x_cat = np.full((self.n_epochs, 1), self._code, np.int32)
         output = self._model.run(None, {"x_cat": x_cat, "x_cont": x_cont})[0][:, _VAL_ACCURACY]
         if not np.isfinite(output).all():
-            raise SurfaceError(f"the model has no finite answer for {dict(point)} on the data set of code {self._code}.")
+            raise SurfaceError(
+                f"the model has no finite answer for {dict(point)} on the data set of code {self._code}."
+            )
         return [float(value) / 100.0 for value in output]
 
     def true_curve(self, point: Point) -> list[float]:

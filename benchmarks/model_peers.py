@@ -6,6 +6,8 @@ import logging
 import random
 import tempfile
 import warnings
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,7 @@ class SmacMethod:
             n_trials=max(1, budget_epochs // surface.n_epochs),
             output_directory=self._files.name,
             seed=seed,
+            n_workers=n_workers,
             **fidelities,
         )
         facade = smac.MultiFidelityFacade if is_multi_fidelity else smac.BlackBoxFacade
@@ -54,8 +57,9 @@ class SmacMethod:
             info = self._facade.ask()
         except StopIteration:
             return None
+        point = _plain(info.config)
         n_epochs = self._n_epochs if info.budget is None else max(1, round(info.budget))
-        return Job(point=_plain(info.config), n_epochs=n_epochs, continues=info.config, handle=info)
+        return Job(point=point, n_epochs=n_epochs, continues=tuple(sorted(point.items())), handle=info)
 
     def goes_on(self, job: Job, epoch: int, value: float) -> bool:
         del job, epoch, value
@@ -118,7 +122,7 @@ class HeboMethod:
 
         # It draws from these alone.
         random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.seed(seed)
         torch.manual_seed(seed)
         warnings.filterwarnings("ignore", module="hebo|GPy|paramz|pymoo|sklearn")
         self._ranges = surface.ranges
@@ -126,7 +130,8 @@ class HeboMethod:
         self._hebo = HEBO(DesignSpace().parse([_hebo_range(each) for each in surface.ranges]))
 
     def ask(self) -> Job:
-        suggestion = self._hebo.suggest(n_suggestions=1)
+        with redirect_stdout(StringIO()):  # its libraries print what they try
+            suggestion = self._hebo.suggest(n_suggestions=1)
         row = suggestion.iloc[0]
         point = {each.name: int(row[each.name]) if each.is_int else float(row[each.name]) for each in self._ranges}
         return Job(point=point, n_epochs=self._n_epochs, handle=suggestion)

@@ -1,7 +1,7 @@
 """zeroin itself: a whole study on virtual workers, its coordinator, storage and epoch logs as users have them.
 
-24 trials for a thirteenth of the epochs of a full training, placed evenly, 12 for three thirteenths, 6 for nine, and then
-trials of full length until the budget is spent; the median pruner; all else at the study file's defaults.
+24 trials for a thirteenth of the epochs of a full training, placed evenly, 12 for three thirteenths, 6 for nine, and
+then trials of full length until the budget is spent; the median pruner; all else at the study file's defaults.
 """
 
 from __future__ import annotations
