@@ -82,33 +82,26 @@ def is_ours(name: str) -> bool:
     return name == OURS or name.startswith(f"{OURS}-")
 
 
-def require_method(name: str) -> None:
-    """Refuse a name that no method has.
+def why_left_out(name: str) -> str:
+    """Return why a method cannot be run here, or an empty string if it can.
 
     Raises:
-        SurfaceError: If it is none.
+        SurfaceError: If no method has that name.
     """
-    if is_ours(name):
-        from zeroin_method import variant
-
-        try:
-            variant(name)
-        except ValueError as error:
-            raise SurfaceError(f"{name}: {error}") from None
-    elif name not in PEERS:
+    if not is_ours(name) and name not in PEERS:
         raise SurfaceError(
             f"a method must be zeroin, zeroin-no-narrowing, zeroin-no-pruning, zeroin-SAMPLER or one of "
             f"{', '.join(PEERS)}, but got {name!r}."
         )
-
-
-def why_left_out(name: str) -> str:
-    """Return why a method cannot be run here, or an empty string if it can."""
-    for module in () if is_ours(name) else PEERS[name].modules:
+    for module in ("zeroin_method",) if is_ours(name) else PEERS[name].modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             return f"{module} cannot be imported: {error}"
+    if is_ours(name):
+        from zeroin_method import variant
+
+        variant(name)
     return ""
 
 

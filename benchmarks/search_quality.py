@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 
 from lcbench_surface import lcbench_instances
-from quality_methods import OURS, PEERS, require_method, why_left_out
+from quality_methods import OURS, PEERS, why_left_out
 from quality_report import report
 from quality_runs import Conditions, Run, Setting, append_run, make_run, open_surface, read_runs
 from quality_surface import N_FULL_TRAININGS, SurfaceError
@@ -100,8 +100,6 @@ def _exists(file: Path | None) -> bool:
 
 def _installed(methods: Sequence[str]) -> list[str]:
     """Return the methods that can be run here, in order."""
-    for method in methods:
-        require_method(method)
     reasons = {method: why_left_out(method) for method in methods}
     for method, reason in reasons.items():
         if reason:

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from asked_method import SPEED_SPREAD, Suggestions
 from epoch_meter import BudgetSpentError, EpochMeter
 from no_tracker import NoTracker
-from quality_surface import Number, Surface
+from quality_surface import Number, Surface, SurfaceError
 from virtual_workers import Delays, EventClock, VirtualWorkers, accuracy_metrics
 
 from search.coordinator.session import Session
@@ -53,12 +53,12 @@ def variant(name: str) -> Variant:
     """Return what ``zeroin``, ``zeroin-gp``, ``zeroin-no-narrowing``, ``zeroin-cmaes-no-pruning`` … stand for.
 
     Raises:
-        ValueError: If a sampler of that name does not exist.
+        SurfaceError: If a sampler of that name does not exist.
     """
     narrows, prunes = _NO_NARROWING not in name, _NO_PRUNING not in name
     sampler = name.replace(_NO_NARROWING, "").replace(_NO_PRUNING, "").removeprefix("zeroin").removeprefix("-")
     if sampler and sampler not in SAMPLER_NAMES:
-        raise ValueError(f"a sampler must be one of {', '.join(SAMPLER_NAMES)}, but got {sampler!r}.")
+        raise SurfaceError(f"a sampler in {name!r} must be one of {', '.join(SAMPLER_NAMES)}, but got {sampler!r}.")
     return Variant(sampler=sampler or None, narrows=narrows, prunes=prunes)
 
 
