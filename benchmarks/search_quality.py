@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import multiprocessing
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.table:
             print(report(read_runs(options.table)))
         else:
-            _measure(options)
+            return _measure(options)
     except SurfaceError as error:
         print(error, file=sys.stderr)
         return 2
@@ -54,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, metavar="DIR", help="LCBench's learning curves")
     parser.add_argument("--surface", choices=("lcbench", "synthetic"), default="lcbench")
-    parser.add_argument("--noise", type=float, default=0.0, help="of the synthetic surface's epochs, in accuracy")
+    parser.add_argument(
+        "--noise", type=_not_negative, default=0.0, help="of the synthetic surface's epochs, in accuracy"
+    )
     parser.add_argument("--epochs", type=_at_least_one, default=52, help="of a full training on the synthetic surface")
     parser.add_argument("--methods", nargs="+", default=[OURS, *PEERS], metavar="NAME")
     parser.add_argument("--instances", nargs="+", metavar="NAME", help="all of the data by default")
@@ -75,23 +79,37 @@ def _at_least_one(text: str) -> int:
     return value
 
 
-def _measure(options: argparse.Namespace) -> None:
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be finite and at least 0, but got {value}")
+    return value
+
+
+def _measure(options: argparse.Namespace) -> int:
+    """Make the runs that are missing and show the tables; 1 if some failed."""
     print(f"{platform.platform()}, {os.cpu_count()} cores, {datetime.date.today()}: {' '.join(sys.argv)}", flush=True)
     wanted = _settings(options, _installed(options.methods))
     known = {run.setting: run for run in read_runs([options.output])} if _exists(options.output) else {}
     runs = [known[each] for each in wanted if each in known]
     missing = [each for each in wanted if each not in known]
-    for run in _made(missing, data=options.data, n_processes=options.processes):
-        runs.append(run)
+    n_failed = 0
+    for outcome in _outcomes(missing, data=options.data, n_processes=options.processes):
+        if isinstance(outcome, str):
+            n_failed += 1
+            print(outcome, flush=True)
+            continue
+        runs.append(outcome)
         if options.output is not None:
-            append_run(options.output, run)
-        setting = run.setting
-        regret = 100.0 * run.regret_after(setting.conditions.budget_epochs)
-        print(
-            f"{len(runs)}/{len(wanted)} {setting.method} {setting.instance} seed {setting.seed}: {regret:.2f}",
-            flush=True,
-        )
+            append_run(options.output, outcome)
+        regret = 100.0 * outcome.regret_after(outcome.setting.conditions.budget_epochs)
+        print(f"{len(runs)}/{len(wanted)} {_named(outcome.setting)}: {regret:.2f}", flush=True)
     print(f"\n{report(runs)}")
+    return 1 if n_failed else 0
+
+
+def _named(setting: Setting) -> str:
+    return f"{setting.method} {setting.instance} seed {setting.seed}"
 
 
 def _exists(file: Path | None) -> bool:
@@ -136,15 +154,22 @@ def _settings(options: argparse.Namespace, methods: Sequence[str]) -> list[Setti
     ]
 
 
-def _made(settings: Sequence[Setting], *, data: Path | None, n_processes: int) -> Iterator[Run]:
-    """Make runs and yield them as they end."""
-    make = partial(make_run, data=data)
+def _outcomes(settings: Sequence[Setting], *, data: Path | None, n_processes: int) -> Iterator[Run | str]:
+    """Make runs and yield them as they end, or how they failed."""
+    outcome = partial(_outcome, data=data)
     if n_processes == 1:
-        yield from map(make, settings)
+        yield from map(outcome, settings)
         return
     with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(make, setting) for setting in settings]):
+        for future in as_completed([pool.submit(outcome, setting) for setting in settings]):
             yield future.result()
+
+
+def _outcome(setting: Setting, *, data: Path | None) -> Run | str:
+    try:
+        return make_run(setting, data=data)
+    except Exception:  # a method's own: the others go on
+        return f"{_named(setting)} failed:\n{traceback.format_exc()}"
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def run_zeroin(chosen: Variant, meter: EpochMeter, *, n_workers: int, seed: int)
     definition = study_definition(chosen, meter.surface, budget_epochs=meter.budget_epochs, seed=seed)
     clock = EventClock()
     engine = VirtualWorkers(
-        n_slots=n_workers, clock=clock, delays=Delays(spread=SPEED_SPREAD), metrics=_Trainings(meter)
+        n_slots=n_workers, clock=clock, delays=Delays(spread=SPEED_SPREAD), metrics=MeteredTrainings(meter)
     )
     with tempfile.TemporaryDirectory() as root:
         state = StateDirectory(root=Path(root))
@@ -114,8 +114,8 @@ def study_definition(chosen: Variant, surface: Surface, *, budget_epochs: int, s
 
 
 @dataclass(frozen=True, slots=True)
-class _Trainings:
-    """What the virtual workers train on."""
+class MeteredTrainings:
+    """What a trial logs on the meter's surface, each epoch paid for; one that is continued pays as the meter says."""
 
     meter: EpochMeter
 
