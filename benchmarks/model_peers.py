@@ -26,13 +26,10 @@ class SmacMethod:
         surface: What is searched.
         is_multi_fidelity: Which of the two facades.
         budget_epochs: Of the run; the facade is told as many trials as there are trainings of full length in it.
-        n_workers: Workers.
         seed: Of everything random.
     """
 
-    def __init__(
-        self, surface: Surface, *, is_multi_fidelity: bool, budget_epochs: int, n_workers: int, seed: int
-    ) -> None:
+    def __init__(self, surface: Surface, *, is_multi_fidelity: bool, budget_epochs: int, seed: int) -> None:
         import smac
 
         self._n_epochs = surface.n_epochs
@@ -45,7 +42,6 @@ class SmacMethod:
             n_trials=max(1, budget_epochs // surface.n_epochs),
             output_directory=self._files.name,
             seed=seed,
-            n_workers=n_workers,
             **fidelities,
         )
         facade = smac.MultiFidelityFacade if is_multi_fidelity else smac.BlackBoxFacade

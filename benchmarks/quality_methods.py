@@ -24,19 +24,18 @@ class _Peer:
     """How a peer is made.
 
     Attributes:
-        make: Of the meter, the number of workers and the seed.
+        make: Of the meter and the seed.
         modules: What must be there to be imported.
         package: Whose version is recorded.
     """
 
-    make: Callable[[EpochMeter, int, int], AskedMethod]
+    make: Callable[[EpochMeter, int], AskedMethod]
     modules: tuple[str, ...]
     package: str
 
 
 def _optuna(sampler: str, *, pruner: str = "", modules: tuple[str, ...] = ()) -> _Peer:
-    def make(meter: EpochMeter, n_workers: int, seed: int) -> AskedMethod:
-        del n_workers
+    def make(meter: EpochMeter, seed: int) -> AskedMethod:
         chosen = getattr(optuna_methods, pruner) if pruner else None
         return OptunaMethod(meter.surface, sampler=sampler, pruner=chosen, seed=seed)
 
@@ -44,13 +43,9 @@ def _optuna(sampler: str, *, pruner: str = "", modules: tuple[str, ...] = ()) ->
 
 
 def _smac(*, is_multi_fidelity: bool) -> _Peer:
-    def make(meter: EpochMeter, n_workers: int, seed: int) -> AskedMethod:
+    def make(meter: EpochMeter, seed: int) -> AskedMethod:
         return SmacMethod(
-            meter.surface,
-            is_multi_fidelity=is_multi_fidelity,
-            budget_epochs=meter.budget_epochs,
-            n_workers=n_workers,
-            seed=seed,
+            meter.surface, is_multi_fidelity=is_multi_fidelity, budget_epochs=meter.budget_epochs, seed=seed
         )
 
     return _Peer(make=make, modules=("smac",), package="smac")
@@ -66,11 +61,9 @@ PEERS: dict[str, _Peer] = {
     "random-asha": _optuna("RandomSampler", pruner="asha"),
     "smac-blackbox": _smac(is_multi_fidelity=False),
     "smac-multifidelity": _smac(is_multi_fidelity=True),
-    "dehb": _Peer(
-        make=lambda meter, n_workers, seed: DehbMethod(meter.surface, seed=seed), modules=("dehb",), package="DEHB"
-    ),
+    "dehb": _Peer(make=lambda meter, seed: DehbMethod(meter.surface, seed=seed), modules=("dehb",), package="DEHB"),
     "hebo": _Peer(
-        make=lambda meter, n_workers, seed: HeboMethod(meter.surface, seed=seed),
+        make=lambda meter, seed: HeboMethod(meter.surface, seed=seed),
         modules=("torch", "hebo.optimizers.hebo"),
         package="HEBO",
     ),
@@ -127,5 +120,5 @@ def run_method(name: str, meter: EpochMeter, *, n_workers: int, seed: int) -> Su
         from zeroin_method import run_zeroin, variant
 
         return run_zeroin(variant(name), meter, n_workers=n_workers, seed=seed)
-    method = PEERS[name].make(meter, n_workers, seed)
+    method = PEERS[name].make(meter, seed)
     return Workers(method, meter, n_workers=n_workers, seed=seed).run()
