@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import subprocess
 from collections.abc import Callable
@@ -98,8 +99,9 @@ def why_left_out(name: str) -> str:
     return ""
 
 
+@functools.cache
 def version_of(name: str) -> str:
-    """Return which version of which package a method is, of zeroin with the commit that is checked out."""
+    """Return which version of which package a method is, of zeroin with the commit that was checked out at first."""
     if not is_ours(name):
         return f"{PEERS[name].package} {version(PEERS[name].package)}"
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
