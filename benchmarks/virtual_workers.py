@@ -1,8 +1,8 @@
 """An engine of virtual workers: no process each, answers after a drawn delay, on a clock that skips the waiting.
 
-What the coordinator computes and writes passes in real time; when it has nothing to do, the clock jumps to the next
-answer. So a study of days takes as long as the coordinator works on it, and what every worker waits for is known to the
-microsecond.
+When the coordinator has nothing to do, the clock jumps to the next answer: a study of days takes as long as the
+coordinator works on it. On a `SkippingClock`, what it computes and writes passes in real time, and what every worker
+waits for is known to the microsecond; on an `EventClock` it takes no time, so that equal studies run alike.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from search.engines.engine import EngineEvent, MessageReceived
 from search.messages import (
@@ -29,6 +30,31 @@ from search.messages import (
     TrialEnded,
     WorkerReady,
 )
+
+
+class Clock(Protocol):
+    """Tells the time, and can be set forward."""
+
+    def __call__(self) -> float:
+        """Return the time in seconds."""
+
+    def skip_to(self, moment: float) -> None:
+        """Go on at `moment`, unless it has passed already."""
+
+
+class EventClock:
+    """Seconds that were skipped, and no others."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def __call__(self) -> float:
+        """Return the time in seconds, beginning with 0."""
+        return self._seconds
+
+    def skip_to(self, moment: float) -> None:
+        """Go on at `moment`, unless it has passed already."""
+        self._seconds = max(self._seconds, moment)
 
 
 class SkippingClock:
@@ -73,21 +99,47 @@ class Delays:
     begin_seconds: float = 0.2
 
 
+def bell_curve(assignment: TrialAssignment, epoch: int) -> dict[str, float]:
+    """Return what a module of two metrics logs: best at a learning rate of 1e-3, with noise of its own."""
+    distance = abs(math.log10(float(assignment.assembly.model_args["learning_rate"])) + 3.0)
+    noise = random.Random(assignment.seed + epoch).gauss(0.0, 0.01)
+    return accuracy_metrics((1.0 - math.exp(-0.4 * epoch)) * math.exp(-0.25 * distance) + noise)
+
+
+def accuracy_metrics(accuracy: float) -> dict[str, float]:
+    """Return all that is logged in an epoch of that validation accuracy."""
+    return {
+        "train_loss": 1.0 - accuracy,
+        "train_acc": accuracy,
+        "train_eval_loss": 0.98 - accuracy,
+        "train_eval_acc": accuracy + 0.02,
+        "val_loss": 1.0 - accuracy,
+        "val_acc": accuracy,
+        "gap_loss": 0.02,
+        "gap_acc": 0.02,
+        "learning_rate": 1e-3,
+        "epoch_seconds": 30.0,
+    }
+
+
 @dataclass
 class VirtualWorkers:
     """An `Engine` for trials on a device each (nothing here shares any); `clock` must be the session's.
 
     Attributes:
+        metrics: What a trial logs in an epoch (counted from 1), asked when the report arrives.
         n_reports: Epochs reported.
         messages: What is under way, by the moment of its arrival.
     """
 
     n_slots: int
-    clock: SkippingClock
+    clock: Clock
     delays: Delays
+    metrics: Callable[[TrialAssignment, int], Mapping[str, float]] = bell_curve
     n_reports: int = 0
     messages: list[tuple[float, int, int, FromWorker]] = field(default_factory=list)
     workers: dict[int, _Worker] = field(default_factory=dict)
+    _n_said: int = 0
 
     def device(self, slot: int) -> str:
         """Return the slot's device: each has its own."""
@@ -123,14 +175,22 @@ class VirtualWorkers:
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         """Return all that has arrived, going on to the next arrival if nothing has."""
-        if self.messages:
-            self.clock.skip_to(min(self.messages[0][0], self.clock() + timeout_seconds))
+        timeout = self.clock() + timeout_seconds
+        self.clock.skip_to(min(self.messages[0][0], timeout) if self.messages else timeout)
         events: list[EngineEvent] = []
         now = self.clock()
         while self.messages and self.messages[0][0] <= now:
             _, _, worker, message = heapq.heappop(self.messages)
+            if isinstance(message, EpochReport):
+                message = self._with_metrics(worker, message)
             events.append(MessageReceived(worker=worker, message=message))
         return events
+
+    def _with_metrics(self, number: int, report: EpochReport) -> EpochReport:
+        assignment = self.workers[number].assignment
+        assert assignment is not None
+        self.n_reports += 1
+        return replace(report, metrics=self.metrics(assignment, report.epoch))
 
     def close(self, *, timeout_seconds: float) -> None:
         """End all workers."""
@@ -151,12 +211,7 @@ class VirtualWorkers:
         assert worker.assignment is not None
         worker.epoch += 1
         worker.trained_seconds += worker.epoch_seconds + after_seconds
-        self.n_reports += 1
-        report = EpochReport(
-            trial_key=worker.assignment.trial_key,
-            epoch=worker.epoch,
-            metrics=_metrics(worker.assignment, worker.epoch),
-        )
+        report = EpochReport(trial_key=worker.assignment.trial_key, epoch=worker.epoch, metrics={})
         self._say(number, report, after_seconds=after_seconds + worker.epoch_seconds)
 
     def _obey(self, number: int, decision: Decision) -> None:
@@ -176,7 +231,8 @@ class VirtualWorkers:
         self._say(number, ended, after_seconds=0.0)
 
     def _say(self, worker: int, message: FromWorker, *, after_seconds: float) -> None:
-        heapq.heappush(self.messages, (self.clock() + after_seconds, len(self.messages), worker, message))
+        self._n_said += 1
+        heapq.heappush(self.messages, (self.clock() + after_seconds, self._n_said, worker, message))
 
 
 def _inspected() -> InspectionResult:
@@ -190,22 +246,3 @@ def _inspected() -> InspectionResult:
         has_test_data=True,
         traceback="",
     )
-
-
-def _metrics(assignment: TrialAssignment, epoch: int) -> dict[str, float]:
-    """Return what a module of two metrics logs: best at a learning rate of 1e-3, with noise of its own."""
-    distance = abs(math.log10(float(assignment.assembly.model_args["learning_rate"])) + 3.0)
-    noise = random.Random(assignment.seed + epoch).gauss(0.0, 0.01)
-    accuracy = (1.0 - math.exp(-0.4 * epoch)) * math.exp(-0.25 * distance) + noise
-    return {
-        "train_loss": 1.0 - accuracy,
-        "train_acc": accuracy,
-        "train_eval_loss": 0.98 - accuracy,
-        "train_eval_acc": accuracy + 0.02,
-        "val_loss": 1.0 - accuracy,
-        "val_acc": accuracy,
-        "gap_loss": 0.02,
-        "gap_acc": 0.02,
-        "learning_rate": 1e-3,
-        "epoch_seconds": 30.0,
-    }

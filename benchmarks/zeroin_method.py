@@ -1,0 +1,137 @@
+"""zeroin itself: a whole study on virtual workers, its coordinator, storage and epoch logs as users have them.
+
+24 trials for a thirteenth of the epochs of a full training, placed evenly, 12 for three thirteenths, 6 for nine, and
+then trials of full length until the budget is spent; the median pruner; all else at the study file's defaults.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from asked_method import SPEED_SPREAD, Suggestions
+from epoch_meter import BudgetSpentError, EpochMeter
+from no_tracker import NoTracker
+from quality_surface import Number, Surface, SurfaceError
+from virtual_workers import Delays, EventClock, VirtualWorkers, accuracy_metrics
+
+from search.coordinator.session import Session
+from search.coordinator.stores import StoreUris, store_uris
+from search.messages import TrialAssignment
+from search.observer import SilentObserver
+from search.paths import StateDirectory
+from search.sampling import SAMPLER_NAMES
+from search.storage import StudyStore
+from search.study_definition import StudyDefinition
+from search.study_file import definition_from_plain
+
+_NAME = "quality"
+_STAGES = (("coarse", 24, 4 / 52), ("medium", 12, 12 / 52), ("fine", 6, 36 / 52))
+_NO_NARROWING, _NO_PRUNING = "-no-narrowing", "-no-pruning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What an ablation leaves out or swaps.
+
+    Attributes:
+        sampler: Of all stages after the first, None for the default.
+        narrows: Whether ranges narrow.
+        prunes: Whether trials are pruned.
+    """
+
+    sampler: str | None = None
+    narrows: bool = True
+    prunes: bool = True
+
+
+def variant(name: str) -> Variant:
+    """Return what ``zeroin``, ``zeroin-gp``, ``zeroin-no-narrowing``, ``zeroin-cmaes-no-pruning`` … stand for.
+
+    Raises:
+        SurfaceError: If a sampler of that name does not exist.
+    """
+    narrows, prunes = _NO_NARROWING not in name, _NO_PRUNING not in name
+    sampler = name.replace(_NO_NARROWING, "").replace(_NO_PRUNING, "").removeprefix("zeroin").removeprefix("-")
+    if sampler and sampler not in SAMPLER_NAMES:
+        raise SurfaceError(f"a sampler in {name!r} must be one of {', '.join(SAMPLER_NAMES)}, but got {sampler!r}.")
+    return Variant(sampler=sampler or None, narrows=narrows, prunes=prunes)
+
+
+def run_zeroin(chosen: Variant, meter: EpochMeter, *, n_workers: int, seed: int) -> Suggestions:
+    """Run a study until the budget is spent.
+
+    Returns:
+        The trials proposed, and the time that the coordinator took to propose them.
+    """
+    definition = study_definition(chosen, meter.surface, budget_epochs=meter.budget_epochs, seed=seed)
+    clock = EventClock()
+    engine = VirtualWorkers(
+        n_slots=n_workers, clock=clock, delays=Delays(spread=SPEED_SPREAD), metrics=MeteredTrainings(meter)
+    )
+    with tempfile.TemporaryDirectory() as root:
+        state = StateDirectory(root=Path(root))
+        uris = store_uris(state, definition)
+        session = Session(
+            definition=definition, uris=uris, state=state, engine=engine, observer=SilentObserver(), clock=clock
+        )
+        with patch("search.coordinator.session.MlflowTracker", NoTracker):
+            try:
+                session.run()
+            except BudgetSpentError:
+                return _suggestions(uris)
+    raise RuntimeError(f"the study ended after {meter.n_spent} of {meter.budget_epochs} epochs.")
+
+
+def study_definition(chosen: Variant, surface: Surface, *, budget_epochs: int, seed: int) -> StudyDefinition:
+    """Return the study; its last stage has as many trials as the budget could ever pay for."""
+    sampler = {} if chosen.sampler is None else {"sampler": chosen.sampler}
+    stages: list[dict[str, Any]] = [
+        {"name": name, "n_trials": n_trials, "max_epochs": max(1, round(share * surface.n_epochs)), **sampler}
+        for name, n_trials, share in _STAGES
+    ]
+    stages[0]["sampler"] = "qmc"
+    stages.append({"name": "full", "n_trials": budget_epochs, "max_epochs": surface.n_epochs, **sampler})
+    return definition_from_plain(
+        {
+            "study": _NAME,
+            "seed": seed,
+            "model": {"class_path": "surface.Net"},
+            "objective": {"monitor": "val_acc", "direction": "maximize"},
+            "space": {
+                f"model.{each.name}": {each.kind: [each.low, each.high], "limits": [each.low, each.high]}
+                for each in surface.ranges
+            },
+            "stages": stages,
+            **({} if chosen.narrows else {"narrow": "none"}),
+            "pruner": "median" if chosen.prunes else "none",
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredTrainings:
+    """What a trial logs on the meter's surface, each epoch paid for; one that is continued pays as the meter says."""
+
+    meter: EpochMeter
+
+    def __call__(self, assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
+        n_before = assignment.n_epochs_reported
+        if n_before and epoch == n_before + 1:
+            self.meter.go_on(n_epochs=n_before)
+        arguments = assignment.assembly.model_args
+        point: dict[str, Number] = {each.name: arguments[each.name] for each in self.meter.surface.ranges}
+        return accuracy_metrics(self.meter.train(point, epoch))
+
+
+def _suggestions(uris: StoreUris) -> Suggestions:
+    store = StudyStore(uris.storage, create=False)
+    try:
+        study = store.open(_NAME)
+        return Suggestions(n=study.n_trials, seconds=study.bookkeeping_seconds.get("asking", 0.0))
+    finally:
+        store.close()
