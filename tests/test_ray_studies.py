@@ -63,8 +63,9 @@ class Held(CommandLine):
         return [int(line) for line in (self._trial(key) / "trained.txt").read_text().split()]
 
     def n_begun(self) -> int:
-        """Trials with an epoch on record."""
-        return sum('"epoch"' in log.read_text() for log in self._trial("").glob("*/epochs.jsonl"))
+        """Trials with an epoch that is on record and can be continued from."""
+        logs = [log for log in self._trial("").glob("*/epochs.jsonl") if log.with_name("last.ckpt").exists()]
+        return sum('"epoch"' in log.read_text() for log in logs)
 
     def n_checkpoints(self) -> int:
         """Checkpoints in the directory ``store``."""
