@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from plain_study import BELL
+from plain_study import study
 
 from search.pruner_settings import NoPruning
 from search.storage.former_definitions import as_of_now
@@ -8,11 +8,11 @@ from search.study_file import definition_from_plain, definition_to_plain
 
 
 def test_a_study_stored_without_pruning_and_with_the_median_rules_keys_is_read() -> None:
-    plain = definition_to_plain(definition_from_plain(BELL))
+    plain = definition_to_plain(study())
     stored = {**plain, "pruner": {"name": "none", "n_startup_trials": 5, "n_warmup_epochs": 1}}
     assert definition_from_plain(as_of_now(stored)).pruner == NoPruning()
 
 
 def test_what_is_stored_today_is_left_alone() -> None:
-    plain = definition_to_plain(definition_from_plain(BELL))
+    plain = definition_to_plain(study())
     assert as_of_now(plain) == plain
