@@ -63,6 +63,17 @@ def gp_point(request: ProposalRequest) -> dict[str, Value]:
     return _ask(sampler, view, trials, direction=request.direction, only_active=False)
 
 
+def policy_point(request: ProposalRequest) -> dict[str, Value]:
+    """Return what zeroin's policy draws: reinforcement learning on all trials of the box, those under way as well."""
+    from search.samplers.policy import PolicySampler
+
+    view = _view(request.box)
+    trials = [view.finished(each.hyperparameters, each.reward) for each in request.observations]
+    trials += [view.running(each) for each in request.running]
+    sampler = PolicySampler(seed=request.trial_seed, n_startup_trials=1)
+    return _ask(sampler, view, trials, direction=request.direction, only_active=True)
+
+
 def winsorized(observations: tuple[Observation, ...], *, sign: float) -> list[float]:
     """Return the rewards, none further on the bad side of the median than the best is on its good side.
 
