@@ -11,6 +11,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 from search.samplers.policy import PolicySampler
 
 
+@pytest.mark.slow
 class TestPolicySampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:

@@ -40,8 +40,8 @@ class History:
         self._seen = {_key(each) for each in np.vstack([self.finished, self.running])}
 
     def has(self, unit: Array) -> bool:
-        """Return whether a trial had these coordinates, NaN where it had no value."""
-        return _key(unit) in self._seen
+        """Return whether a trial had these snapped coordinates, shape ``(1, d)``, where it has a parameter."""
+        return _key(self.activity.masked(unit)[0]) in self._seen
 
     def features(self, units: Array) -> Features:
         """Return points, NaN where they lack a parameter, as the critic sees them."""

@@ -34,8 +34,9 @@ def standardized_rewards(trials: Sequence[FrozenTrial], *, direction: StudyDirec
     values = np.array([-math.inf if each.value is None else sign * each.value for each in trials])
     values[np.isnan(values)] = -math.inf
     is_complete = np.array([each.state is TrialState.COMPLETE for each in trials], dtype=bool)
-    if is_complete.any():
-        values[~is_complete] = np.minimum(values[~is_complete], np.median(values[is_complete]))
+    judged = values[is_complete & np.isfinite(values)]
+    if len(judged):
+        values[~is_complete] = np.minimum(values[~is_complete], np.median(judged))
     return _standardized(_winsorized(values))
 
 

@@ -41,7 +41,7 @@ OPTIMISM = 2.0
 _FEWEST_SAMPLED, _MOST_SAMPLED = 128, 1024  # draws of the policy by step; a power of 2
 _SAMPLES_PER_FEATURE = 3
 _SAMPLING_SEED = 0
-_MOST_DRAWS = 16  # until one is not a repetition
+_MOST_DRAWS, _MOST_UNIFORM_DRAWS = 16, 256  # of the policy and then of the prior, until one is not a repetition
 
 
 class PolicySampler(BaseSampler):
@@ -98,16 +98,20 @@ class PolicySampler(BaseSampler):
         return UnitCoordinates.of({param_name: param_distribution}).decode(rng.random(1))[param_name]
 
     def _draw(self, policy: PolicyDistribution, history: History, *, number: int) -> Array:
-        """Return a draw that repeats no trial, if there is one: successive trials' draws are evenly spread."""
+        """Return a draw that repeats no trial, if one is found: successive trials' draws are evenly spread."""
         d = len(history.coordinates.names)
         sequence = qmc.Sobol(d, scramble=True, seed=np.random.default_rng(self._seed))
         if number > 0:
             sequence.fast_forward(number)
-        others = np.random.default_rng([self._seed, number]).random((_MOST_DRAWS - 1, d))
-        draws = policy.units(np.vstack([sequence.random(1), others]), history.coordinates)
-        is_new = [not history.has(each) for each in history.activity.masked(draws)]
-        drawn: Array = draws[is_new.index(True) if any(is_new) else 0]
-        return drawn
+        rng = np.random.default_rng([self._seed, number])
+        prior = PolicyDistribution.uniform(history.coordinates)
+        draw = first = policy.units(sequence.random(1), history.coordinates)
+        for source, n_draws in ((policy, _MOST_DRAWS), (prior, _MOST_UNIFORM_DRAWS)):
+            for _ in range(n_draws):
+                if not history.has(draw):
+                    return draw[0]
+                draw = source.units(rng.random((1, d)), history.coordinates)
+        return first[0]
 
 
 def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
