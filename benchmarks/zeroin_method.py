@@ -31,7 +31,7 @@ from search.study_file import definition_from_plain
 
 _NAME = "quality"
 _STAGES = (("coarse", 24, 4 / 52), ("medium", 12, 12 / 52), ("fine", 6, 36 / 52))
-_NO_NARROWING, _NO_PRUNING = "-no-narrowing", "-no-pruning"
+_NO_NARROWING, _NO_PRUNING, _FORECAST = "-no-narrowing", "-no-pruning", "-forecast"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +41,12 @@ class Variant:
     Attributes:
         sampler: Of all stages after the first, None for the default.
         narrows: Whether ranges narrow.
-        prunes: Whether trials are pruned.
+        pruner: Name of the pruning rule.
     """
 
     sampler: str | None = None
     narrows: bool = True
-    prunes: bool = True
+    pruner: str = "median"
 
 
 def variant(name: str) -> Variant:
@@ -55,11 +55,18 @@ def variant(name: str) -> Variant:
     Raises:
         SurfaceError: If a sampler of that name does not exist.
     """
-    narrows, prunes = _NO_NARROWING not in name, _NO_PRUNING not in name
-    sampler = name.replace(_NO_NARROWING, "").replace(_NO_PRUNING, "").removeprefix("zeroin").removeprefix("-")
+    narrows = _NO_NARROWING not in name
+    pruner = "none" if _NO_PRUNING in name else "forecast" if _FORECAST in name else "median"
+    sampler = (
+        name.replace(_NO_NARROWING, "")
+        .replace(_NO_PRUNING, "")
+        .replace(_FORECAST, "")
+        .removeprefix("zeroin")
+        .removeprefix("-")
+    )
     if sampler and sampler not in SAMPLER_NAMES:
         raise SurfaceError(f"a sampler in {name!r} must be one of {', '.join(SAMPLER_NAMES)}, but got {sampler!r}.")
-    return Variant(sampler=sampler or None, narrows=narrows, prunes=prunes)
+    return Variant(sampler=sampler or None, narrows=narrows, pruner=pruner)
 
 
 def run_zeroin(chosen: Variant, meter: EpochMeter, *, n_workers: int, seed: int) -> Suggestions:
@@ -108,7 +115,7 @@ def study_definition(chosen: Variant, surface: Surface, *, budget_epochs: int, s
             },
             "stages": stages,
             **({} if chosen.narrows else {"narrow": "none"}),
-            "pruner": "median" if chosen.prunes else "none",
+            "pruner": chosen.pruner,
         }
     )
 

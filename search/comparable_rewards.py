@@ -46,6 +46,7 @@ class Observation:
         reward: Comparable reward, finite; diverged trials lie below (above, if minimizing) all others.
         diverged: Whether it diverged, or never had a finite value.
         is_outside: Whether it was sampled outside its stage's ranges on purpose.
+        course: Rewards as they stood after so many epochs, the last one at its end; empty for a diverged trial.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Observation:
     reward: float
     diverged: bool = False
     is_outside: bool = False
+    course: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         assert math.isfinite(self.reward), f"trial {self.number} has the reward {self.reward!r}"
@@ -87,6 +89,7 @@ class ComparableRewards:
         self._trials: dict[int, FinishedTrial] = {}
         self._numbers: dict[str, int] = {}
         self._gains: dict[int, _TypicalGain] = {}
+        self._half_way: dict[int, float] = {}
         self._all = _Ranking(self._sign)
         self._box: tuple[SearchSpace, _Ranking] | None = None
 
@@ -174,7 +177,19 @@ class ComparableRewards:
             reward=reward + self._gain(_group(trial.record)) if is_finite else worst,
             diverged=not is_finite,
             is_outside=trial.record.is_outside,
+            course=self._course(number, trial) if is_finite else (),
         )
+
+    def _course(self, number: int, trial: FinishedTrial) -> tuple[tuple[int, float], ...]:
+        """Return the reward half way, if the trial is the beginning of the longest ones, and at the end."""
+        end = (_effective_epochs(trial.record), _reward(trial))
+        n_half = len(trial.record.epochs) // 2
+        if n_half < 1 or trial.record.horizon_epochs != max(self._gains):
+            return (end,)
+        if number not in self._half_way:
+            self._half_way[number] = _reward_after(trial.record, n_half, self._objective)
+        half_way = self._half_way[number]
+        return ((n_half, half_way), end) if math.isfinite(half_way) else (end,)
 
     def _gain(self, group: _Group) -> float:
         horizon, n_epochs = group

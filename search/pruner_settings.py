@@ -85,7 +85,31 @@ class WilcoxonSettings:
     n_startup_epochs: int
 
 
-PrunerSettings = MedianSettings | PercentileSettings | AshaSettings | HyperbandSettings | WilcoxonSettings | NoPruning
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastSettings:
+    """Stop trials whose extrapolated learning curve is unlikely to end above the best one.
+
+    Attributes:
+        risk: Probability of becoming the best below which a trial is stopped, in ``(0, 0.5]``.
+        min_epochs: Epochs after which a trial is judged for the first time, >= 1.
+        n_startup_trials: Other trials that must have a curve, >= 1.
+    """
+
+    name: ClassVar[str] = "forecast"
+    risk: float
+    min_epochs: int
+    n_startup_trials: int
+
+
+PrunerSettings = (
+    MedianSettings
+    | PercentileSettings
+    | AshaSettings
+    | HyperbandSettings
+    | WilcoxonSettings
+    | ForecastSettings
+    | NoPruning
+)
 
 PRUNER_SETTINGS: dict[str, type[PrunerSettings]] = {each.name: each for each in get_args(PrunerSettings)}
 """The one place of the rules' names."""

@@ -218,6 +218,7 @@ def search_with(outside_share: float, *, seed: int) -> list[NarrowedSpace]:
                 stage_seed=stage,
                 trial_seed=1000 * seed + number,
                 index_in_stage=index,
+                target_epochs=1,
             )
             observations.append(
                 Observation(

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_study import BELL, study
+from trial_curves import taught
 
 from search.comparable_rewards import ComparableRewards, comparable_observations
 from search.errors import StudyDefinitionError
 from search.promotion import Shortlist, may_be_promoted, n_to_come
 from search.pruner_settings import AshaSettings, MedianSettings
-from search.pruning import named_pruner
 from search.reward import score
 from search.search_space import SearchSpace
 from search.study_definition import Direction, StudyDefinition
@@ -173,7 +173,7 @@ def test_a_diverged_continuation_is_what_is_known_of_its_hyperparameters() -> No
 @given(lengths=st.lists(st.integers(1, 3), min_size=1, max_size=3), n_startup=st.integers(1, 3))
 def test_a_trial_and_its_continuations_are_one_peer(lengths: list[int], n_startup: int) -> None:
     settings = MedianSettings(n_startup_trials=n_startup, n_warmup_epochs=0)
-    pruner, alone = (named_pruner(settings, monitor="val_acc", direction=Direction.MAXIMIZE) for _ in range(2))
+    pruner, alone = (taught(settings, []) for _ in range(2))
     continued: TrialRecord | None = None
     for number, length in enumerate(accumulate(lengths)):
         continued = finished(number, [0.5] * length, continued=continued).record
@@ -187,9 +187,7 @@ def test_a_trial_and_its_continuations_are_one_peer(lengths: list[int], n_startu
 
 
 def test_a_trial_and_its_continuation_are_one_of_those_that_reached_a_rung() -> None:
-    pruner = named_pruner(
-        AshaSettings(min_epochs=2, reduction_factor=2), monitor="val_acc", direction=Direction.MAXIMIZE
-    )
+    pruner = taught(AshaSettings(min_epochs=2, reduction_factor=2), [])
     short = finished(0, [0.5, 0.6]).record
     for record in (short, finished(1, [0.5, 0.6, 0.7], continued=short).record, finished(2, [0.1, 0.2]).record):
         pruner.learn(record)

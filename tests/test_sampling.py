@@ -79,6 +79,7 @@ def ask(
         stage_seed=seed,
         trial_seed=1000 * seed + index,
         index_in_stage=index,
+        target_epochs=8,
     )
 
 

@@ -10,6 +10,7 @@ from optuna.trial import TrialState as OptunaState
 
 from search.pruner_settings import (
     AshaSettings,
+    ForecastSettings,
     HyperbandSettings,
     MedianSettings,
     NoPruning,
@@ -18,8 +19,12 @@ from search.pruner_settings import (
     WilcoxonSettings,
 )
 from search.pruning import Pruner, named_pruner
+from search.search_space import Dimension, LinearRange, SearchSpace
 from search.study_definition import Direction
 from search.trial import EpochRecord, TrialRecord, TrialState
+
+_RANGE = LinearRange(low=0.0, high=1.0)
+SPACE = SearchSpace(dimensions=(Dimension(name="rate", range=_RANGE, limits=_RANGE),))
 
 EVERY_RULE: tuple[PrunerSettings, ...] = (
     MedianSettings(n_startup_trials=2, n_warmup_epochs=0),
@@ -27,6 +32,7 @@ EVERY_RULE: tuple[PrunerSettings, ...] = (
     AshaSettings(min_epochs=1, reduction_factor=2),
     HyperbandSettings(min_epochs=1, reduction_factor=2),
     WilcoxonSettings(p_threshold=0.3, n_startup_epochs=2),
+    ForecastSettings(risk=0.3, min_epochs=1, n_startup_trials=2),
     NoPruning(),
 )
 RULES = tuple(each for each in EVERY_RULE if each != NoPruning())
@@ -62,7 +68,7 @@ def running(curve: list[float], *, number: int = 999, n_epochs: int = 10, horizo
 
 
 def taught(settings: PrunerSettings, trials: list[TrialRecord], *, direction: Direction = Direction.MAXIMIZE) -> Pruner:
-    pruner = named_pruner(settings, monitor="val_acc", direction=direction)
+    pruner = named_pruner(settings, monitor="val_acc", direction=direction, space=SPACE)
     for trial in trials:
         pruner.learn(trial)
     return pruner

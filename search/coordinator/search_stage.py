@@ -290,6 +290,7 @@ class StageTrials:
             stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
             trial_seed=derived_seed(definition.seed, "sampling", number),
             index_in_stage=number - self._opening.first_trial_number,
+            target_epochs=max(each.max_epochs for each in definition.stages),
         )
 
     def _observations(self) -> tuple[Observation, ...]:

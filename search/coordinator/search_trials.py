@@ -32,7 +32,9 @@ class SearchTrials:
         self._history = history
         definition = context.definition
         objective = definition.objective
-        self._pruner = named_pruner(definition.pruner, monitor=objective.monitor, direction=objective.direction)
+        self._pruner = named_pruner(
+            definition.pruner, monitor=objective.monitor, direction=objective.direction, space=definition.space
+        )
         for record in (*(trial.record for trial in history.finished), *history.running):
             self._pruner.learn(record)
         has_succeeded = any(trial.record.state is not TrialState.FAILED for trial in history.finished)

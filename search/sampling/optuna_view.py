@@ -63,6 +63,20 @@ def gp_point(request: ProposalRequest) -> dict[str, Value]:
     return _ask(sampler, view, trials, direction=request.direction, only_active=False)
 
 
+def staged_gp_point(request: ProposalRequest) -> dict[str, Value]:
+    """Return what zeroin's Gaussian process proposes: it sees each trial at its own number of epochs."""
+    from search.samplers.staged_gp import StagedGPSampler
+
+    view = _view(request.box)
+    trials = [
+        view.finished(each.hyperparameters, each.course[-1][1] if each.course else each.reward, each.course)
+        for each in request.observations
+    ]
+    trials += [view.running(each) for each in request.running]
+    sampler = StagedGPSampler(max_epochs=request.target_epochs, n_startup_trials=1, seed=request.trial_seed)
+    return _ask(sampler, view, trials, direction=request.direction, only_active=True)
+
+
 def policy_point(request: ProposalRequest) -> dict[str, Value]:
     """Return what zeroin's policy draws: reinforcement learning on all trials of the box, those under way as well."""
     from search.samplers.policy import PolicySampler
@@ -121,9 +135,11 @@ class _View:
         self._distributions = {dimension.name: _distribution(dimension) for dimension in box}
         self._known: dict[tuple[tuple[str, Value], ...], tuple[dict[str, Any], dict[str, BaseDistribution]]] = {}
 
-    def finished(self, hyperparameters: Hyperparameters, reward: float) -> FrozenTrial:
-        """Return a complete trial of the private study."""
-        return self._shown(hyperparameters, TrialState.COMPLETE, reward)
+    def finished(
+        self, hyperparameters: Hyperparameters, reward: float, course: tuple[tuple[int, float], ...] = ()
+    ) -> FrozenTrial:
+        """Return a complete trial of the private study, with what it had on the way."""
+        return self._shown(hyperparameters, TrialState.COMPLETE, reward, course)
 
     def running(self, hyperparameters: Hyperparameters) -> FrozenTrial:
         """Return a trial of the private study that is under way."""
@@ -141,7 +157,13 @@ class _View:
             return trial.suggest_int(dimension.name, distribution.low, distribution.high, log=distribution.log)
         return dimension.from_unit(min(max(trial.suggest_float(dimension.name, 0.0, 1.0), 0.0), 1.0))
 
-    def _shown(self, hyperparameters: Hyperparameters, state: TrialState, reward: float | None) -> FrozenTrial:
+    def _shown(
+        self,
+        hyperparameters: Hyperparameters,
+        state: TrialState,
+        reward: float | None,
+        course: tuple[tuple[int, float], ...] = (),
+    ) -> FrozenTrial:
         params, distributions = self._coordinates(hyperparameters)
         return _Shown(
             number=-1,
@@ -154,7 +176,7 @@ class _View:
             distributions=distributions,
             user_attrs={},
             system_attrs={},
-            intermediate_values={},
+            intermediate_values=dict(course),
         )
 
     def _coordinates(self, hyperparameters: Hyperparameters) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:

@@ -18,10 +18,10 @@ Sampler = Callable[[ProposalRequest], dict[str, Value]]
 START_UP_TRIALS = 10
 """Finished trials in the box below which a model has too little to go on; quasi-random points come first."""
 
-MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "policy")
+MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "staged_gp", "policy")
 """Samplers that learn from finished trials."""
 
-MOST_OBSERVATIONS: dict[str, int] = {"tpe": 256, "gp": 256, "cmaes": 1024, "policy": 512}
+MOST_OBSERVATIONS: dict[str, int] = {"tpe": 256, "gp": 256, "cmaes": 1024, "staged_gp": 384, "policy": 512}
 """Observations beyond which a model is shown an excerpt, the best and the most recent: its cost grows with each."""
 
 SAMPLER_NAMES: tuple[str, ...] = ("random", "qmc", *MODEL_SAMPLERS)
@@ -38,6 +38,7 @@ def propose(
     stage_seed: int,
     trial_seed: int,
     index_in_stage: int,
+    target_epochs: int,
 ) -> dict[str, Value]:
     """Return the hyperparameters of the next trial: active dimensions only, all inside `box`.
 
@@ -54,6 +55,7 @@ def propose(
         stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
         trial_seed: In ``[0, 2**31)``, this trial's own.
         index_in_stage: Position of the trial in its stage, from 0.
+        target_epochs: Epochs of the study's longest trials, >= 1.
 
     Raises:
         StudyDefinitionError: If no sampler has that name.
@@ -68,6 +70,7 @@ def propose(
         stage_seed=stage_seed,
         trial_seed=trial_seed,
         index_in_stage=index_in_stage,
+        target_epochs=target_epochs,
         is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
     )
     return _sampler(sampler)(request)
@@ -87,6 +90,10 @@ def _sampler(name: str) -> Sampler:
         from search.sampling.optuna_view import gp_point
 
         return _after_start_up(gp_point)
+    if name == "staged_gp":
+        from search.sampling.optuna_view import staged_gp_point
+
+        return _after_start_up(staged_gp_point)
     if name == "policy":
         from search.sampling.optuna_view import policy_point
 

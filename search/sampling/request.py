@@ -23,6 +23,7 @@ class ProposalRequest:
         stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
         trial_seed: In ``[0, 2**31)``, this trial's own.
         index_in_stage: Position of this trial in its stage, from 0.
+        target_epochs: Epochs of the study's longest trials, >= 1.
         is_excerpt: Whether `imported` and `own` are only the most informative trials, since there are so many.
     """
 
@@ -34,6 +35,7 @@ class ProposalRequest:
     stage_seed: int
     trial_seed: int
     index_in_stage: int
+    target_epochs: int
     is_excerpt: bool = False
 
     @property

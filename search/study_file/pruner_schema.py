@@ -80,7 +80,22 @@ class WilcoxonSection(_PrunerSection):
     """Epochs that both trials must have had; fewer than 2 are never enough."""
 
 
-PrunerSection = MedianSection | PercentileSection | AshaSection | HyperbandSection | WilcoxonSection | NoneSection
+class ForecastSection(_PrunerSection):
+    """Stop a trial when its extrapolated learning curve is unlikely to end better than the best one so far."""
+
+    name: Literal["forecast"]
+    """The rule: too small a chance of becoming the best, by the learning curves of all trials."""
+    risk: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    """Probability of becoming the best below which a trial is stopped; the more, the sooner."""
+    min_epochs: Count = 4
+    """Epochs after which a trial is judged for the first time; then whenever they have grown by half."""
+    n_startup_trials: Count = 10
+    """Other trials that must have a curve before anything is stopped."""
+
+
+PrunerSection = (
+    MedianSection | PercentileSection | AshaSection | HyperbandSection | WilcoxonSection | ForecastSection | NoneSection
+)
 Pruner = Annotated[
     Annotated[PrunerSection, Field(discriminator="name")],
     Shorthand(named("name"), PRUNER_NAMES),

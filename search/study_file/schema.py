@@ -16,7 +16,7 @@ from search.study_file.document import shown
 from search.study_file.pruner_schema import NoneSection, Pruner
 from search.study_file.schema_parts import Count, Section, Shorthand, named
 
-SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp", "policy"]
+SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp", "staged_gp", "policy"]
 NarrowRuleName = Literal["quantile_box", "none"]
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")

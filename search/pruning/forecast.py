@@ -1,0 +1,106 @@
+"""The forecast rule: a trial stops when its extrapolated learning curve is unlikely to end above the best one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import accumulate
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from scipy.special import ndtr
+
+from search.pruner_settings import ForecastSettings
+from search.pruning.monitored import MonitoredMetric
+from search.samplers.coordinates import UnitCoordinates
+from search.samplers.curve_model import CurveModel
+from search.samplers.learning_curves import Curve, excerpt
+from search.search_space import Choices, Dimension, SearchSpace, Value
+from search.trial import TrialRecord
+
+_STEP = 1.5
+_UNIT = FloatDistribution(0.0, 1.0)
+
+
+class ForecastPruner:
+    """Prunes a trial that, as its curve and those of all others tell, will hardly end better than the best so far.
+
+    The curves of all trials, short and long, are one Gaussian process over hyperparameters and epochs
+    (`search.surrogate`); of it follows how probable it is that a trial's best value at the end of its schedule beats
+    the best value that any other trial has reached. Below the stated risk, the trial stops. It is judged at
+    `min_epochs` and whenever its epochs have grown by half since.
+
+    Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 1406.3896; Domhan, Springenberg and
+    Hutter, "Speeding up automatic hyperparameter optimization of deep neural networks by extrapolation of learning
+    curves", IJCAI 2015 (the criterion).
+
+    Args:
+        settings: The risk, and when the rule begins.
+        metric: What is compared.
+        space: The study's dimensions; their limits are what coordinates are relative to.
+    """
+
+    def __init__(self, settings: ForecastSettings, metric: MonitoredMetric, space: SearchSpace) -> None:
+        self._settings = settings
+        self._metric = metric
+        self._dimensions = [replace(each, range=each.limits) for each in space]
+        self._coordinates = UnitCoordinates.of({each.name: _distribution(each) for each in self._dimensions})
+        self._curves: dict[int, Curve] = {}
+        self._numbers: dict[str, int] = {}
+
+    def learn(self, record: TrialRecord) -> None:
+        """Take the trial's curve; of a trial and the one that continues it, that of the later one."""
+        curve = self._curve(record)
+        if record.number is None or not curve.best:
+            return
+        self._numbers[record.key] = record.number
+        if record.continues in self._numbers:
+            self._curves.pop(self._numbers[record.continues], None)
+        self._curves[record.number] = curve
+
+    def prune_reason(self, record: TrialRecord) -> str:
+        """Return why the trial should be stopped after its last epoch, or an empty string."""
+        epoch = len(record.epochs)
+        if epoch >= record.n_epochs or not self._is_due(epoch):
+            return ""
+        curve = self._curve(record)
+        others = [self._curves[number] for number in sorted(self._curves) if number != record.number]
+        longer = [each for each in others if each.n_epochs > epoch]
+        if curve.n_epochs != epoch or len(others) < self._settings.n_startup_trials or not longer:
+            return ""
+        best = max(each.reached for each in others)
+        if curve.reached >= best or not self._coordinates.names:
+            return ""
+        model = CurveModel(self._coordinates, [*excerpt(others), curve], horizon=record.horizon_epochs)
+        mean, deviation = (float(each[0]) for each in model.final(model.units[-1:]))
+        chance = float(ndtr((mean - float(model.scale.standardized(np.array([best]))[0])) / deviation))
+        if chance >= self._settings.risk:
+            return ""
+        sign = self._metric.direction.sign
+        return (
+            f"best {sign * curve.reached:.6g} by epoch {epoch} has a chance of {chance:.2g} not to end "
+            f"{self._metric.worse} {sign * best:.6g}, the best so far; the risk is {self._settings.risk:g}"
+        )
+
+    def _is_due(self, epoch: int) -> bool:
+        due = float(self._settings.min_epochs)
+        while round(due) < epoch:
+            due *= _STEP
+        return round(due) == epoch
+
+    def _curve(self, record: TrialRecord) -> Curve:
+        sign = self._metric.direction.sign
+        values = self._metric.finite_values(record)
+        best = dict(zip(values, accumulate((sign * value for value in values.values()), max), strict=True))
+        return Curve(params=self._coordinates_of(record), best=best)
+
+    def _coordinates_of(self, record: TrialRecord) -> dict[str, Value]:
+        known = ((each, record.hyperparameters.get(each.name)) for each in self._dimensions)
+        return {
+            each.name: value if isinstance(each.range, Choices) else each.to_unit(value)
+            for each, value in known
+            if value is not None
+        }
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    return CategoricalDistribution(dimension.range.values) if isinstance(dimension.range, Choices) else _UNIT

@@ -1,0 +1,158 @@
+"""The model of a study's learning curves, from Optuna's parameters to what they will reach."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.learning_curves import Curve, Scale
+from search.surrogate import CurvePoints, FeatureLayout, Posterior, fitted
+
+_UNKNOWN = 0.5  # what the kernel sees of a numeric parameter that a point lacks
+_MOST_FITTED, _MOST_KNOWN = 160, 400  # points; the cost grows with their cube
+_GROWTH = 1.1  # of the number of curves, from one fit of the hyperparameters to the next
+_MOST_FITS_KEPT = 8
+
+
+class CurveModel:
+    """What configurations will reach, given the curves of a study.
+
+    The hyperparameters follow from the first of the curves, up to a number that grows by `_GROWTH`, so that they are
+    the same from one suggestion to the next, as is the unit; the predictions follow from all. Of running trials, what they are expected
+    to reach counts as reached: where they are, nothing more is to be gained.
+
+    Attributes:
+        units: Coordinates of the curves' configurations, NaN where they lack a parameter, shape ``(n, d)``.
+        best: The best value of all, in the model's unit.
+        scale: The model's unit.
+
+    Args:
+        coordinates: Of the ``d`` parameters.
+        curves: At least one of which has a value.
+        horizon: Epochs of a full training; None for the longest curve's.
+    """
+
+    def __init__(self, coordinates: UnitCoordinates, curves: Sequence[Curve], *, horizon: int | None) -> None:
+        self._coordinates = coordinates
+        self._curves = curves
+        self.units, _ = coordinates.encode([each.params for each in curves])
+        self.units = coordinates.snap(self.units)
+        self._horizon = max(horizon or 1, *(each.n_epochs for each in curves), 1)
+        columns, layout = _features(coordinates, self.units)
+        where = [(index, epoch) for index, each in enumerate(curves) for epoch in _shown_epochs(each)]
+        index, epochs = np.array(where, dtype=np.int64).T
+        values = np.array([curves[each].best[epoch] for each, epoch in where])
+        is_fitted = index < _n_fitted(curves)
+        self.scale = Scale.of([curves[each] for each in np.unique(index[is_fitted])], values[is_fitted])
+        points = CurvePoints(
+            features=columns[index],
+            epochs=epochs.astype(np.float64),
+            curve=index,
+            rewards=self.scale.standardized(values),
+        )
+        self.best = float(points.rewards.max())
+        theta = _FITS.of(layout, _fit_points(points.at(np.flatnonzero(is_fitted))), horizon=self._horizon)
+        points = _conditioned(points)
+        self._posterior = Posterior(layout, theta, points, horizon=self._horizon)
+        running = np.array([each.is_running for each in curves], dtype=bool)
+        if running.any():
+            hoped = _believed(self._posterior, points, columns, running, horizon=self._horizon)
+            self._posterior = Posterior(layout, theta, hoped, horizon=self._horizon)
+
+    def final(self, units: Array) -> tuple[Array, Array]:
+        """Return means and standard deviations of what configurations will reach, both of shape ``(m,)``.
+
+        Args:
+            units: Snapped coordinates, NaN where a parameter is lacking, shape ``(m, d)``.
+        """
+        return self._posterior.final(_features(self._coordinates, units)[0])
+
+    def best_first(self) -> Array:
+        """Return the coordinates of the curves' configurations, the best expectation first."""
+        mean, _ = self.final(self.units)
+        ordered: Array = self.units[np.argsort(-mean, kind="stable")]
+        return ordered
+
+
+class _Fits:
+    """Remembers the last fits, which suggestion after suggestion asks for again."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, Array] = OrderedDict()
+
+    def of(self, layout: FeatureLayout, points: CurvePoints, *, horizon: int) -> Array:
+        arrays = (layout.parameter, layout.is_warped, points.features, points.epochs, points.curve, points.rewards)
+        key = b"|".join([str(horizon).encode(), *(np.ascontiguousarray(each).tobytes() for each in arrays)])
+        if key not in self._known:
+            self._known[key] = fitted(layout, points, horizon=horizon)
+            while len(self._known) > _MOST_FITS_KEPT:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+
+_FITS = _Fits()
+
+
+def _features(coordinates: UnitCoordinates, units: Array) -> tuple[Array, FeatureLayout]:
+    blocks: list[Array] = []
+    parameter: list[int] = []
+    is_warped: list[bool] = []
+    for column, is_choice in enumerate(coordinates.is_choice):
+        if is_choice:
+            block = coordinates.one_hot(units, column) / math.sqrt(2.0)
+        else:
+            block = np.nan_to_num(units[:, column : column + 1], nan=_UNKNOWN)
+        blocks.append(block)
+        parameter += [column] * block.shape[1]
+        is_warped += [not is_choice] * block.shape[1]
+    return np.hstack(blocks), FeatureLayout(parameter=np.array(parameter), is_warped=np.array(is_warped))
+
+
+def _shown_epochs(curve: Curve) -> list[int]:
+    """Return the epochs of a curve that the model is shown: its last and the one half way there."""
+    last = curve.n_epochs
+    halves = [epoch for epoch in curve.best if epoch <= last // 2]
+    return [each for each in (*halves[-1:], last) if each > 0]
+
+
+def _n_fitted(curves: Sequence[Curve]) -> int:
+    """Return how many of the first curves the hyperparameters follow from; at least one of them has a value."""
+    first = next(index for index, each in enumerate(curves) if each.best)
+    n_first = first + 1
+    while (larger := max(n_first + 1, math.floor(n_first * _GROWTH))) <= len(curves):
+        n_first = larger
+    return n_first
+
+
+def _fit_points(points: CurvePoints) -> CurvePoints:
+    """Return all points, or of many a random sample, always the same."""
+    if len(points) <= _MOST_FITTED:
+        return points
+    return points.at(np.sort(np.random.default_rng(0).permutation(len(points))[:_MOST_FITTED]))
+
+
+def _conditioned(points: CurvePoints) -> CurvePoints:
+    """Return all points, or of many the curves' last ones first."""
+    if len(points) <= _MOST_KNOWN:
+        return points
+    is_last = np.append(points.curve[1:] != points.curve[:-1], True)
+    return points.at(np.sort(np.argsort(~is_last, kind="stable")[:_MOST_KNOWN]))
+
+
+def _believed(
+    posterior: Posterior, points: CurvePoints, columns: Array, running: NDArray[np.bool_], *, horizon: int
+) -> CurvePoints:
+    index = np.flatnonzero(running)
+    mean, _ = posterior.final(columns[index])
+    return CurvePoints(
+        features=np.vstack([points.features, columns[index]]),
+        epochs=np.append(points.epochs, np.full(len(index), float(horizon))),
+        curve=np.append(points.curve, index),
+        rewards=np.append(points.rewards, mean),
+    )

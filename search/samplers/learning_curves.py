@@ -1,0 +1,127 @@
+"""An Optuna study's trials as learning curves: what they had reached after how many epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.samplers.coordinates import Array
+
+_MOST_SPREADS = 3.0  # below the median, in distances of the median from the best; beyond, only the logarithm counts
+_TAIL = 0.1
+_MOST_CURVES = 384  # that a model is shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A trial's learning curve.
+
+    Attributes:
+        params: Its parameters.
+        best: The best value so far after so many epochs, by epoch, ascending; more is better. Empty while nothing is
+            known.
+        is_running: Whether more of it is to come.
+    """
+
+    params: Mapping[str, Any]
+    best: Mapping[int, float] = field(default_factory=dict)
+    is_running: bool = False
+
+    @property
+    def reached(self) -> float:
+        """The best value so far; -inf while nothing is known."""
+        return max(self.best.values(), default=-math.inf)
+
+    @property
+    def n_epochs(self) -> int:
+        """How long it is."""
+        return max(self.best, default=0)
+
+
+def learning_curves(trials: Sequence[FrozenTrial], *, direction: StudyDirection) -> list[Curve]:
+    """Return what complete, pruned and running trials tell, in their order.
+
+    Intermediate values are those after so many epochs (counted from 0 if any trial has a step 0); a complete trial's
+    value is that after its last one. One without intermediate values is a point at the longest epoch of all. Of a trial
+    none of whose values is finite, nothing else is known but that it is among the worst.
+
+    Args:
+        trials: With at least one parameter each.
+        direction: Of the study.
+    """
+    sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
+    shift = 1 if any(0 in each.intermediate_values for each in trials) else 0
+    longest = max((step + shift for each in trials for step in each.intermediate_values), default=1)
+    found = [_curve(each, sign=sign, shift=shift, longest=longest) for each in trials]
+    worst = min((value for each in found for value in each.best.values()), default=0.0)
+    return [
+        each if each.best or each.is_running else Curve(params=each.params, best={longest: worst}) for each in found
+    ]
+
+
+def _curve(trial: FrozenTrial, *, sign: float, shift: int, longest: int) -> Curve:
+    values = {step + shift: sign * value for step, value in sorted(trial.intermediate_values.items())}
+    if trial.state is TrialState.COMPLETE and trial.value is not None:
+        values[max(values, default=longest)] = sign * trial.value
+    finite = {epoch: value for epoch, value in values.items() if math.isfinite(value)}
+    best = dict(zip(finite, accumulate(finite.values(), max), strict=True))
+    return Curve(params=trial.params, best=best, is_running=trial.state is TrialState.RUNNING)
+
+
+def excerpt(curves: Sequence[Curve]) -> list[Curve]:
+    """Return all curves, or of many the running, the best and, of the others, the most recent."""
+    if len(curves) <= _MOST_CURVES:
+        return list(curves)
+    by_value = sorted(range(len(curves)), key=lambda index: (not curves[index].is_running, -curves[index].reached))
+    chosen = set(by_value[: _MOST_CURVES // 2])
+    others = [index for index in reversed(range(len(curves))) if index not in chosen]
+    chosen.update(others[: _MOST_CURVES - len(chosen)])
+    return [curves[index] for index in sorted(chosen)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The unit in which a model sees rewards: they have mean 0 and standard deviation 1, and no outliers below.
+
+    Attributes:
+        best: What is 0 before standardizing.
+        spread: From the median curve to the best, > 0.
+        mean: Of the points, before standardizing.
+        deviation: Likewise, > 0.
+    """
+
+    best: float
+    spread: float
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @classmethod
+    def of(cls, curves: Sequence[Curve], values: Array) -> Scale:
+        """Return the scale of points.
+
+        Args:
+            curves: At least one with a value.
+            values: Of the points, shape ``(n,)``, n >= 1.
+        """
+        reached = [each.reached for each in curves if each.best]
+        best = max(reached)
+        spread = best - float(np.median(reached))
+        scale = cls(best=best, spread=spread if spread > 0.0 else (best - min(reached)) or 1.0)
+        raw = scale.standardized(values)
+        return cls(best=best, spread=scale.spread, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)
+
+    def standardized(self, values: Array) -> Array:
+        """Return values in this unit, shape ``(n,)``."""
+        relative = (values - self.best) / self.spread
+        floor = -1.0 - _MOST_SPREADS
+        below = np.maximum(floor - relative, 0.0)
+        relative = np.where(below > 0.0, floor - _TAIL * np.log1p(below), relative)
+        standardized: Array = (relative - self.mean) / self.deviation
+        return standardized

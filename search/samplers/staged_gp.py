@@ -1,0 +1,125 @@
+"""The sampler `staged_gp`: a Gaussian process over all trials, short and long, each at its own number of epochs.
+
+A short trial is a noisy observation of what it would have reached: `search.surrogate` models the whole learning curve,
+so that trials of a few epochs tell where to train for many. The next point is where the expected improvement of the
+final value is largest. A suggestion depends on the seed, the trial's number and the study's trials only.
+
+Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 1406.3896; Jones, Schonlau and Welch,
+"Efficient global optimization of expensive black-box functions", 1998.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import qmc
+
+from search.samplers.acquisition import Proposer, first_new, log_expected_improvement
+from search.samplers.activity import Activity
+from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.curve_model import CurveModel
+from search.samplers.learning_curves import Curve, excerpt, learning_curves
+
+EXPLORED_SHARE = 0.05
+"""Share of the suggestions that are drawn from the whole space, whatever the model says."""
+
+LEAST_DISTANCE = 0.03
+"""In ranges: nearer to a known point in all coordinates, another training would teach next to nothing."""
+
+_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+class StagedGPSampler(BaseSampler):
+    """Multi-fidelity Bayesian optimization: single objective, any parameters, conditional ones too.
+
+    Args:
+        max_epochs: Epochs of a full training, >= 1, with which the steps of `trial.report` are compared; None for the
+            largest one so far.
+        n_startup_trials: Trials with a value before the model is asked, >= 1; up to then points are evenly spread.
+        seed: Of all draws, >= 0; None for one that differs from run to run. Equal seeds and equal trials give equal
+            suggestions.
+
+    Raises:
+        ValueError: If `max_epochs` or `n_startup_trials` is less than 1.
+    """
+
+    def __init__(self, *, max_epochs: int | None = None, n_startup_trials: int = 5, seed: int | None = None) -> None:
+        if max_epochs is not None and max_epochs < 1:
+            raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
+        if n_startup_trials < 1:
+            raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
+        self._max_epochs = max_epochs
+        self._n_startup_trials = n_startup_trials
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
+        space: dict[str, BaseDistribution] = {}
+        for each in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+            space.update(each.distributions)
+        return {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return all parameters of the search space where the final value is expected to improve most."""
+        _require_one_objective(study)
+        coordinates = UnitCoordinates.of(search_space)
+        if not coordinates.names:
+            return {}
+        trials = study.get_trials(deepcopy=False, states=_STATES)
+        trials = [
+            each for each in trials if each.number != trial.number and not search_space.keys().isdisjoint(each.params)
+        ]
+        curves = excerpt(learning_curves(trials, direction=study.direction))
+        rng = np.random.default_rng([self._seed, trial.number])
+        n_known = sum(1 for each in curves if each.best)
+        if n_known < self._n_startup_trials:
+            return coordinates.decode(self._even(coordinates, trial.number))
+        if rng.random() < EXPLORED_SHARE:
+            return coordinates.decode(rng.random(len(coordinates.names)))
+        return coordinates.decode(_best_point(coordinates, curves, horizon=self._max_epochs, rng=rng))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw a parameter that no trial with a value had, uniformly on its scale."""
+        _require_one_objective(study)
+        if param_distribution.single():
+            return param_distribution.to_external_repr(param_distribution.low)  # type: ignore[attr-defined]
+        rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
+        return UnitCoordinates.of({param_name: param_distribution}).decode(rng.random(1))[param_name]
+
+    def _even(self, coordinates: UnitCoordinates, number: int) -> Array:
+        sequence = qmc.Sobol(len(coordinates.names), scramble=True, seed=np.random.default_rng(self._seed))
+        if number > 0:
+            sequence.fast_forward(number)
+        point: Array = sequence.random(1)[0]
+        return point
+
+
+def _best_point(
+    coordinates: UnitCoordinates, curves: Sequence[Curve], *, horizon: int | None, rng: np.random.Generator
+) -> Array:
+    model = CurveModel(coordinates, curves, horizon=horizon)
+    ends = Activity.learned(coordinates, model.units, ~np.isnan(model.units))
+
+    def acquisition(units: Array) -> Array:
+        return log_expected_improvement(*model.final(ends.masked(units)), best=model.best)
+
+    proposer = Proposer(coordinates, rng)
+    ranked = proposer.ranked(acquisition, around=np.nan_to_num(model.best_first(), nan=0.5))
+    new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=LEAST_DISTANCE)
+    return rng.random(len(coordinates.names)) if new is None else new
+
+
+def _require_one_objective(study: Study) -> None:
+    if len(study.directions) > 1:
+        raise ValueError(f"StagedGPSampler has one objective, but the study has {len(study.directions)}.")

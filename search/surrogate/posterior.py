@@ -1,0 +1,46 @@
+"""What configurations will reach after a full training, given points of learning curves."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from search.surrogate.curve_points import Array, CurvePoints, FeatureLayout
+from search.surrogate.kernel import Layout, bent, covariance, cross_covariance
+
+_LEAST_VARIANCE = 1e-8  # in prior variances
+
+
+class Posterior:
+    """The final rewards of all configurations, as they are known from points of learning curves.
+
+    Args:
+        features: What the columns of feature arrays are.
+        theta: Hyperparameters, as `fitted` returns them.
+        points: At least one.
+        horizon: Epochs of a full training, >= 1.
+    """
+
+    def __init__(self, features: FeatureLayout, theta: Array, points: CurvePoints, *, horizon: int) -> None:
+        self._layout = Layout(features)
+        self._theta = theta
+        self._known = bent(self._layout, theta, points.features).values
+        total = covariance(self._layout, theta, points, horizon=horizon).total
+        factor = np.linalg.cholesky(total)
+        inverse_factor = solve_triangular(factor, np.eye(len(points)), lower=True, check_finite=False)
+        self._inverse: Array = inverse_factor.T @ inverse_factor
+        self._solved: Array = self._inverse @ points.rewards
+
+    def final(self, features: Array) -> tuple[Array, Array]:
+        """Return the means and standard deviations of final rewards.
+
+        Args:
+            features: Of ``m`` configurations, shape ``(m, k)``.
+
+        Returns:
+            Both of shape ``(m,)``, in the unit of the points' rewards; without what chance adds to a single training.
+        """
+        cross, variance = cross_covariance(self._layout, self._theta, features, self._known)
+        mean: Array = cross @ self._solved
+        left = variance - ((cross @ self._inverse) * cross).sum(axis=1)
+        return mean, np.sqrt(np.maximum(left, _LEAST_VARIANCE * variance))
