@@ -86,9 +86,9 @@ def test_only_what_trials_had_by_the_same_epoch_counts(settings: PrunerSettings)
 def test_a_trial_in_its_last_epoch_is_left_alone(settings: PrunerSettings) -> None:
     peers = [record(number, [0.9] * 9) for number in range(20)]
     pruner = taught(settings, peers)
-    numbers = range(100, 130)
-    assert any(pruner.prune_reason(running([0.0] * 4, number=number)) for number in numbers)
-    assert not any(pruner.prune_reason(running([0.0] * 4, number=number, n_epochs=4)) for number in numbers)
+    bad = [([0.0] * n_epochs, number) for n_epochs in (4, 5) for number in range(100, 130)]
+    assert any(pruner.prune_reason(running(curve, number=number)) for curve, number in bad)
+    assert not any(pruner.prune_reason(running(curve, number=number, n_epochs=len(curve))) for curve, number in bad)
     assert pruner.prune_reason(running([])) == ""
 
 

@@ -50,7 +50,7 @@ def record(
         key=f"trial-{number:04d}",
         number=number,
         stage="coarse",
-        hyperparameters={},
+        hyperparameters={"rate": 0.618 * number % 1.0},
         seed=0,
         n_epochs=n_epochs,
         horizon_epochs=horizon,

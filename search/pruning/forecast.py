@@ -44,7 +44,7 @@ class ForecastPruner:
         self._metric = metric
         self._dimensions = [replace(each, range=each.limits) for each in space]
         self._coordinates = UnitCoordinates.of({each.name: _distribution(each) for each in self._dimensions})
-        self._curves: dict[int, Curve] = {}
+        self._curves: dict[int, dict[int, Curve]] = {}  # by horizon and number
         self._numbers: dict[str, int] = {}
 
     def learn(self, record: TrialRecord) -> None:
@@ -53,9 +53,9 @@ class ForecastPruner:
         if record.number is None or not curve.best:
             return
         self._numbers[record.key] = record.number
-        if record.continues in self._numbers:
-            self._curves.pop(self._numbers[record.continues], None)
-        self._curves[record.number] = curve
+        curves = self._curves.setdefault(record.horizon_epochs, {})
+        curves.pop(self._numbers.get(record.continues, -1), None)
+        curves[record.number] = curve
 
     def prune_reason(self, record: TrialRecord) -> str:
         """Return why the trial should be stopped after its last epoch, or an empty string."""
@@ -63,7 +63,8 @@ class ForecastPruner:
         if epoch >= record.n_epochs or not self._is_due(epoch):
             return ""
         curve = self._curve(record)
-        others = [self._curves[number] for number in sorted(self._curves) if number != record.number]
+        curves = self._curves.get(record.horizon_epochs, {})
+        others = [each for number, each in sorted(curves.items()) if number != record.number]
         longer = [each for each in others if each.n_epochs > epoch]
         if curve.n_epochs != epoch or len(others) < self._settings.n_startup_trials or not longer:
             return ""

@@ -22,9 +22,9 @@ _MOST_FITS_KEPT = 8
 class CurveModel:
     """What configurations will reach, given the curves of a study.
 
-    The hyperparameters follow from the first of the curves, up to a number that grows by `_GROWTH`, so that they are
-    the same from one suggestion to the next, as is the unit; the predictions follow from all. Of running trials, what they are expected
-    to reach counts as reached: where they are, nothing more is to be gained.
+    The hyperparameters and the unit follow from the first of the curves, up to a number that grows by `_GROWTH`, so
+    that they are the same from one suggestion to the next; the predictions follow from all. Of running trials, what
+    they are expected to reach counts as reached: where they are, nothing more is to be gained.
 
     Attributes:
         units: Coordinates of the curves' configurations, NaN where they lack a parameter, shape ``(n, d)``.
