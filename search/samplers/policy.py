@@ -92,10 +92,8 @@ class PolicySampler(BaseSampler):
     ) -> Any:
         """Draw a parameter that no finished trial had from the uniform prior."""
         _require_one_objective(study)
-        if param_distribution.single():
-            return param_distribution.to_external_repr(param_distribution.low)  # type: ignore[attr-defined]
         rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
-        return UnitCoordinates.of({param_name: param_distribution}).decode(rng.random(1))[param_name]
+        return UnitCoordinates({param_name: param_distribution}).decode(rng.random(1))[param_name]
 
     def _draw(self, policy: PolicyDistribution, history: History, *, number: int) -> Array:
         """Return a draw that repeats no trial, if one is found: successive trials' draws are evenly spread."""
@@ -105,13 +103,14 @@ class PolicySampler(BaseSampler):
             sequence.fast_forward(number)
         rng = np.random.default_rng([self._seed, number])
         prior = PolicyDistribution.uniform(history.coordinates)
+        draw: Array
         draw = first = policy.units(sequence.random(1), history.coordinates)
         for source, n_draws in ((policy, _MOST_DRAWS), (prior, _MOST_UNIFORM_DRAWS)):
             for _ in range(n_draws):
                 if not history.has(draw):
-                    return draw[0]
+                    return draw.ravel()
                 draw = source.units(rng.random((1, d)), history.coordinates)
-        return first[0]
+        return first.ravel()
 
 
 def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
