@@ -24,7 +24,7 @@ from search.samplers.critic import Critic, learned_critic
 from search.samplers.history import History
 from search.samplers.observed_rewards import INFORMATIVE_STATES, standardized_rewards
 from search.samplers.policy_distribution import PolicyDistribution, standard_normals
-from search.samplers.policy_gradient import fitted_advantages, stepped
+from search.samplers.policy_gradient import ScoreRegression, stepped
 
 N_STEPS = 10
 """Steps from the prior to the policy that a trial is drawn from."""
@@ -38,7 +38,7 @@ FIRST_TEMPERATURE = 0.5
 OPTIMISM = 2.0
 """How many of its standard deviations the critic adds to the reward that it expects."""
 
-_FEWEST_SAMPLED, _MOST_SAMPLED = 128, 1024  # draws of the policy by step; a power of 2
+_FEWEST_SAMPLED, _MOST_SAMPLED = 128, 512  # draws of the policy by step; a power of 2
 _SAMPLES_PER_FEATURE = 3
 _SAMPLING_SEED = 0
 _MOST_DRAWS, _MOST_UNIFORM_DRAWS = 16, 256  # of the policy and then of the prior, until one is not a repetition
@@ -128,7 +128,7 @@ def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
         running=history.features(history.running),
     )
     uniforms = _even_uniforms(coordinates)
-    normals = standard_normals(uniforms[:, ~coordinates.is_choice])
+    regression = ScoreRegression(standard_normals(uniforms[:, ~coordinates.is_choice]))
     policy = PolicyDistribution.uniform(coordinates)
     for _ in range(N_STEPS):
         units = policy.units(uniforms, coordinates)
@@ -136,7 +136,7 @@ def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
         indicators = tuple(coordinates.one_hot(units, int(each)) for each in np.flatnonzero(coordinates.is_choice))
         policy = stepped(
             policy,
-            fitted_advantages(normals, indicators, hoped_for),
+            regression.fitted(indicators, hoped_for),
             temperature=FIRST_TEMPERATURE / len(rewards),
             trust_nats=TRUST_NATS * len(coordinates.names),
         )
