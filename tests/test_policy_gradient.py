@@ -9,7 +9,7 @@ from scipy.stats import qmc
 
 from search.samplers.coordinates import Array, UnitCoordinates
 from search.samplers.policy_distribution import PolicyDistribution, standard_normals
-from search.samplers.policy_gradient import CHOICES_FLOOR, FLOOR, Advantages, fitted_advantages, stepped
+from search.samplers.policy_gradient import CHOICES_FLOOR, FLOOR, Advantages, ScoreRegression, stepped
 
 SPACE = UnitCoordinates.of(
     {
@@ -86,18 +86,18 @@ def test_a_quadratic_reward_is_fitted_exactly() -> None:
     normals = standard_normals(UNIFORMS[:, [0, 2]])
     slope, curvature = np.array([1.0, -2.0]), np.array([[-1.0, 0.5], [0.5, 2.0]])
     rewards = 7.0 + normals @ slope + 0.5 * np.einsum("ni,ij,nj->n", normals, curvature, normals)
-    fitted = fitted_advantages(normals, (), rewards)
+    fitted = ScoreRegression(normals).fitted((), rewards)
     assert fitted.slope == pytest.approx(slope, abs=0.01)
     assert fitted.curvature == pytest.approx(curvature, abs=0.02)
 
 
 def test_steps_climb_to_the_optimum() -> None:
     policy = PolicyDistribution.uniform(SPACE)
-    normals = standard_normals(UNIFORMS[:, [0, 2]])
+    regression = ScoreRegression(standard_normals(UNIFORMS[:, [0, 2]]))
     for _ in range(20):
         units = policy.units(UNIFORMS, SPACE)
         rewards = -((units[:, 0] - 0.9) ** 2) + 0.2 * (SPACE.choice_indices(units, 1) == 2) + 0.1 * units[:, 2]
-        advantages = fitted_advantages(normals, (SPACE.one_hot(units, 1),), rewards)
+        advantages = regression.fitted((SPACE.one_hot(units, 1),), rewards)
         policy = stepped(policy, advantages, temperature=1e-3, trust_nats=0.5)
     units = policy.units(UNIFORMS, SPACE)
     assert _root_mean_square(units[:, 0] - 0.9) < 0.1

@@ -28,7 +28,8 @@ class UnitCoordinates:
     """The map between the parameters of a search space and the rows of an array.
 
     Attributes:
-        distributions: Of the ``d`` parameters, by name, in the order of the columns; none has a single value.
+        distributions: Of the ``d`` parameters, by name, in the order of the columns. One with a single value can be
+            decoded only, and `of` leaves it out.
     """
 
     distributions: Mapping[str, BaseDistribution]

@@ -28,6 +28,7 @@ MOST_CENTRES = 128
 MOST_FITTED = 48
 """Trials whose likelihood decides the kernel's parameters."""
 
+_MOST_RUNNING = 128
 _MOST_ITERATIONS = 12
 _JITTER = 1e-6  # of the kernel's diagonal, in its variance
 _ROOT5 = math.sqrt(5.0)
@@ -151,13 +152,14 @@ class Critic:
 def learned_critic(points: Features, rewards: Array, *, n_parameters: int, running: Features) -> Critic:
     """Return the critic of a study.
 
-    Trials under way are taken to show what is expected of them: nothing is expected to be learned there again.
+    Trials under way are taken to show what is expected of them: nothing is expected to be learned there again. Where
+    there are very many, only the last ones count.
 
     Args:
         points: Of the finished trials, at least one.
         rewards: Theirs, standardized, shape ``(n,)``.
         n_parameters: How many there are.
-        running: Trials under way.
+        running: Trials under way, the last to begin at the end.
 
     Source:
         Desautels et al., "Parallelizing exploration-exploitation tradeoffs with Gaussian process bandit optimization",
@@ -169,6 +171,7 @@ def learned_critic(points: Features, rewards: Array, *, n_parameters: int, runni
     critic = Critic(points, rewards, kernel=kernel, centres=centres)
     if not len(running):
         return critic
+    running = running.rows(np.arange(max(0, len(running) - _MOST_RUNNING), len(running)))
     both = Features(values=np.vstack([points.values, running.values]), parameter=points.parameter)
     shown = np.append(rewards, critic.expected(running)[0])
     return Critic(both, shown, kernel=kernel, centres=np.append(centres, len(points) + np.arange(len(running))))

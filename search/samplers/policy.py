@@ -24,7 +24,7 @@ from search.samplers.critic import Critic, learned_critic
 from search.samplers.history import History
 from search.samplers.observed_rewards import INFORMATIVE_STATES, standardized_rewards
 from search.samplers.policy_distribution import PolicyDistribution, standard_normals
-from search.samplers.policy_gradient import fitted_advantages, stepped
+from search.samplers.policy_gradient import ScoreRegression, stepped
 
 N_STEPS = 10
 """Steps from the prior to the policy that a trial is drawn from."""
@@ -38,7 +38,7 @@ FIRST_TEMPERATURE = 0.5
 OPTIMISM = 2.0
 """How many of its standard deviations the critic adds to the reward that it expects."""
 
-_FEWEST_SAMPLED, _MOST_SAMPLED = 128, 1024  # draws of the policy by step; a power of 2
+_FEWEST_SAMPLED, _MOST_SAMPLED = 128, 512  # draws of the policy by step; a power of 2
 _SAMPLES_PER_FEATURE = 3
 _SAMPLING_SEED = 0
 _MOST_DRAWS, _MOST_UNIFORM_DRAWS = 16, 256  # of the policy and then of the prior, until one is not a repetition
@@ -92,10 +92,8 @@ class PolicySampler(BaseSampler):
     ) -> Any:
         """Draw a parameter that no finished trial had from the uniform prior."""
         _require_one_objective(study)
-        if param_distribution.single():
-            return param_distribution.to_external_repr(param_distribution.low)  # type: ignore[attr-defined]
         rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
-        return UnitCoordinates.of({param_name: param_distribution}).decode(rng.random(1))[param_name]
+        return UnitCoordinates({param_name: param_distribution}).decode(rng.random(1))[param_name]
 
     def _draw(self, policy: PolicyDistribution, history: History, *, number: int) -> Array:
         """Return a draw that repeats no trial, if one is found: successive trials' draws are evenly spread."""
@@ -105,13 +103,14 @@ class PolicySampler(BaseSampler):
             sequence.fast_forward(number)
         rng = np.random.default_rng([self._seed, number])
         prior = PolicyDistribution.uniform(history.coordinates)
+        draw: Array
         draw = first = policy.units(sequence.random(1), history.coordinates)
         for source, n_draws in ((policy, _MOST_DRAWS), (prior, _MOST_UNIFORM_DRAWS)):
             for _ in range(n_draws):
                 if not history.has(draw):
-                    return draw[0]
+                    return draw.ravel()
                 draw = source.units(rng.random((1, d)), history.coordinates)
-        return first[0]
+        return first.ravel()
 
 
 def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
@@ -129,7 +128,7 @@ def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
         running=history.features(history.running),
     )
     uniforms = _even_uniforms(coordinates)
-    normals = standard_normals(uniforms[:, ~coordinates.is_choice])
+    regression = ScoreRegression(standard_normals(uniforms[:, ~coordinates.is_choice]))
     policy = PolicyDistribution.uniform(coordinates)
     for _ in range(N_STEPS):
         units = policy.units(uniforms, coordinates)
@@ -137,7 +136,7 @@ def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
         indicators = tuple(coordinates.one_hot(units, int(each)) for each in np.flatnonzero(coordinates.is_choice))
         policy = stepped(
             policy,
-            fitted_advantages(normals, indicators, hoped_for),
+            regression.fitted(indicators, hoped_for),
             temperature=FIRST_TEMPERATURE / len(rewards),
             trust_nats=TRUST_NATS * len(coordinates.names),
         )

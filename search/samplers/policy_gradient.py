@@ -21,6 +21,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from search.samplers.coordinates import Array
 from search.samplers.policy_distribution import PolicyDistribution
@@ -54,29 +55,39 @@ class Advantages:
     choices: tuple[Array, ...]
 
 
-def fitted_advantages(normals: Array, indicators: tuple[Array, ...], rewards: Array) -> Advantages:
-    """Return the model that fits a sample of the policy best.
+class ScoreRegression:
+    """Fits advantages to what is expected of a sample of the policy, whose normal numbers never change.
 
     Args:
-        normals: Standard normal numbers that the sample was drawn with, shape ``(n, q)``.
-        indicators: Of the choices drawn, each of shape ``(n, n_choices)``.
-        rewards: Expected ones, shape ``(n,)``.
+        normals: Standard normal numbers that the sample is drawn with, shape ``(n, q)``.
     """
-    rest = rewards - rewards.mean()
-    choices = []
-    for drawn in indicators:
-        sums, counts = drawn.T @ rest, drawn.sum(axis=0)
-        choices.append(sums / (counts + 1.0))
-    rest = rest - sum((drawn @ each for drawn, each in zip(indicators, choices, strict=True)), np.zeros(len(rest)))
-    rows, columns = np.triu_indices(normals.shape[1])
-    features = np.hstack([np.ones((len(rest), 1)), normals, normals[:, rows] * normals[:, columns] - (rows == columns)])
-    penalty = np.full(features.shape[1], _RIDGE * len(rest))
-    penalty[0] = 0.0
-    weights = np.linalg.solve(features.T @ features + np.diag(penalty), features.T @ rest)
-    n_numeric = normals.shape[1]
-    upper = np.zeros((n_numeric, n_numeric))
-    upper[rows, columns] = weights[1 + n_numeric :]
-    return Advantages(slope=weights[1 : 1 + n_numeric], curvature=upper + upper.T, choices=tuple(choices))
+
+    def __init__(self, normals: Array) -> None:
+        n, self._n_numeric = normals.shape
+        self._pairs = np.triu_indices(self._n_numeric)
+        rows, columns = self._pairs
+        squares = normals[:, rows] * normals[:, columns] - (rows == columns)
+        self._features = np.hstack([np.ones((n, 1)), normals, squares])
+        penalty = np.full(self._features.shape[1], _RIDGE * n)
+        penalty[0] = 0.0
+        self._factor = cho_factor(self._features.T @ self._features + np.diag(penalty), lower=True)
+
+    def fitted(self, indicators: tuple[Array, ...], rewards: Array) -> Advantages:
+        """Return the model that fits best.
+
+        Args:
+            indicators: Of the choices drawn, each of shape ``(n, n_choices)``.
+            rewards: Expected ones, shape ``(n,)``.
+        """
+        rest = rewards - rewards.mean()
+        choices = tuple((drawn.T @ rest) / (drawn.sum(axis=0) + 1.0) for drawn in indicators)
+        for drawn, gains in zip(indicators, choices, strict=True):
+            rest = rest - drawn @ gains
+        weights = cho_solve(self._factor, self._features.T @ rest)
+        slope, squares = np.split(weights[1:], [self._n_numeric])
+        upper = np.zeros((self._n_numeric, self._n_numeric))
+        upper[self._pairs] = squares
+        return Advantages(slope=slope, curvature=upper + upper.T, choices=choices)
 
 
 def stepped(
