@@ -1,4 +1,4 @@
-"""Optuna's own conformance tests of samplers, on the policy."""
+"""Optuna's own conformance tests of samplers, on those of our own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
 from search.samplers.policy import PolicySampler
+from search.samplers.staged_gp import StagedGPSampler
 
 
 @pytest.mark.slow
@@ -16,3 +17,10 @@ class TestPolicySampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnl
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         return lambda: PolicySampler(seed=0, n_startup_trials=1)
+
+
+@pytest.mark.slow
+class TestStagedGPSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: StagedGPSampler(seed=0, n_startup_trials=1)

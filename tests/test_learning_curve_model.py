@@ -1,0 +1,90 @@
+"""The model of learning curves, on curves that follow it and on others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from search.surrogate import CurvePoints, FeatureLayout, Posterior, fitted
+
+LAYOUT = FeatureLayout(parameter=np.array([0, 1, 2, 2]), is_warped=np.array([True, True, False, False]))
+HORIZON = 52
+
+
+def final(x: np.ndarray) -> np.ndarray:
+    return -2.0 * (x[:, 0] - 0.6) ** 2 + 0.5 * x[:, 2]
+
+
+def features(n: int, *, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.hstack([rng.random((n, 2)), np.eye(2)[rng.integers(0, 2, n)] / np.sqrt(2.0)])
+
+
+def curves(x: np.ndarray, lengths: np.ndarray) -> CurvePoints:
+    """Return each configuration's value after its epochs, and half way there."""
+    rewards, epochs, index, rows = [], [], [], []
+    for number, (row, end, n_epochs) in enumerate(zip(x, final(x), lengths, strict=True)):
+        for epoch in {max(1, n_epochs // 2), n_epochs}:
+            rewards.append(end - (0.5 + row[1]) * (epoch**-0.6 - HORIZON**-0.6))
+            epochs.append(float(epoch))
+            index.append(number)
+            rows.append(row)
+    return CurvePoints(
+        features=np.array(rows), epochs=np.array(epochs), curve=np.array(index), rewards=np.array(rewards)
+    )
+
+
+def posterior(points: CurvePoints) -> Posterior:
+    return Posterior(LAYOUT, fitted(LAYOUT, points, horizon=HORIZON), points, horizon=HORIZON)
+
+
+def test_short_curves_make_final_rewards_known() -> None:
+    new = features(200, seed=9)
+    few = posterior(curves(features(6, seed=0), np.full(6, HORIZON)))
+    x = np.vstack([features(6, seed=0), features(30, seed=1)])
+    many = posterior(curves(x, np.append(np.full(6, HORIZON), np.full(30, 6))))
+
+    def error(model: Posterior) -> float:
+        return float(np.sqrt(np.mean((model.final(new)[0] - final(new)) ** 2)))
+
+    assert error(many) < 0.5 * error(few)
+    assert many.final(new)[1].mean() < few.final(new)[1].mean()
+
+
+def test_a_full_training_is_known_almost_exactly() -> None:
+    x = features(12, seed=0)
+    mean, deviation = posterior(curves(x, np.full(12, HORIZON))).final(x)
+    assert mean == pytest.approx(final(x), abs=0.05)
+    assert deviation.max() < 0.1
+
+
+def test_the_longer_a_training_the_more_it_tells() -> None:
+    x = features(16, seed=3)
+    theta = fitted(LAYOUT, curves(x, np.full(16, HORIZON)), horizon=HORIZON)
+    deviations = []
+    for n_epochs in (1, 8, HORIZON):
+        points = curves(x, np.append(np.full(15, HORIZON), n_epochs))
+        deviations.append(Posterior(LAYOUT, theta, points, horizon=HORIZON).final(x[-1:])[1][0])
+    assert deviations == sorted(deviations, reverse=True)
+    assert deviations[-1] < 0.9 * deviations[0]
+
+
+def test_the_fit_is_a_function_of_the_points() -> None:
+    points = curves(features(10, seed=0), np.full(10, 9))
+    again = points.at(np.arange(len(points)))
+    assert np.array_equal(fitted(LAYOUT, points, horizon=HORIZON), fitted(LAYOUT, again, horizon=HORIZON))
+
+
+def test_a_horizon_of_one_epoch_is_an_ordinary_process() -> None:
+    x = features(20, seed=0)
+    points = CurvePoints(features=x, epochs=np.ones(20), curve=np.arange(20), rewards=final(x))
+    model = Posterior(LAYOUT, fitted(LAYOUT, points, horizon=1), points, horizon=1)
+    assert model.final(x)[0] == pytest.approx(final(x), abs=0.05)
+
+
+def test_equal_rewards_and_repeated_configurations_are_no_obstacle() -> None:
+    x = np.repeat(features(1, seed=0), 8, axis=0)
+    points = CurvePoints(features=x, epochs=np.full(8, 4.0), curve=np.arange(8), rewards=np.zeros(8))
+    mean, deviation = posterior(points).final(x)
+    assert np.isfinite(mean).all()
+    assert np.isfinite(deviation).all()

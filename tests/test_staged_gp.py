@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from search.samplers.staged_gp import LEAST_DISTANCE, StagedGPSampler
+
+SPACE: dict[str, BaseDistribution] = {
+    "rate": FloatDistribution(1e-6, 1.0, log=True),
+    "depth": IntDistribution(1, 8),
+    "kind": CategoricalDistribution(["a", "b", "c"]),
+    "drop": FloatDistribution(0.0, 0.8),
+}
+HORIZON = 27
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+def loss(trial: Trial) -> float:
+    """Least, 0, at a rate of 1e-3, the most depth, kind b and no drop."""
+    rate = math.log10(trial.suggest_float("rate", 1e-6, 1.0, log=True)) + 3.0
+    depth = trial.suggest_int("depth", 1, 8) - 8
+    drop = trial.suggest_float("drop", 0.0, 0.8)
+    return rate**2 / 4.0 + depth**2 / 20.0 + (trial.suggest_categorical("kind", ["a", "b", "c"]) != "b") + drop
+
+
+def study_of(
+    n_trials: int, *, seed: int = 0, objective: Callable[[Trial], float] = loss, direction: str = "minimize"
+) -> Study:
+    study = optuna.create_study(sampler=StagedGPSampler(seed=seed), direction=direction)
+    study.optimize(objective, n_trials=n_trials)
+    return study
+
+
+def copied(trials: list[FrozenTrial], *, max_epochs: int | None = None) -> Study:
+    study = optuna.create_study(sampler=StagedGPSampler(seed=0, max_epochs=max_epochs))
+    study.add_trials(trials)
+    return study
+
+
+def curve(final: float, rate: float, n_epochs: int) -> dict[int, float]:
+    """Return losses that fall to `final`, the higher the rate the faster."""
+    return {epoch: final + (2.0 + rate) * (epoch**-0.7 - HORIZON**-0.7) for epoch in range(1, n_epochs + 1)}
+
+
+def trained(x: float, n_epochs: int, *, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+    values = curve((x - 0.7) ** 2, x, n_epochs)
+    return create_trial(
+        state=state,
+        params={"x": x},
+        distributions={"x": FloatDistribution(0.0, 1.0)},
+        value=values[n_epochs] if state is TrialState.COMPLETE else None,
+        intermediate_values=values,
+    )
+
+
+def test_it_finds_what_random_search_does_not() -> None:
+    best = [study_of(25, seed=seed).best_value for seed in range(2)]
+    random = []
+    for seed in range(2):
+        study = optuna.create_study(sampler=RandomSampler(seed=seed))
+        study.optimize(loss, n_trials=25)
+        random.append(study.best_value)
+    assert np.mean(best) < 0.2 * np.mean(random)
+
+
+def test_it_maximizes_as_it_minimizes() -> None:
+    up = study_of(12, objective=lambda trial: -loss(trial), direction="maximize")
+    assert [each.params for each in up.trials] == [each.params for each in study_of(12).trials]
+
+
+def test_a_resumed_study_asks_for_what_an_uninterrupted_one_would() -> None:
+    whole = study_of(14)
+    resumed = copied(whole.trials[:9])
+    resumed.optimize(loss, n_trials=5)
+    assert [each.params for each in resumed.trials] == [each.params for each in whole.trials]
+    assert study_of(8, seed=1).trials[-1].params != whole.trials[7].params
+
+
+def test_short_trials_tell_where_long_ones_are_good() -> None:
+    """A few epochs of many configurations, and two full trainings that are bad."""
+    short = [trained(x, 3) for x in np.linspace(0.02, 0.98, 13)]
+    full = [trained(x, HORIZON) for x in (0.1, 0.3)]
+    asked = [copied([*short, *full], max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)})]
+    alone = [copied(full, max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)})]
+    assert abs(asked[0].params["x"] - 0.7) < 0.15
+    assert alone[0].params["x"] != asked[0].params["x"]
+
+
+def test_a_short_trial_is_not_taken_for_a_bad_one() -> None:
+    """At the optimum, the only trial had three epochs; what had all of them elsewhere shows better values."""
+    known = [trained(x, HORIZON) for x in np.linspace(0.0, 0.5, 6)] + [trained(0.66, 3)]
+    assert min(each.value or 0.0 for each in known[:6]) < (known[6].value or 0.0)
+    assert copied(known, max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)}).params["x"] > 0.55
+
+
+def test_steps_may_be_counted_from_zero() -> None:
+    trials = [trained(x, n) for x, n in ((0.1, 3), (0.5, 9), (0.9, 27), (0.3, 9), (0.6, 3), (0.2, 27))]
+    from_zero = [
+        create_trial(
+            params=each.params,
+            distributions=each.distributions,
+            value=each.value,
+            intermediate_values={step - 1: value for step, value in each.intermediate_values.items()},
+        )
+        for each in trials
+    ]
+    asked = [copied(each, max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)}) for each in (trials, from_zero)]
+    assert asked[0].params == asked[1].params
+
+
+def test_pruned_trials_teach_as_far_as_they_went() -> None:
+    pruned = [trained(x, 9, state=TrialState.PRUNED) for x in np.linspace(0.02, 0.98, 13)]
+    asked = copied([*pruned, trained(0.1, HORIZON)], max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)})
+    assert abs(asked.params["x"] - 0.7) < 0.15
+
+
+def test_failed_trials_teach_nothing() -> None:
+    known = study_of(8).trials
+    nexts = []
+    for params in (known[0].params, known[1].params):
+        failed = create_trial(state=TrialState.FAIL, params=params, distributions=known[0].distributions)
+        nexts.append(copied([*known, failed]).ask(SPACE).params)
+    assert nexts[0] == nexts[1]
+
+
+def test_values_that_are_no_numbers_count_as_bad() -> None:
+    def objective(trial: Trial) -> float:
+        value = loss(trial)
+        return math.inf if trial.params["rate"] > 1e-2 else value
+
+    study = study_of(25, objective=objective)
+    late = [each.params["rate"] for each in study.trials[15:]]
+    assert np.mean([rate > 1e-2 for rate in late]) < 0.2
+
+
+def test_what_is_asked_for_at_once_is_diverse() -> None:
+    study = study_of(20)
+    asked = [study.ask(SPACE).params for _ in range(12)]
+    units = np.array(
+        [[(math.log10(a["rate"]) + 6) / 6, (a["depth"] - 0.5) / 8, a["drop"] / 0.8, ord(a["kind"])] for a in asked]
+    )
+    apart = np.abs(units[:, None] - units[None]).max(axis=2)[np.triu_indices(12, k=1)]
+    assert apart.min() > LEAST_DISTANCE
+
+
+def test_conditional_parameters_are_searched_too() -> None:
+    def objective(trial: Trial) -> float:
+        if trial.suggest_categorical("kind", ["short", "long"]) == "short":
+            return 1.0 + abs(trial.suggest_float("low", 0.0, 1.0) - 0.5)
+        return abs(trial.suggest_float("high", 0.0, 1.0) - 0.8)
+
+    study = study_of(25, objective=objective)
+    assert study.best_params["kind"] == "long"
+    assert abs(study.best_params["high"] - 0.8) < 0.05
+
+
+def test_a_finite_space_is_asked_for_even_when_nothing_new_is_left() -> None:
+    study = study_of(10, objective=lambda trial: trial.suggest_int("x", 0, 2) + trial.suggest_int("one", 1, 1))
+    assert study.best_params == {"x": 0, "one": 1}
+
+
+def test_many_trials_are_no_obstacle() -> None:
+    rng = np.random.default_rng(0)
+    study = copied([trained(x, int(n)) for x, n in zip(rng.random(600), rng.choice([3, 9, 27], 600), strict=True)])
+    assert abs(study.ask({"x": FloatDistribution(0.0, 1.0)}).params["x"] - 0.7) < 0.2
+
+
+@pytest.mark.parametrize("setting", ["max_epochs", "n_startup_trials"])
+def test_bad_settings_are_refused(setting: str) -> None:
+    with pytest.raises(ValueError, match=f"{setting} >= 1"):
+        StagedGPSampler(**{setting: 0})
+
+
+def test_several_objectives_are_refused() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=StagedGPSampler())
+    with pytest.raises(ValueError, match="one objective"):
+        study.ask(SPACE)
+
+
+@pytest.mark.slow
+def test_it_needs_of_zeroin_the_model_of_curves_only() -> None:
+    listing = "import sys, search.samplers.staged_gp; print(*(m for m in sys.modules if m.split('.')[0] == 'search'))"
+    command = [sys.executable, "-c", listing]
+    modules = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    assert {each for each in modules if not each.startswith(("search.samplers", "search.surrogate"))} == {"search"}
