@@ -1,11 +1,12 @@
 """zeroin itself: a whole study on virtual workers, its coordinator, storage and epoch logs as users have them.
 
-24 trials for a thirteenth of the epochs of a full training, placed evenly, 12 for three thirteenths, 6 for nine, and
-then trials of full length until the budget is spent; the median pruner; all else at the study file's defaults.
+8 trials for a quarter of the epochs of a full training, placed evenly, and then trials of full length until the budget is
+spent, by the sampler `staged_gp` with the `forecast` pruner; all else at the study file's defaults.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain
 
 _NAME = "quality"
-_STAGES = (("coarse", 24, 4 / 52), ("medium", 12, 12 / 52), ("fine", 6, 36 / 52))
-_NO_NARROWING, _NO_PRUNING, _FORECAST = "-no-narrowing", "-no-pruning", "-forecast"
+_N_COARSE, _COARSE_SHARE = 8, 0.25
+_NO_NARROWING = "-no-narrowing"
+_SAMPLER, _PRUNER = "staged_gp", "forecast"
+_PRUNERS = {"-no-pruning": "none", "-median": "median"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +42,14 @@ class Variant:
     """What an ablation leaves out or swaps.
 
     Attributes:
-        sampler: Of all stages after the first, None for the default.
+        sampler: Of the second stage.
         narrows: Whether ranges narrow.
         pruner: Name of the pruning rule.
     """
 
-    sampler: str | None = None
+    sampler: str = _SAMPLER
     narrows: bool = True
-    pruner: str = "median"
+    pruner: str = _PRUNER
 
 
 def variant(name: str) -> Variant:
@@ -55,18 +58,14 @@ def variant(name: str) -> Variant:
     Raises:
         SurfaceError: If a sampler of that name does not exist.
     """
-    narrows = _NO_NARROWING not in name
-    pruner = "none" if _NO_PRUNING in name else "forecast" if _FORECAST in name else "median"
-    sampler = (
-        name.replace(_NO_NARROWING, "")
-        .replace(_NO_PRUNING, "")
-        .replace(_FORECAST, "")
-        .removeprefix("zeroin")
-        .removeprefix("-")
-    )
-    if sampler and sampler not in SAMPLER_NAMES:
+    rest = name.removeprefix("zeroin")
+    narrows = _NO_NARROWING not in rest
+    rest = rest.replace(_NO_NARROWING, "")
+    pruner = next((each for each in _PRUNERS if each in rest), "")
+    sampler = rest.replace(pruner, "").removeprefix("-") or _SAMPLER
+    if sampler not in SAMPLER_NAMES:
         raise SurfaceError(f"a sampler in {name!r} must be one of {', '.join(SAMPLER_NAMES)}, but got {sampler!r}.")
-    return Variant(sampler=sampler or None, narrows=narrows, pruner=pruner)
+    return Variant(sampler=sampler, narrows=narrows, pruner=_PRUNERS.get(pruner, _PRUNER))
 
 
 def run_zeroin(chosen: Variant, meter: EpochMeter, *, n_workers: int, seed: int) -> Suggestions:
@@ -96,13 +95,11 @@ def run_zeroin(chosen: Variant, meter: EpochMeter, *, n_workers: int, seed: int)
 
 def study_definition(chosen: Variant, surface: Surface, *, budget_epochs: int, seed: int) -> StudyDefinition:
     """Return the study; its last stage has as many trials as the budget could ever pay for."""
-    sampler = {} if chosen.sampler is None else {"sampler": chosen.sampler}
+    n_coarse = max(1, math.ceil(_COARSE_SHARE * surface.n_epochs))
     stages: list[dict[str, Any]] = [
-        {"name": name, "n_trials": n_trials, "max_epochs": max(1, round(share * surface.n_epochs)), **sampler}
-        for name, n_trials, share in _STAGES
+        {"name": "coarse", "n_trials": _N_COARSE, "max_epochs": n_coarse, "sampler": "qmc"},
+        {"name": "full", "n_trials": budget_epochs, "max_epochs": surface.n_epochs, "sampler": chosen.sampler},
     ]
-    stages[0]["sampler"] = "qmc"
-    stages.append({"name": "full", "n_trials": budget_epochs, "max_epochs": surface.n_epochs, **sampler})
     return definition_from_plain(
         {
             "study": _NAME,

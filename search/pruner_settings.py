@@ -91,13 +91,13 @@ class ForecastSettings:
 
     Attributes:
         risk: Probability of becoming the best below which a trial is stopped, in ``(0, 0.5]``.
-        min_epochs: Epochs after which a trial is judged for the first time, >= 1.
+        min_epochs: Epochs after which a trial is judged for the first time, >= 1; None for a quarter of its schedule.
         n_startup_trials: Other trials that must have a curve, >= 1.
     """
 
     name: ClassVar[str] = "forecast"
     risk: float
-    min_epochs: int
+    min_epochs: int | None
     n_startup_trials: int
 
 

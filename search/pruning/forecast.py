@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import accumulate
 
@@ -18,6 +19,7 @@ from search.search_space import Choices, Dimension, SearchSpace, Value
 from search.trial import TrialRecord
 
 _STEP = 1.5
+_FIRST_SHARE = 0.25  # of the schedule, before a trial is judged unless the settings say otherwise
 _UNIT = FloatDistribution(0.0, 1.0)
 
 
@@ -60,7 +62,7 @@ class ForecastPruner:
     def prune_reason(self, record: TrialRecord) -> str:
         """Return why the trial should be stopped after its last epoch, or an empty string."""
         epoch = len(record.epochs)
-        if epoch >= record.n_epochs or not self._is_due(epoch):
+        if epoch >= record.n_epochs or not self._is_due(epoch, record.horizon_epochs):
             return ""
         curve = self._curve(record)
         curves = self._curves.get(record.horizon_epochs, {})
@@ -82,8 +84,8 @@ class ForecastPruner:
             f"{self._metric.worse} {sign * best:.6g}, the best so far; the risk is {self._settings.risk:g}"
         )
 
-    def _is_due(self, epoch: int) -> bool:
-        due = float(self._settings.min_epochs)
+    def _is_due(self, epoch: int, horizon: int) -> bool:
+        due = float(self._settings.min_epochs or max(1, math.ceil(_FIRST_SHARE * horizon)))
         while round(due) < epoch:
             due *= _STEP
         return round(due) == epoch

@@ -87,8 +87,9 @@ class ForecastSection(_PrunerSection):
     """The rule: too small a chance of becoming the best, by the learning curves of all trials."""
     risk: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     """Probability of becoming the best below which a trial is stopped; the more, the sooner."""
-    min_epochs: Count = 4
-    """Epochs after which a trial is judged for the first time; then whenever they have grown by half."""
+    min_epochs: Count | None = None
+    """Epochs after which a trial is judged for the first time, then whenever they have grown by half; null for a quarter
+    of those that its schedule spans."""
     n_startup_trials: Count = 10
     """Other trials that must have a curve before anything is stopped."""
 
