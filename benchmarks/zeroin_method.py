@@ -1,7 +1,7 @@
 """zeroin itself: a whole study on virtual workers, its coordinator, storage and epoch logs as users have them.
 
-8 trials for a quarter of the epochs of a full training, placed evenly, and then trials of full length until the budget is
-spent, by the sampler `staged_gp` with the `forecast` pruner; all else at the study file's defaults.
+8 trials for a quarter of the epochs of a full training, placed evenly, and then trials of full length until the budget
+is spent, by the sampler `staged_gp` with the `forecast` pruner; all else at the study file's defaults.
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ class ForecastSection(_PrunerSection):
     risk: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     """Probability of becoming the best below which a trial is stopped; the more, the sooner."""
     min_epochs: Count | None = None
-    """Epochs after which a trial is judged for the first time, then whenever they have grown by half; null for a quarter
-    of those that its schedule spans."""
+    """Epochs after which a trial is judged for the first time, then whenever they have grown by half; null for a
+    quarter of those that its schedule spans."""
     n_startup_trials: Count = 10
     """Other trials that must have a curve before anything is stopped."""
 
