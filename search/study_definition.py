@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from search.constraint import Constraint
 from search.errors import StudyDefinitionError
 from search.pruner_settings import PrunerSettings
 from search.search_space import SearchSpace
@@ -53,6 +54,26 @@ class ClassSpec:
     init_args: Mapping[str, Any] = field(default_factory=dict)
 
 
+N_PARAMETERS = "n_parameters"
+"""Trainable parameters, reported by the worker with every epoch where a study asks for it."""
+
+EPOCH_SECONDS = "epoch_seconds"
+"""Time of an epoch; of a trial, the median of its epochs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherObjective:
+    """What is optimized besides the reward, measured where the reward is.
+
+    Attributes:
+        monitor: A metric of the epochs, ``n_parameters`` or ``epoch_seconds``.
+        direction: Whether more of it is better.
+    """
+
+    monitor: str
+    direction: Direction
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """What is optimized.
@@ -62,12 +83,32 @@ class Objective:
         direction: Whether more of it is better.
         gap_weight: w >= 0 in ``reward = m -/+ w * max(0, g - t)``.
         gap_tolerance: t >= 0, the gap that costs nothing, in the metric's unit.
+        further: Objectives beside the reward; pruning and early stopping know nothing of them.
+        constraints: Bounds that a trial must keep to win over one that keeps them.
     """
 
     monitor: str
     direction: Direction
     gap_weight: float
     gap_tolerance: float
+    further: tuple[FurtherObjective, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+
+    @property
+    def ranks_by_reward_alone(self) -> bool:
+        """Whether there are neither further objectives nor constraints."""
+        return not self.further and not self.constraints
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Of the reward and of each further objective."""
+        return (self.direction, *(each.direction for each in self.further))
+
+    @property
+    def measured_metrics(self) -> tuple[str, ...]:
+        """Names of what the further objectives and the constraints are about, each once, in their order."""
+        names = (*(each.monitor for each in self.further), *(each.metric for each in self.constraints))
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

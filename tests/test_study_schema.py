@@ -167,4 +167,4 @@ def test_the_words_are_those_of_the_definition() -> None:
 
 def test_every_key_of_the_canonical_form_is_in_the_schema() -> None:
     plain = definition_to_plain(load_study_file(built_in_studies()["digits"]))
-    assert plain.keys() | {"narrow"} == SCHEMA["properties"].keys()
+    assert plain.keys() | {"narrow", "objectives", "constraints"} == SCHEMA["properties"].keys()

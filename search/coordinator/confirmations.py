@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.constraint import violation
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.search_stage import number_of
@@ -22,10 +23,10 @@ from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
 from search.elimination import survivors
 from search.errors import StudyFailedError
-from search.reward import score
+from search.reward import measured_means, pareto_front, rank_key, score
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
-from search.study_definition import FinishSettings
+from search.study_definition import FinishSettings, Objective
 from search.study_record import Confirmation, FinishPlan
 from search.trial import CONFIRM, Score, TrialRecord, TrialState
 from search.wall_clock import CLOCK
@@ -40,17 +41,23 @@ def contenders(history: History, context: StudyContext, *, at_most: int) -> tupl
     What a short trial might have reached is no reason to prefer it to one that has. A trial that is not among the best
     of those that have finished never will be. Where none is fully trained, those that the budget stopped take their
     place. Of a trial and the one that continues it, only one is a contender, and none before both have ended.
+
+    What breaks a constraint comes after all that keep them, the least violation first. With several objectives, the
+    contenders are those of the Pareto front, best reward first.
     """
-    sign = context.definition.objective.direction.sign
+    objective = context.definition.objective
     scored = [
-        (-sign * trial.score.reward, number_of(trial.record), trial.record.state)
+        (trial.score, number_of(trial.record), trial.record.state)
         for trial in history.contending
         if trial.score is not None and math.isfinite(trial.score.reward)
     ]
     fit = [each for each in scored if each[2].is_fully_trained] or [
         each for each in scored if each[2] is TrialState.STOPPED
     ]
-    return tuple(number for _, number, _ in heapq.nsmallest(at_most, fit))
+    if objective.further:
+        fit = [fit[position] for position in pareto_front([score for score, _, _ in fit], objective)]
+    ranked = ((rank_key(score, objective), number) for score, number, _ in fit)
+    return tuple(number for _, number in heapq.nsmallest(at_most, ranked))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +106,7 @@ class Confirmations:
     @property
     def idle_for(self) -> DeviceUse:
         """Stragglers of the search; once confirmations may begin, all that there may be have, and nothing is left."""
-        return DeviceUse.ENDING if self._search.may_be_followed else DeviceUse.STAGE_BORDER
+        return DeviceUse.ENDING if self._may_begin else DeviceUse.STAGE_BORDER
 
     def search_is_over(self) -> None:
         """Note that no search trial will be started any more, though some of a stage may never have begun.
@@ -122,7 +129,7 @@ class Confirmations:
 
     def next_trial(self) -> LiveTrial | None:
         """Return the first run of the earliest round that has not begun, of those contenders that are still in."""
-        if not self._search.may_be_followed or not self._best_so_far():
+        if not self._may_begin or not self._best_so_far():
             return None
         numbers = self._contenders()
         self._announce(numbers)
@@ -136,6 +143,15 @@ class Confirmations:
             _, record = self._interrupted.popitem()
             return self._context.open_trial(record)  # needless by now, which its verdict says at once
         return None
+
+    @property
+    def _may_begin(self) -> bool:
+        """Whether runs may begin.
+
+        On a Pareto front, what is not among the best now may be so later, when its better ones are dominated: runs
+        begin when the search is over.
+        """
+        return self._search.is_over if self._context.definition.objective.further else self._search.may_be_followed
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a run that has had its epochs, or that is needless."""
@@ -164,7 +180,8 @@ class Confirmations:
         """Return the contenders with what their runs said, winner first; all that is needed has run."""
         definition = self._context.definition
         rounds = self._rounds(self._contenders())
-        worst, sign = definition.objective.direction.worst, definition.objective.direction.sign
+        objective = definition.objective
+        worst, sign = objective.direction.worst, objective.direction.sign
         confirmations = []
         for number, scores in rounds.scores.items():
             rewards = tuple(worst if each is None else each.reward for each in scores)
@@ -174,9 +191,15 @@ class Confirmations:
                 best_epochs=tuple(0 if each is None else each.best_epoch for each in scores),
                 mean=statistics.fmean(rewards),
                 eliminated_after=rounds.eliminated.get(number),
+                measured=measured_means(scores, objective),
+                violation=_violation(scores, objective),
             )
             confirmations.append(confirmation)
-        return tuple(sorted(confirmations, key=lambda each: (each.eliminated_after is not None, -sign * each.mean)))
+        return tuple(
+            sorted(
+                confirmations, key=lambda each: (each.violation, each.eliminated_after is not None, -sign * each.mean)
+            )
+        )
 
     def runs_of(self, confirmation: Confirmation) -> tuple[TrialRecord, ...]:
         """Return the runs that a confirmation sums up, in the order of its rewards."""
@@ -215,12 +238,15 @@ class Confirmations:
         return rounds
 
     def _survivors(self, scores: Mapping[int, Sequence[Score | None]]) -> tuple[int, ...]:
-        direction = self._context.definition.objective.direction
+        """Return the contenders that stay; those that break constraints so far neither drop others nor are dropped."""
+        objective = self._context.definition.objective
+        fit = {number: runs for number, runs in scores.items() if not _violation(runs, objective) > 0.0}
         rewards = {
-            number: [direction.worst if each is None else each.reward for each in runs]
-            for number, runs in scores.items()
+            number: [objective.direction.worst if each is None else each.reward for each in runs]
+            for number, runs in fit.items()
         }
-        return survivors(rewards, direction=direction, risk=_ELIMINATION_RISK)
+        stay = survivors(rewards, direction=objective.direction, risk=_ELIMINATION_RISK)
+        return (*stay, *(number for number in scores if number not in fit))
 
     def _announce(self, numbers: Sequence[int]) -> None:
         plan = self.plan()
@@ -267,6 +293,16 @@ def finish_run(
         horizon_epochs=definition.horizon_epochs(definition.stages[-1]),
         started_ms=CLOCK.now_ms(),
     )
+
+
+def _violation(runs: Sequence[Score | None], objective: Objective) -> float:
+    """Return how far a contender's runs are, in their means, from keeping all constraints; 0 if there are none."""
+    if not objective.constraints:
+        return 0.0
+    if any(each is None or not math.isfinite(each.reward) for each in runs):
+        return math.inf
+    means = measured_means(runs, objective)
+    return violation(each.excess(means[each.metric]) for each in objective.constraints)
 
 
 def no_contender(history: History, context: StudyContext) -> StudyFailedError:

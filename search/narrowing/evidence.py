@@ -21,9 +21,12 @@ def ranked(observations: Sequence[Observation], direction: Direction) -> list[Ob
 
 
 def n_best(observations: Sequence[Observation]) -> int:
-    """Return how many of the observations count as best: a quarter, at least `MIN_BEST`, none that diverged."""
-    n_finite = sum(not observation.diverged for observation in observations)
-    return min(max(math.ceil(BEST_SHARE * len(observations)), MIN_BEST), n_finite)
+    """Return how many of the observations count as best: a quarter, at least `MIN_BEST`.
+
+    None that diverged, and none that breaks a constraint.
+    """
+    n_fit = sum(observation.may_be_best for observation in observations)
+    return min(max(math.ceil(BEST_SHARE * len(observations)), MIN_BEST), n_fit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

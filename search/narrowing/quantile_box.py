@@ -51,12 +51,13 @@ def _narrow_one(
     dimension: Dimension, inside: Sequence[Observation], direction: Direction
 ) -> tuple[Dimension, RangeDecision]:
     active = [each for each in inside if dimension.name in each.hyperparameters]
-    n_finite = sum(not each.diverged for each in active)
+    n_fit = sum(each.may_be_best for each in active)
     if len(active) < MIN_TRIALS:
         used = "have it active" if dimension.conditions else "lie in the current ranges"
         return _kept(dimension, f"only {len(active)} finished trials {used}; {MIN_TRIALS} are needed")
-    if n_finite < MIN_BEST:
-        return _kept(dimension, f"only {n_finite} of {len(active)} trials did not diverge; {MIN_BEST} are needed")
+    if n_fit < MIN_BEST:
+        fit = "keep the constraints" if any(each.excesses for each in active) else "did not diverge"
+        return _kept(dimension, f"only {n_fit} of {len(active)} trials {fit}; {MIN_BEST} are needed")
     if isinstance(dimension.range, Choices):
         return _without_worse_choices(dimension, dimension.range, active, direction)
     return _numeric(dimension, active, direction)
@@ -108,6 +109,10 @@ def _narrow_range(dimension: Dimension, numeric: Sequence[Observation]) -> tuple
     """Narrow a numeric range on trials (best first) that have a position on it."""
     count = n_best(numeric)
     if len(numeric) < MIN_TRIALS or count < MIN_BEST:
+        if len(numeric) >= MIN_TRIALS and any(each.excesses for each in numeric):
+            return _kept(
+                dimension, f"only {count} trials that are not zero keep the constraints; {MIN_BEST} are needed"
+            )
         return _kept(dimension, f"only {len(numeric)} finished trials are not zero; {MIN_TRIALS} are needed")
     where = [_position(each.hyperparameters[dimension.name], dimension) for each in numeric]
     n_finite = sum(not each.diverged for each in numeric)

@@ -2,7 +2,8 @@
 
 One Optuna study per zeroin study. Every trial is recorded with the hard limits of its dimensions as distributions,
 which never change; a trial is created whole, in one write, so that a crash leaves either all of its hyperparameters or
-nothing. The value of a trial is its reward, its intermediate values are the monitored metric by epoch.
+nothing. The value of a trial is its reward, its intermediate values are the monitored metric by epoch; with further
+objectives, it has their values too. What bounds are missed by is recorded by Optuna's own interface for constraints.
 """
 
 from search.storage.distributions import distributions as distributions

@@ -266,11 +266,29 @@ class StoredStudy:
         outcome: dict[str, Any] = {"state": record.state.value, "reason": record.reason}
         if score is not None and score.best_epoch:
             outcome |= {"best_epoch": score.best_epoch, "gap_at_best": score.gap_at_best}
+            if score.measured:
+                outcome |= {"measured": dict(score.measured)}
         self._storage.set_trial_user_attr(trial_id, _OUTCOME, outcome)
         has_value = score is not None and record.state is not TrialState.DIVERGED
-        values = [score.reward] if score is not None and has_value else None
+        values = self._values(score) if score is not None and has_value else None
+        for key, excess in self._constraint_attributes(score).items():
+            self._storage.set_trial_system_attr(trial_id, key, excess)
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # a repeated call, whose first answer was lost
             self._storage.set_trial_state_values(trial_id, _OPTUNA_STATES[record.state], values)
+
+    def _values(self, score: Score) -> list[float]:
+        """Return what the trial comes to in each direction of the Optuna study."""
+        further = zip(self.definition.objective.further, score.losses, strict=True)
+        return [score.reward, *(-each.direction.sign * loss for each, loss in further)]
+
+    def _constraint_attributes(self, score: Score | None) -> Mapping[str, Any]:
+        """Return what Optuna itself would store of the constraints, by its names for them."""
+        if score is None or not score.best_epoch:
+            return {}
+        constraints = self.definition.objective.constraints
+        named = {each.text: excess for each, excess in zip(constraints, score.excesses, strict=True)}
+        attributes: Mapping[str, Any] = create_trial(value=0.0, constraints=named).system_attrs
+        return attributes
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial as the storage knows it, by number; epochs hold the monitored metric only."""
@@ -306,7 +324,7 @@ class StoredStudy:
             horizon_epochs=attributes["zeroin.horizon_epochs"],
             is_outside=attributes.get("zeroin.is_outside", False),
             epochs=tuple(
-                EpochRecord(epoch=step, metrics={self.definition.objective.monitor: value}, time_ms=_ms(started))
+                EpochRecord(epoch=step, metrics=self._metrics(step, value, outcome), time_ms=_ms(started))
                 for step, value in sorted(trial.intermediate_values.items())
             ),
             state=TrialState(outcome.get("state", TrialState.FAILED))
@@ -318,6 +336,11 @@ class StoredStudy:
             continues=attributes.get(_CONTINUES, ""),
             n_taken_over=attributes.get(_N_TAKEN_OVER, 0),
         )
+
+    def _metrics(self, epoch: int, value: float, outcome: Mapping[str, Any]) -> dict[str, float]:
+        """Return what the storage knows of an epoch: more than the monitored metric at the best one only."""
+        known = outcome.get("measured", {}) if epoch == outcome.get("best_epoch") else {}
+        return {**known, self.definition.objective.monitor: value}
 
 
 def trial_key(number: int) -> str:

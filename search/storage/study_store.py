@@ -79,11 +79,12 @@ class StudyStore:
             StateError: If the storage has a study of that name that zeroin did not make.
             StudyConflictError: If another coordinator begins a study of that name at this moment.
         """
-        direction = (
-            StudyDirection.MAXIMIZE if definition.objective.direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
-        )
+        directions = [
+            StudyDirection.MAXIMIZE if direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
+            for direction in definition.objective.directions
+        ]
         try:
-            study_id = self._storage.create_new_study([direction], definition.study)
+            study_id = self._storage.create_new_study(directions, definition.study)
         except optuna.exceptions.DuplicatedStudyError:
             study_id = self._storage.get_study_id_from_name(definition.study)
             self._require_abandoned(study_id, definition.study)

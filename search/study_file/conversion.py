@@ -16,11 +16,9 @@ from search.search_space import SearchSpace
 from search.study_definition import (
     Budget,
     ClassSpec,
-    Direction,
     EarlyStopping,
     FinishSettings,
     NarrowRule,
-    Objective,
     Resources,
     ScheduleHorizon,
     SearchStage,
@@ -28,6 +26,7 @@ from search.study_definition import (
 )
 from search.study_file.dimensions import read_space, space_to_plain
 from search.study_file.document import Document, parse_dotted, plain_copy
+from search.study_file.objectives import objective_of, objective_to_plain
 from search.study_file.overrides import overridden
 from search.study_file.problems import error_of, problems_of
 from search.study_file.rules import broken_rules
@@ -81,12 +80,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         "model": _class_to_plain(definition.model),
         "data": None if definition.data is None else _class_to_plain(definition.data),
         "trainer": copy.deepcopy(dict(definition.trainer)),
-        "objective": {
-            "monitor": definition.objective.monitor,
-            "direction": definition.objective.direction.value,
-            "gap_weight": definition.objective.gap_weight,
-            "gap_tolerance": definition.objective.gap_tolerance,
-        },
+        **objective_to_plain(definition.objective),
         "schedule_horizon": definition.schedule_horizon.value,
         "space": space_to_plain(definition.space),
         "stages": [_stage_to_plain(stage) for stage in definition.stages],
@@ -164,12 +158,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         model=_class_spec(study.model),
         data=None if study.data is None else _class_spec(study.data),
         trainer=study.trainer,
-        objective=Objective(
-            monitor=study.objective.monitor,
-            direction=Direction(study.objective.direction),
-            gap_weight=study.objective.gap_weight,
-            gap_tolerance=study.objective.gap_tolerance,
-        ),
+        objective=objective_of(study),
         schedule_horizon=ScheduleHorizon(study.schedule_horizon),
         space=space,
         stages=tuple(_stage(index, stage, study.narrow) for index, stage in enumerate(study.stages)),

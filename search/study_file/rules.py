@@ -11,6 +11,7 @@ from typing import Any
 
 from search.paths import is_reserved_name
 from search.study_file.document import KeyPath, shown
+from search.study_file.objectives import broken_objectives
 from search.study_file.problems import Problem
 from search.study_file.schema import ClassSection, StudySection
 from search.uris import STORAGE_EXPECTED, is_storage, masked
@@ -62,6 +63,7 @@ def broken_rules(study: StudySection) -> list[Problem]:
         *_trainer(study),
         *_searched_names(study),
         *_searched_constants(study),
+        *broken_objectives(study),
         *_stages(study),
         *_promotions(study),
         *_strategy(study),

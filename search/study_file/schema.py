@@ -22,6 +22,9 @@ SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")
 KINDS = (*RANGE_KINDS, "choice")
 
+MOST_OBJECTIVES = 4
+"""With more, nearly every trial is on the front."""
+
 OWN_ERROR = "zeroin"
 """Type of the validation errors whose text is ours and complete."""
 
@@ -83,6 +86,17 @@ class ObjectiveSection(Section):
     """Penalty per unit of generalization gap beyond the tolerance; 0 records the gap without penalizing it."""
     gap_tolerance: Annotated[float, Field(ge=0.0)] = 0.0
     """Generalization gap that costs nothing, in the metric's own unit."""
+
+
+class ConstraintSection(Section):
+    """What a measured value must be, so that its trial may win: one bound or both."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"at_most": 0.05}], "minProperties": 1})
+
+    at_most: float | None = None
+    """Upper bound, inclusive, in the metric's own unit."""
+    at_least: float | None = None
+    """Lower bound, inclusive, in the metric's own unit."""
 
 
 class DimensionSection(Section):
@@ -196,7 +210,10 @@ class BudgetSection(Section):
 class StudySection(Section):
     """A zeroin study: what to train, what to search, in which stages. What the file leaves out does not happen."""
 
-    model_config = ConfigDict(title="zeroin study")
+    model_config = ConfigDict(
+        title="zeroin study",
+        json_schema_extra={"oneOf": [{"required": ["objective"]}, {"required": ["objectives"]}]},
+    )
 
     study: str
     """Name of the study: letters, digits, -, _ and ., at most 100 characters."""
@@ -208,8 +225,14 @@ class StudySection(Section):
     """The LightningDataModule; none if the model brings its own data loaders."""
     trainer: dict[str, Any] = Field(default={})
     """Constant arguments for pytorch_lightning.Trainer, without those that zeroin sets itself; strategy by its name."""
-    objective: ObjectiveSection
+    objective: ObjectiveSection | None = None
     """What trials are ranked by."""
+    objectives: Annotated[list[ObjectiveSection] | None, Field(min_length=2, max_length=MOST_OBJECTIVES)] = None
+    """Several objectives instead of one. The first one prunes, stops early, and says which of the best is the winner;
+    each other one is a metric of the epochs, n_parameters or epoch_seconds, at the best epoch of the first."""
+    constraints: dict[Annotated[str, Field(min_length=1)], ConstraintSection] = Field(default={})
+    """Bounds by name of what is measured: a metric of the epochs at the best one, n_parameters (trainable), or
+    epoch_seconds (median): {gap_acc: {at_most: 0.05}}. A trial that breaks one never wins over one that keeps all."""
     schedule_horizon: Literal["study", "stage"] = "study"
     """Epochs that the learning-rate schedule spans: the last stage's (study), or each stage's own (stage)."""
     space: Annotated[dict[str, DimensionSection], Field(min_length=1)]
