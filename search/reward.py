@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from lightning_modules.callbacks.metric_names import gap_name
 from search.pareto import front
-from search.study_definition import EPOCH_SECONDS, Direction, Objective
+from search.study_definition import EPOCH_SECONDS, N_PARAMETERS, Direction, Objective
 from search.trial import Score, TrialRecord, TrialState
 
 
@@ -50,9 +50,10 @@ def rank_key(score: Score, objective: Objective) -> tuple[float, ...]:
     """Return what trials are sorted by, the better ones first.
 
     Kept constraints come first, then the reward; the further objectives, in their order, decide between equal rewards,
-    so that the best of all that keep the constraints lies on their Pareto front.
+    so that the best of all that keep the constraints lies on their Pareto front. What diverged comes last.
     """
-    return (score.violation, -objective.direction.sign * score.reward, *score.losses)
+    broken = score.violation if math.isfinite(score.reward) else math.inf
+    return (broken, -objective.direction.sign * score.reward, *score.losses)
 
 
 def measured(record: TrialRecord, metric: str, *, epoch: int) -> float:
@@ -65,6 +66,13 @@ def measured(record: TrialRecord, metric: str, *, epoch: int) -> float:
     if metric == EPOCH_SECONDS:
         return statistics.median([value for value in record.curve(metric) if math.isfinite(value)] or [math.nan])
     return float(record.epochs[epoch - 1].metrics.get(metric, math.nan))
+
+
+def measured_name(metric: str) -> str:
+    """Return the name of what `measured` returns, in tables and in MLflow."""
+    if metric == N_PARAMETERS:
+        return metric
+    return f"median_{metric}" if metric == EPOCH_SECONDS else f"{metric}_at_best"
 
 
 def measured_means(scores: Sequence[Score | None], objective: Objective) -> dict[str, float]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.cli import figures
-from search.cli.best import score_pairs, settings, weight_directories
+from search.cli.best import score_pairs, settings, standing_parts, weight_directories
 from search.cli.console import heading, indented, pairs, plain_table, unbroken
 from search.cli.device_line import device_line
 from search.cli.rows import winner
@@ -32,7 +32,7 @@ def result_story(record: StudyRecord, *, width: int) -> RenderableType:
     else:
         parts.append(heading(f"Best hyperparameters (trial #{best.record.number})"))
         parts.append(indented(settings(best.record.hyperparameters)))
-        parts.extend([Text(""), indented(pairs(score_pairs(record, best)))])
+        parts.extend([Text(""), indented(pairs(score_pairs(record, best))), *standing_parts(record, best)])
     parts.extend([heading("Ranges by stage"), indented(ranges_story(record, width=width - 2))])
     if record.result is not None:
         parts.extend(_finish(record, record.result))

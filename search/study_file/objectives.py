@@ -89,8 +89,8 @@ def _list(study: StudySection, sections: list[ObjectiveSection]) -> Iterator[Pro
         if stage.sampler is not None and stage.sampler not in MULTI_OBJECTIVE_SAMPLERS:
             yield Problem(
                 path=("stages", index, "sampler"),
-                message=f"must be one of {', '.join(MULTI_OBJECTIVE_SAMPLERS)} with several objectives, which others cannot "
-                f"weigh, but got {stage.sampler!r}.",
+                message=f"must be one of {', '.join(MULTI_OBJECTIVE_SAMPLERS)} with several objectives, which others "
+                f"cannot weigh, but got {stage.sampler!r}.",
             )
 
 
