@@ -27,6 +27,10 @@ trainer: {{precision: 32-true}}
 # Trials are ranked by a metric that the model logs in validation, at its best epoch. gap_weight takes off that much per
 # unit of generalization gap (training less validation) beyond gap_tolerance; 0 records the gap and takes nothing off.
 objective: {{monitor: val_acc, direction: maximize, gap_weight: 0.0, gap_tolerance: 0.02}}
+# Several objectives instead, of which the first prunes and names the winner of the Pareto front:
+# objectives: [{{monitor: val_acc, direction: maximize}}, {{monitor: gap_acc, direction: minimize}}]
+# Bounds that a winner must keep: any metric of the epochs, n_parameters, epoch_seconds (median).
+# constraints: {{gap_acc: {{at_most: 0.05}}, n_parameters: {{at_most: 1.0e+6}}, epoch_seconds: {{at_most: 30}}}}
 
 # The learning-rate schedule spans the last stage's epochs (study) or each stage's own (stage).
 schedule_horizon: study
