@@ -122,3 +122,12 @@ def test_stale_validation_metrics_are_not_reported_again(tmp_path: Path) -> None
     train(assignment(tmp_path, assembly=made), coordinator)
     assert ["val_acc" in metrics for metrics in coordinator.comparable] == [False, True, False]
     assert ["gap_acc" in metrics for metrics in coordinator.comparable] == [False, True, False]
+
+
+def test_parameters_are_counted_where_a_study_asks_for_it(tmp_path: Path) -> None:
+    for counts, expected in ((True, [50.0] * 3), (False, [None] * 3)):
+        coordinator = Coordinator()
+        directory = tmp_path / str(counts)
+        directory.mkdir()
+        train(assignment(directory, assembly=assembly(counts_parameters=counts)), coordinator)
+        assert [report.metrics.get("n_parameters") for report in coordinator.reports] == expected
