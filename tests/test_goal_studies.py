@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -318,19 +317,3 @@ def test_a_longer_study_takes_the_mark_from_what_it_dominates(ran: Running) -> N
     assert before - front
     assert {number for number in before if marks[f"trial-{number:04d}"] == "false"} == before - front
     assert {f"trial-{number:04d}" for number in front} == {key for key, mark in marks.items() if mark == "true"}
-
-
-@pytest.mark.slow
-def test_what_the_logs_no_longer_tell_the_storage_still_does(bounded: Ran, tmp_path: Path) -> None:
-    """A state directory that was cleaned: the trials keep their standing."""
-    shutil.copy(bounded.state.optuna_journal, tmp_path / "optuna.journal")
-    elsewhere = read_study(bounded.name, directory=StateDirectory(root=tmp_path))
-    assert not (tmp_path / "trials").exists()
-    known = [trial.score for trial in elsewhere.trials if trial.score is not None]
-    for ours, theirs in zip(known, bounded.record.trials, strict=True):
-        assert theirs.score is not None
-        assert (ours.reward, ours.measured, ours.excesses) == (
-            theirs.score.reward,
-            theirs.score.measured,
-            theirs.score.excesses,
-        )
