@@ -17,8 +17,8 @@ from search.messages import TrialAssignment
 MEASURED = ("val_acc", "gap_acc", "epoch_seconds", "n_parameters")
 PLAN: dict[str, Any] = {
     "stages": [
-        {"name": "coarse", "n_trials": 14, "max_epochs": 2},
-        {"name": "fine", "n_trials": 8, "max_epochs": 4, "promote": 2},
+        {"name": "coarse", "n_trials": 12, "max_epochs": 2},
+        {"name": "fine", "n_trials": 6, "max_epochs": 4, "promote": 2},
     ],
     "finish": {"top_k": 2, "n_seeds": 2, "ensemble": False},
 }

@@ -15,11 +15,13 @@ import mlflow
 import optuna
 import pytest
 import yaml
-from goal_studies import BOUNDED, TWO_FOLD, engine, zeroin
+from goal_studies import BOUNDED, TWO_FOLD, engine, rising_gap, zeroin
 from mlflow.entities import Run
+from no_tracker import NoTracker
 from study_runs import run_session
 from virtual_engine import Faults, KilledError
 
+from search.messages import TrialAssignment
 from search.paths import StateDirectory
 from search.recorded_best import pareto_trials
 from search.studies_api import read_study
@@ -99,6 +101,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Callab
             )
 
     return run
+
+
+@pytest.fixture
+def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +245,32 @@ def test_what_no_epoch_reports_is_refused_before_anything_is_made(
         assert not home.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_mlflow")
+def test_what_breaks_a_constraint_with_other_seeds_does_not_win(state: StateDirectory) -> None:
+    """The best in the search was lucky with its gap; the second best keeps the bound with every seed."""
+    lucky: list[str] = []
+
+    def metrics(assignment: TrialAssignment, epoch: int) -> dict[str, float]:
+        found = rising_gap(assignment, epoch)
+        key = assignment.trial_key
+        if key.startswith("confirm-"):
+            lucky.extend([key.split("-")[1]] if not lucky else [])
+            found["gap_acc"] = 0.2 if key.split("-")[1] == lucky[0] else 0.01
+        return found
+
+    stages = [{"name": "coarse", "n_trials": 8, "max_epochs": 2}]
+    record = run_session(state, engine(metrics=metrics), definition_from_plain({**BOUNDED, "stages": stages}))
+    assert record.result is not None
+    first, second = record.result.confirmations
+    assert (first.violation, second.violation) == (0.0, pytest.approx(3.0))
+    assert first.mean < second.mean
+    assert f"{second.trial_number:04d}" == lucky[0]
+    assert record.result.best_trial_number == first.trial_number
+    assert second.eliminated_after is None
+    assert record.result.notices == ()
+
+
 # ---- several objectives ----------------------------------------------------------------------------------------------
 
 
@@ -282,6 +315,7 @@ def test_the_commands_show_the_front(two_fold: Ran) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_mlflow")
 def test_a_study_that_was_killed_ends_with_the_same_front(two_fold: Ran, state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}
     study = definition_from_plain(TWO_FOLD)
@@ -296,6 +330,20 @@ def test_a_study_that_was_killed_ends_with_the_same_front(two_fold: Ran, state: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_mlflow")
+def test_with_several_workers_the_finish_waits_for_the_whole_front(state: StateDirectory) -> None:
+    workers = engine(n_slots=3)
+    record = run_session(state, workers, definition_from_plain(TWO_FOLD))
+    keys = [key for key, _ in workers.trained]
+    first_confirmation = next(index for index, key in enumerate(keys) if key.startswith("confirm-"))
+    assert not any(key.startswith("trial-") for key in keys[first_confirmation:])
+    assert record.result is not None
+    front = pareto_trials(record.trials, objective=record.definition.objective)
+    confirmed = {each.trial_number for each in record.result.confirmations}
+    assert confirmed == {trial.record.number for trial in front[:2]}
+
+
+@pytest.mark.slow
 def test_a_longer_study_takes_the_mark_from_what_it_dominates(ran: Running) -> None:
     """Without a finish a study can go on; trials of more epochs dominate those of fewer."""
     stage = {"name": "coarse", "n_trials": 6, "max_epochs": 2}
@@ -307,7 +355,7 @@ def test_a_longer_study_takes_the_mark_from_what_it_dominates(ran: Running) -> N
             "study": "longer",
             "finish": "none",
             "schedule_horizon": "stage",
-            "stages": [stage, {"name": "fine", "n_trials": 12, "max_epochs": 9, "narrow": "none"}],
+            "stages": [stage, {"name": "fine", "n_trials": 6, "max_epochs": 9, "narrow": "none"}],
         }
     )
     run_session(short.state, engine(), longer)

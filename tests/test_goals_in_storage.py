@@ -11,6 +11,7 @@ from goal_studies import BOUNDED, TWO_FOLD
 from measured_trials import at, measured
 
 from search.paths import StateDirectory
+from search.record_codec import result_from_plain, result_to_plain
 from search.reward import rank_key
 from search.storage import StudyStore
 from search.studies_api import read_study
@@ -30,10 +31,8 @@ ENDS = [
 ]
 
 
-@pytest.fixture(params=["journal", "sqlite"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'optuna.db'}"
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
     return f"journal://{tmp_path / 'optuna.journal'}"
 
 
@@ -54,7 +53,9 @@ def recorded(uri: str, definition: StudyDefinition, *, home: Path) -> optuna.Stu
     return optuna.load_study(study_name=definition.study, storage=optuna.storages.JournalStorage(backend))
 
 
-def test_optuna_has_every_objective_and_every_constraint(uri: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
+def test_optuna_has_every_objective_and_every_constraint(kind: str, uri: str, tmp_path: Path) -> None:
+    uri = uri if kind == "journal" else f"sqlite:///{tmp_path / 'optuna.db'}"
     theirs = recorded(uri, BOTH, home=tmp_path)
     assert [direction.name for direction in theirs.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert [trial.number for trial in theirs.best_trials] == [0, 2]
@@ -82,3 +83,25 @@ def test_without_logs_trials_keep_their_standing(uri: str, tmp_path: Path) -> No
         if state is not TrialState.DIVERGED:
             assert rank_key(trial.score, BOTH.objective) == rank_key(expected, BOTH.objective)
             assert trial.score.excesses == expected.excesses
+
+
+def test_confirmations_that_were_recorded_without_constraints_are_read() -> None:
+    plain = {
+        "best_trial_number": 3,
+        "refit_keys": [],
+        "refit_epochs": 0,
+        "test_members": [],
+        "test_ensemble": {},
+        "n_test_samples": 0,
+        "n_test_readings": 0,
+        "n_epochs": {},
+        "notices": [],
+        "seconds": 1.0,
+        "time_ms": 1,
+        "confirmations": [
+            {"trial_number": 3, "rewards": [0.5], "best_epochs": [2], "mean": 0.5, "eliminated_after": None}
+        ],
+    }
+    (confirmation,) = result_from_plain(plain).confirmations
+    assert (confirmation.measured, confirmation.violation) == ({}, 0.0)
+    assert result_from_plain(result_to_plain(result_from_plain(plain))) == result_from_plain(plain)

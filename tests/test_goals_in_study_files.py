@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_study import MINIMAL, study
 
+from search.cli.console import make_console, show
+from search.cli.plan import plan_report
 from search.constraint import Constraint
 from search.errors import StudyDefinitionError
 from search.study_definition import Direction, FurtherObjective, StudyDefinition
@@ -137,6 +140,15 @@ def test_a_sampler_that_cannot_weigh_objectives_is_refused() -> None:
         several(stages=stages)
     assert caught.value.key == "stages.1.sampler"
     assert study(stages=stages).stages[1].sampler == "cmaes"
+
+
+def test_the_plan_shows_what_a_study_is_judged_by() -> None:
+    console = make_console(file=io.StringIO(), width=120)
+    show(console, plan_report(several(constraints={"val_recall": {"at_least": 0.8}, "n_parameters": {"at_most": 1e6}})))
+    assert isinstance(console.file, io.StringIO)
+    plan = console.file.getvalue()
+    assert "besides      val_f1, more is better" in plan
+    assert "constraints  val_recall >= 0.8, n_parameters <= 1000000" in plan
 
 
 def test_what_is_not_measured_is_told_with_its_line(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ class _TrialRun:
             coordinator=self._coordinator,
             collector=collector,
             gap=gap,
-            constants=self._constants(assembled),
+            also=self._counting(assembled),
             reports=self._reports,
         )
         self._reports = reporting.reports
@@ -224,10 +224,12 @@ class _TrialRun:
             # Of a group, a strategy may have the ranks put it together once more: rank 0 alone would have them already.
             self._keep_weights(assembled.model.state_dict() if this_group().is_one_process else final.weights)
 
-    def _constants(self, assembled: Assembled) -> dict[str, float]:
+    def _counting(self, assembled: Assembled) -> Callable[[], dict[str, float]]:
+        """Return what counts parameters if the study asks for it: before a strategy shares them out, or once built."""
         if not self._assignment.assembly.counts_parameters:
-            return {}
-        return {N_PARAMETERS: float(n_trainable_parameters(assembled.model))}
+            return dict
+        before = n_trainable_parameters(assembled.model)
+        return lambda: {N_PARAMETERS: float(max(before, n_trainable_parameters(assembled.model)))}
 
     def _make_gap(self) -> GeneralizationGap:
         assembly = self._assignment.assembly
