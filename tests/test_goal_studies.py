@@ -21,6 +21,7 @@ from no_tracker import NoTracker
 from study_runs import run_session
 from virtual_engine import Faults, KilledError
 
+from search.cli.status import status_plain
 from search.messages import TrialAssignment
 from search.paths import StateDirectory
 from search.recorded_best import pareto_trials
@@ -168,6 +169,7 @@ def test_mlflow_shows_which_trials_keep_the_constraints(bounded: Ran) -> None:
 @pytest.mark.slow
 def test_the_commands_show_which_bounds_are_kept(bounded: Ran) -> None:
     assert bounded.json["feasible"] is True
+    assert status_plain(bounded.record)["none_is_feasible"] is False
     assert bounded.json["measured"]["gap_acc"] <= 0.05
     (row,) = bounded.csv
     assert int(row["number"]) == bounded.json["number"]
@@ -199,6 +201,7 @@ def test_where_none_keeps_the_constraints_it_is_said_plainly(ran: Running) -> No
     for text in (impossible.best, impossible.output, impossible.status):
         assert "No trial keeps all constraints; the best breaks them least." in text
     assert impossible.json["feasible"] is False
+    assert status_plain(record)["none_is_feasible"] is True
     assert "**No trial keeps all constraints**" in impossible.runs()["impossible"].data.tags["mlflow.note.content"]
     with pytest.raises(ValueError, match="feasible"):
         _ = impossible.optuna_study().best_trial
@@ -310,6 +313,7 @@ def test_the_commands_show_the_front(two_fold: Ran) -> None:
         assert f"Pareto front ({len(two_fold.json['front'])} trials, best val_acc first)" in text
         assert "winner" in text
     assert f"Pareto front: {len(two_fold.json['front'])} trials" in two_fold.status
+    assert status_plain(two_fold.record)["front"] == [each["number"] for each in two_fold.json["front"]]
     note = two_fold.runs()[two_fold.name].data.tags["mlflow.note.content"]
     assert "maximize `val_acc`, minimize `gap_acc`" in note and "Pareto front: `trial-" in note
 

@@ -22,9 +22,6 @@ SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")
 KINDS = (*RANGE_KINDS, "choice")
 
-MOST_OBJECTIVES = 4
-"""With more, nearly every trial is on the front."""
-
 OWN_ERROR = "zeroin"
 """Type of the validation errors whose text is ours and complete."""
 
@@ -86,6 +83,10 @@ class ObjectiveSection(Section):
     """Penalty per unit of generalization gap beyond the tolerance; 0 records the gap without penalizing it."""
     gap_tolerance: Annotated[float, Field(ge=0.0)] = 0.0
     """Generalization gap that costs nothing, in the metric's own unit."""
+
+
+MOST_OBJECTIVES = 4
+"""With more, nearly every trial is on the front."""
 
 
 class ConstraintSection(Section):
