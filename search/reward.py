@@ -53,7 +53,7 @@ def rank_key(score: Score, objective: Objective) -> tuple[float, ...]:
     so that the best of all that keep the constraints lies on their Pareto front. What diverged comes last.
     """
     broken = score.violation if math.isfinite(score.reward) else math.inf
-    return (broken, -objective.direction.sign * score.reward, *score.losses)
+    return (broken, *losses_of(score, objective))
 
 
 def measured(record: TrialRecord, metric: str, *, epoch: int) -> float:
@@ -85,6 +85,11 @@ def measured_means(scores: Sequence[Score | None], objective: Objective) -> dict
     }
 
 
+def losses_of(score: Score, objective: Objective) -> tuple[float, ...]:
+    """Return what a trial comes to in every objective, the reward first; less is better."""
+    return (-objective.direction.sign * score.reward, *score.losses)
+
+
 def pareto_front(scores: Sequence[Score], objective: Objective) -> list[int]:
     """Return the positions of the trials that none dominates, in order; of those that keep the constraints, if any do.
 
@@ -92,8 +97,7 @@ def pareto_front(scores: Sequence[Score], objective: Objective) -> list[int]:
         scores: With finite rewards.
         objective: What is optimized.
     """
-    losses = [(-objective.direction.sign * each.reward, *each.losses) for each in scores]
-    return front(losses, [each.violation for each in scores])
+    return front([losses_of(each, objective) for each in scores], [each.violation for each in scores])
 
 
 def _scored(record: TrialRecord, objective: Objective, *, reward: float, epoch: int) -> Score:

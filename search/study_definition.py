@@ -185,6 +185,13 @@ class Resources:
         return 1 if self.trials_per_device == "auto" else self.trials_per_device
 
 
+class Winner(StrEnum):
+    """Which trial of a Pareto front becomes the final model."""
+
+    FIRST_OBJECTIVE = "first_objective"
+    COMPROMISE = "compromise"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishSettings:
     """What follows the last stage.
@@ -193,11 +200,13 @@ class FinishSettings:
         top_k: Configurations to confirm, >= 1.
         n_seeds: Seeds that each may be trained with to be confirmed, and members of the refit, >= 1.
         ensemble: Whether the refitted members' probabilities are averaged on the test split.
+        winner: With several objectives, by what the contenders are chosen and compared.
     """
 
     top_k: int
     n_seeds: int
     ensemble: bool
+    winner: Winner = Winner.FIRST_OBJECTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -348,6 +348,21 @@ def test_with_several_workers_the_finish_waits_for_the_whole_front(state: StateD
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_mlflow")
+def test_a_compromise_wins_if_the_study_says_so(state: StateDirectory) -> None:
+    finish = {**TWO_FOLD["finish"], "winner": "compromise"}
+    record = run_session(state, engine(), definition_from_plain({**TWO_FOLD, "finish": finish}))
+    front = [trial.score for trial in pareto_trials(record.trials, objective=record.definition.objective)]
+    accuracies = [score.reward for score in front if score is not None]
+    gaps = [score.measured["gap_acc"] for score in front if score is not None]
+    assert record.result is not None
+    accuracy, gap = values(record)[record.result.best_trial_number]
+    assert min(accuracies) < accuracy < max(accuracies)
+    assert min(gaps) < gap < max(gaps)
+    assert record.result.confirmations[0].trial_number == record.result.best_trial_number
+
+
+@pytest.mark.slow
 def test_a_longer_study_takes_the_mark_from_what_it_dominates(ran: Running) -> None:
     """Without a finish a study can go on; trials of more epochs dominate those of fewer."""
     stage = {"name": "coarse", "n_trials": 6, "max_epochs": 2}

@@ -15,7 +15,7 @@ from search.cli.console import make_console, show
 from search.cli.plan import plan_report
 from search.constraint import Constraint
 from search.errors import StudyDefinitionError
-from search.study_definition import Direction, FurtherObjective, StudyDefinition
+from search.study_definition import Direction, FurtherObjective, StudyDefinition, Winner
 from search.study_edits import Begun, judge_edits
 from search.study_file import definition_from_plain, definition_to_plain, error_in_file, load_study_file
 
@@ -140,6 +140,16 @@ def test_a_sampler_that_cannot_weigh_objectives_is_refused() -> None:
         several(stages=stages)
     assert caught.value.key == "stages.1.sampler"
     assert study(stages=stages).stages[1].sampler == "cmaes"
+
+
+def test_a_compromise_needs_several_objectives() -> None:
+    finish = {"top_k": 2, "n_seeds": 2, "winner": "compromise"}
+    definition = several(finish=finish)
+    assert definition.finish is not None and definition.finish.winner is Winner.COMPROMISE
+    assert definition_from_plain(definition_to_plain(definition)) == definition
+    with pytest.raises(StudyDefinitionError, match="must be first_objective with one objective") as caught:
+        study(finish=finish)
+    assert caught.value.key == "finish.winner"
 
 
 def test_the_plan_shows_what_a_study_is_judged_by() -> None:

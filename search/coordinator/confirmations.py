@@ -8,56 +8,31 @@ the search still run. A run that turns out to be needless is stopped and its rew
 
 from __future__ import annotations
 
-import heapq
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.constraint import violation
+from search.coordinator.contenders import contenders, contenders_worth
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
-from search.coordinator.search_stage import number_of
 from search.coordinator.search_trials import SearchTrials
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
 from search.elimination import survivors
 from search.errors import StudyFailedError
-from search.reward import measured_means, pareto_front, rank_key, score
+from search.preference import Worth
+from search.reward import measured_means, score
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
-from search.study_definition import FinishSettings, Objective
+from search.study_definition import Direction, FinishSettings, Objective
 from search.study_record import Confirmation, FinishPlan
 from search.trial import CONFIRM, Score, TrialRecord, TrialState
 from search.wall_clock import CLOCK
 
 # Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
 _ELIMINATION_RISK = 0.1
-
-
-def contenders(history: History, context: StudyContext, *, at_most: int) -> tuple[int, ...]:
-    """Return the numbers of the best fully trained trials of any stage, best first, by the rewards that they reached.
-
-    What a short trial might have reached is no reason to prefer it to one that has. A trial that is not among the best
-    of those that have finished never will be. Where none is fully trained, those that the budget stopped take their
-    place. Of a trial and the one that continues it, only one is a contender, and none before both have ended.
-
-    What breaks a constraint comes after all that keep them, the least violation first. With several objectives, the
-    contenders are those of the Pareto front, best reward first.
-    """
-    objective = context.definition.objective
-    scored = [
-        (trial.score, number_of(trial.record), trial.record.state)
-        for trial in history.contending
-        if trial.score is not None and math.isfinite(trial.score.reward)
-    ]
-    fit = [each for each in scored if each[2].is_fully_trained] or [
-        each for each in scored if each[2] is TrialState.STOPPED
-    ]
-    if objective.further:
-        fit = [fit[position] for position in pareto_front([score for score, _, _ in fit], objective)]
-    ranked = ((rank_key(score, objective), number) for score, number, _ in fit)
-    return tuple(number for _, number in heapq.nsmallest(at_most, ranked))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,6 +71,7 @@ class Confirmations:
         self._settled = context.study.finish_plan()
         self._is_announced = False
         self._known: tuple[int, tuple[int, ...]] = (-1, ())
+        self._worth: Worth
         self._begun: set[str] = set()
         self._interrupted: dict[str, TrialRecord] = {}
         self.records: dict[str, TrialRecord] = {}
@@ -181,7 +157,8 @@ class Confirmations:
         definition = self._context.definition
         rounds = self._rounds(self._contenders())
         objective = definition.objective
-        worst, sign = objective.direction.worst, objective.direction.sign
+        worst = objective.direction.worst
+        worths = self._worths(rounds.scores)
         confirmations = []
         for number, scores in rounds.scores.items():
             rewards = tuple(worst if each is None else each.reward for each in scores)
@@ -195,9 +172,11 @@ class Confirmations:
                 violation=_violation(scores, objective),
             )
             confirmations.append(confirmation)
+        means = {number: statistics.fmean(each) for number, each in worths.items()}
         return tuple(
             sorted(
-                confirmations, key=lambda each: (each.violation, each.eliminated_after is not None, -sign * each.mean)
+                confirmations,
+                key=lambda each: (each.violation, each.eliminated_after is not None, -means[each.trial_number]),
             )
         )
 
@@ -216,6 +195,7 @@ class Confirmations:
         if self._known[0] != n_finished:
             numbers = contenders(self._history, self._context, at_most=self._settings.top_k)
             self._known = (n_finished, numbers)
+            self._worth = contenders_worth(self._history, self._context)
         if self._search.is_over and not self._known[1]:
             raise no_contender(self._history, self._context)
         return self._known[1]
@@ -241,12 +221,15 @@ class Confirmations:
         """Return the contenders that stay; those that break constraints so far neither drop others nor are dropped."""
         objective = self._context.definition.objective
         fit = {number: runs for number, runs in scores.items() if not _violation(runs, objective) > 0.0}
-        rewards = {
-            number: [objective.direction.worst if each is None else each.reward for each in runs]
-            for number, runs in fit.items()
-        }
-        stay = survivors(rewards, direction=objective.direction, risk=_ELIMINATION_RISK)
+        stay = survivors(self._worths(fit), direction=Direction.MAXIMIZE, risk=_ELIMINATION_RISK)
         return (*stay, *(number for number in scores if number not in fit))
+
+    def _worths(self, scores: Mapping[int, Sequence[Score | None]]) -> dict[int, list[float]]:
+        """Return what each run is worth, more is better; -inf for one that failed."""
+        return {
+            number: [-math.inf if each is None else self._worth(each) for each in runs]
+            for number, runs in scores.items()
+        }
 
     def _announce(self, numbers: Sequence[int]) -> None:
         plan = self.plan()

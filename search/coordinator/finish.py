@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from search.budget_words import what_was_cut
 from search.coordinator.assembly import assemble
-from search.coordinator.confirmations import Confirmations, contenders, finish_run, no_contender, why_not
+from search.coordinator.confirmations import Confirmations, finish_run, no_contender, why_not
+from search.coordinator.contenders import contenders
 from search.coordinator.history import History
 from search.coordinator.live_trial import TrialSource
 from search.coordinator.request import Request

@@ -23,6 +23,7 @@ from search.study_definition import (
     ScheduleHorizon,
     SearchStage,
     StudyDefinition,
+    Winner,
 )
 from search.study_file.dimensions import read_space, space_to_plain
 from search.study_file.document import Document, parse_dotted, plain_copy
@@ -95,7 +96,12 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         },
         "finish": None
         if finish is None
-        else {"top_k": finish.top_k, "n_seeds": finish.n_seeds, "ensemble": finish.ensemble},
+        else {
+            "top_k": finish.top_k,
+            "n_seeds": finish.n_seeds,
+            "ensemble": finish.ensemble,
+            **({} if finish.winner is Winner.FIRST_OBJECTIVE else {"winner": finish.winner.value}),
+        },
         "budget": None
         if budget == Budget()
         else {"hours": budget.hours, "device_hours": budget.device_hours, "n_trials": budget.n_trials},
@@ -173,7 +179,9 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         ),
         finish=None
         if finish is None
-        else FinishSettings(top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble),
+        else FinishSettings(
+            top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble, winner=Winner(finish.winner)
+        ),
         budget=Budget()
         if budget is None
         else Budget(hours=budget.hours, device_hours=budget.device_hours, n_trials=budget.n_trials),

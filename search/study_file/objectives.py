@@ -61,6 +61,9 @@ def broken_objectives(study: StudySection) -> Iterator[Problem]:
         yield Problem(path=("objectives",), message="must be left out beside `objective`, but got both.")
     if study.objectives is not None:
         yield from _list(study, study.objectives)
+    elif study.finish is not None and study.finish.winner != "first_objective":
+        message = f"must be first_objective with one objective, but got {study.finish.winner!r}."
+        yield Problem(path=("finish", "winner"), message=message)
     yield from _constraints(study)
 
 

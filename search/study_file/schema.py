@@ -195,6 +195,9 @@ class FinishSection(Section):
     """Seeds that each may be trained with to be confirmed, and members of the refit."""
     ensemble: bool = False
     """Whether the refitted members' probabilities are averaged on the test split."""
+    winner: Literal["first_objective", "compromise"] = "first_objective"
+    """Of several objectives: the best of the Pareto front by the first one, or the point of the front that is nearest
+    to the best values of all."""
 
 
 class BudgetSection(Section):
