@@ -13,19 +13,25 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import qmc
 
+from search.sampling.expected import expected_point
 from search.sampling.request import ProposalRequest
 from search.search_space import SearchSpace, Value
 
 
 def quasi_random_point(request: ProposalRequest) -> dict[str, Value]:
-    """Return point `index_in_stage` of the stage's sequence, whatever is known already."""
-    return sobol_point(request.box, seed=request.stage_seed, index=request.index_in_stage)
+    """Return point `index_in_stage` of the stage's sequence, denser where priors expect good values."""
+    units = sobol_units(request.box, seed=request.stage_seed, index=request.index_in_stage)
+    return expected_point(request.box, units)
 
 
 def sobol_point(space: SearchSpace, *, seed: int | Sequence[int], index: int) -> dict[str, Value]:
-    """Return point `index`, from 0, of the sequence that `seed` scrambles."""
+    """Return point `index`, from 0, of the sequence that `seed` scrambles; it knows of no prior."""
+    return space.from_units(sobol_units(space, seed=seed, index=index))
+
+
+def sobol_units(space: SearchSpace, *, seed: int | Sequence[int], index: int) -> dict[str, float]:
+    """Return the unit coordinates of point `index`, from 0, of the sequence that `seed` scrambles."""
     sequence = qmc.Sobol(len(space), scramble=True, seed=np.random.default_rng(seed))
     if index > 0:
         sequence.fast_forward(index)
-    units = sequence.random(1)[0]
-    return space.from_units(dict(zip(space.names, units.tolist(), strict=True)))
+    return dict(zip(space.names, sequence.random(1)[0].tolist(), strict=True))

@@ -1,9 +1,10 @@
-"""Random search: every dimension uniform on its own scale."""
+"""Random search: every dimension uniform on its own scale, but for priors."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from search.sampling.expected import expected_point
 from search.sampling.request import ProposalRequest
 from search.search_space import Value
 
@@ -11,4 +12,4 @@ from search.search_space import Value
 def uniform_point(request: ProposalRequest) -> dict[str, Value]:
     """Return a point drawn with the trial's own seed, whatever is known already."""
     units = np.random.default_rng(request.trial_seed).random(len(request.box))
-    return request.box.from_units(dict(zip(request.box.names, units.tolist(), strict=True)))
+    return expected_point(request.box, dict(zip(request.box.names, units.tolist(), strict=True)))

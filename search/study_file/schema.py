@@ -114,6 +114,10 @@ class DimensionSection(Section):
     """Share of trials that get exactly 0 instead of a value from the range."""
     when: dict[str, _ScalarOrList] | None = None
     """Search it only while these choices have one of these values: {model.optimizer: [sgd, nesterov]}."""
+    prior: Annotated[dict[str, float] | None, Field(min_length=1)] = None
+    """Where good values are expected: {mean: 1.0e-3, decades: 1} on log scales (the standard deviation; for one_minus_log
+    in decades of 1 - x), {mean: 4, spread: 2} on others, {he: 0.6} for a choice (what shares leave of 1 goes to the
+    choices without one). A quarter of the values ignores it, and models ask it less with every trial."""
 
 
 class NarrowSection(Section):

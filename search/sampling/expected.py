@@ -1,0 +1,132 @@
+"""Points where priors expect good values, and elsewhere often enough that a wrong prior is overcome.
+
+A dimension's values come from a mixture: its prior as far as it lies in the range, and a uniform share on the range's
+scale. The less of the prior lies in the range, the less it counts, so that ranges which have moved away from a wrong
+prior are sampled evenly. A quasi-random point is pushed through the mixture's quantile function, coordinate by
+coordinate, which keeps a sequence of points as evenly spread over the mixture as it was over the range.
+
+A model asks the prior less and less: the share of trials whose expected dimensions are drawn from the mixture fades
+like one over the number of trials, as the prior's exponent does in piBO.
+
+Source: Hvarfner et al., "piBO: augmenting acquisition functions with user beliefs for Bayesian optimization", ICLR 2022
+(arXiv 2204.11051); Mallik et al., "PriorBand", NeurIPS 2023 (arXiv 2306.12370), for mixing a prior with uniform draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from search.priors import ChoicePrior, NormalPrior
+from search.sampling.request import ProposalRequest
+from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
+
+UNIFORM_SHARE = 0.25
+"""Share of the values that know nothing of the prior, while all of it lies in the range."""
+
+FADING_TRIALS = 10
+"""A model's trial after n others asks the prior with the probability ``FADING_TRIALS / (FADING_TRIALS + n)``."""
+
+_N_HALVINGS = 50
+
+
+def expected_point(space: SearchSpace, units: Mapping[str, float]) -> dict[str, Value]:
+    """Turn unit coordinates, one per dimension, into hyperparameters, those with a prior by its mixture's quantiles."""
+    return space.from_units({dimension.name: expected_unit(dimension, units[dimension.name]) for dimension in space})
+
+
+def expected_unit(dimension: Dimension, unit: float) -> float:
+    """Return the quantile of a dimension's mixture as a unit coordinate; the same without a prior.
+
+    Args:
+        dimension: Its share of zeros is left as it is.
+        unit: In ``[0, 1]``.
+    """
+    if isinstance(dimension.prior, ChoicePrior):
+        return _choice_quantile(dimension, dimension.prior, unit)
+    zeros = dimension.zero_share
+    if dimension.prior is None or unit < zeros:
+        return unit
+    return min(zeros + (1.0 - zeros) * _quantile(dimension, dimension.prior, (unit - zeros) / (1.0 - zeros)), 1.0)
+
+
+def with_priors(point: dict[str, Value], request: ProposalRequest) -> dict[str, Value]:
+    """Return what a model proposes with its expected dimensions drawn anew, if this trial is one that asks the prior.
+
+    Args:
+        point: The model's proposal.
+        request: What it was asked by.
+    """
+    if all(dimension.prior is None for dimension in request.box):
+        return point
+    random = np.random.default_rng([request.trial_seed, 1])  # another stream than the sampler's own
+    if random.random() >= fading_share(request):
+        return point
+    units = dict(zip(request.box.names, random.random(len(request.box)).tolist(), strict=True))
+    drawn = {
+        dimension.name: dimension.from_unit(expected_unit(dimension, units[dimension.name]))
+        for dimension in request.box
+        if dimension.prior is not None
+    }
+    return completed(request.box, drawn, point, units=units)
+
+
+def fading_share(request: ProposalRequest) -> float:
+    """Return the probability with which a model's trial asks what was believed before the study."""
+    return FADING_TRIALS / (FADING_TRIALS + len(request.imported) + request.index_in_stage)
+
+
+def completed(
+    space: SearchSpace, given: Hyperparameters, proposed: Hyperparameters, *, units: Mapping[str, float]
+) -> dict[str, Value]:
+    """Return the values given, those that they lack from a proposal, and what neither has from unit coordinates.
+
+    Args:
+        space: Tells which dimensions are active; values that turn out not to be are left out.
+        given: Some values; they need not lie in the space's ranges.
+        proposed: A point of the space.
+        units: A coordinate in ``[0, 1]`` per dimension, for those that only the given values make active.
+    """
+    values: dict[str, Value] = {}
+    for dimension in space:
+        if dimension.is_active(values):
+            if dimension.name in given:
+                values[dimension.name] = given[dimension.name]
+            elif dimension.name in proposed:
+                values[dimension.name] = proposed[dimension.name]
+            else:
+                values[dimension.name] = dimension.from_unit(expected_unit(dimension, units[dimension.name]))
+    return values
+
+
+def _choice_quantile(dimension: Dimension, prior: ChoicePrior, unit: float) -> float:
+    assert isinstance(dimension.range, Choices)
+    shares = [prior.share(value) for value in dimension.range.values]
+    left, n_values = (1.0 - UNIFORM_SHARE) * math.fsum(shares) + UNIFORM_SHARE, len(shares)
+    below = 0.0
+    for index, share in enumerate(shares):
+        below += ((1.0 - UNIFORM_SHARE) * share + UNIFORM_SHARE / n_values) / left
+        if unit < below:
+            return (index + 0.5) / n_values
+    return (n_values - 0.5) / n_values
+
+
+def _quantile(dimension: Dimension, prior: NormalPrior, share: float) -> float:
+    """Return which share of the range lies below the mixture's quantile, by halving."""
+    assert not isinstance(dimension.range, Choices)
+    low, high = dimension.edges()
+    mean, spread = dimension.range.scale(prior.mean), prior.spread
+
+    def normal(at: float) -> float:
+        return 0.5 * math.erfc((mean - (low + at * (high - low))) / (spread * math.sqrt(2.0)))
+
+    def below(at: float) -> float:
+        return (1.0 - UNIFORM_SHARE) * (normal(at) - normal(0.0)) + UNIFORM_SHARE * at
+
+    wanted, first, last = share * below(1.0), 0.0, 1.0
+    for _ in range(_N_HALVINGS):
+        middle = (first + last) / 2.0
+        first, last = (middle, last) if below(middle) < wanted else (first, middle)
+    return (first + last) / 2.0
