@@ -27,7 +27,7 @@ def trial_columns(record: StudyRecord) -> list[str]:
     return [
         *("number", "stage", "is_outside", "state", "reason", "reward", f"best_{record.definition.objective.monitor}"),
         *("best_epoch", "gap_at_best", "n_epochs", "max_epochs", "seconds", "seed", "n_retries"),
-        *("continues", "n_taken_over"),
+        *("continues", "n_taken_over", "origin"),
         *record.definition.space.names,
     ]
 
@@ -53,6 +53,7 @@ def trial_row(trial: ScoredTrial, *, monitor: str) -> dict[str, Any]:
         "n_retries": record.n_retries,
         "continues": continued_number(record),
         "n_taken_over": record.n_taken_over,
+        "origin": record.origin,
         **record.hyperparameters,
     }
 

@@ -8,6 +8,7 @@ from search.comparable_rewards import Observation
 from search.coordinator.allotment import StageTally
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.failure_streak import FailureStreak
+from search.coordinator.guidance import guided
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.promotions import Promotions
@@ -77,6 +78,7 @@ class StageTrials:
         self._failures = failures
         self._checkpoints = checkpoints
         self._promotions = promotions
+        self._past = context.study.past()
         following = context.study.openings()[opening.index + 1 :]
         self._last_number = context.allotment.last_number(opening, following[0] if following else None)
         self._tally = StageTally(
@@ -109,13 +111,25 @@ class StageTrials:
         return self._context.open_trial(record)
 
     def _proposed(self, number: int) -> TrialRecord:
-        outside = self._outside(number)
-        return self._record(
+        outside, origin = self._outside(number), ""
+        if outside is None:
+            chosen, origin = guided(
+                self._propose(number),
+                past=self._past,
+                definition=self._context.definition,
+                opening=self._opening,
+                history=self._history,
+                number=number,
+            )
+        else:
+            chosen = outside
+        record = self._record(
             number,
-            hyperparameters=self._propose(number) if outside is None else outside,
+            hyperparameters=chosen,
             seed=derived_seed(self._context.definition.seed, "training", number),
-            is_outside=outside is not None,
+            is_outside=not self._opening.narrowed.space.contains(chosen),
         )
+        return replace(record, origin=origin)
 
     def _promoted(self, number: int, continued: TrialRecord) -> TrialRecord:
         """Return a trial that goes on where another one ended, from its beginning if no checkpoint is left of that."""

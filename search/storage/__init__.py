@@ -6,6 +6,7 @@ nothing. The value of a trial is its reward, its intermediate values are the mon
 """
 
 from search.storage.distributions import distributions as distributions
+from search.storage.past_trials import past_trials as past_trials
 from search.storage.stored_study import StoredStudy as StoredStudy
 from search.storage.stored_study import trial_key as trial_key
 from search.storage.study_store import StudyStore as StudyStore

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from search.errors import did_you_mean
 from search.priors import ChoicePrior, NormalPrior, Prior
