@@ -18,7 +18,7 @@ from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
 from search.pruning import Pruner
-from search.sampling import MOST_OBSERVATIONS, outside_point, propose
+from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, outside_point, propose
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
@@ -79,6 +79,7 @@ class StageTrials:
         self._checkpoints = checkpoints
         self._promotions = promotions
         self._past = context.study.past()
+        self._has_priors = any(dimension.prior is not None for dimension in context.definition.space)
         following = context.study.openings()[opening.index + 1 :]
         self._last_number = context.allotment.last_number(opening, following[0] if following else None)
         self._tally = StageTally(
@@ -307,8 +308,8 @@ class StageTrials:
         )
 
     def _observations(self) -> tuple[Observation, ...]:
-        """Return what the sampler learns from: nothing, if it does not learn."""
-        at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
+        """Return what the sampler learns from: nothing, if it does not learn, and there is no prior to be checked."""
+        at_most = MOST_OBSERVATIONS.get(self._stage.sampler, MOST_CHECKED if self._has_priors else None)
         if at_most is None:
             return ()
         return self._history.rewards.informative(self._opening.narrowed.space, at_most=at_most)

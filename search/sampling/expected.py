@@ -2,8 +2,9 @@
 
 A dimension's values come from a mixture: its prior as far as it lies in the range, and a uniform share on the range's
 scale. The less of the prior lies in the range, the less it counts, so that ranges which have moved away from a wrong
-prior are sampled evenly. A quasi-random point is pushed through the mixture's quantile function, coordinate by
-coordinate, which keeps a sequence of points as evenly spread over the mixture as it was over the range.
+prior are sampled evenly; and it counts only as far as the trials do not speak against it. A quasi-random point is
+pushed through the mixture's quantile function, coordinate by coordinate, which keeps a sequence of points as evenly
+spread over the mixture as it was over the range.
 
 A model asks the prior less and less: the share of trials whose expected dimensions are drawn from the mixture fades
 like one over the number of trials, as the prior's exponent does in piBO.
@@ -20,6 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from search.priors import ChoicePrior, NormalPrior
+from search.sampling.prior_trust import prior_trust
 from search.sampling.request import ProposalRequest
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
 
@@ -32,24 +34,27 @@ FADING_TRIALS = 10
 _N_HALVINGS = 50
 
 
-def expected_point(space: SearchSpace, units: Mapping[str, float]) -> dict[str, Value]:
+def expected_point(request: ProposalRequest, units: Mapping[str, float]) -> dict[str, Value]:
     """Turn unit coordinates, one per dimension, into hyperparameters, those with a prior by its mixture's quantiles."""
-    return space.from_units({dimension.name: expected_unit(dimension, units[dimension.name]) for dimension in space})
+    return request.box.from_units({each.name: _unit(each, units[each.name], request) for each in request.box})
 
 
-def expected_unit(dimension: Dimension, unit: float) -> float:
+def expected_unit(dimension: Dimension, unit: float, *, trust: float = 1.0) -> float:
     """Return the quantile of a dimension's mixture as a unit coordinate; the same without a prior.
 
     Args:
         dimension: Its share of zeros is left as it is.
         unit: In ``[0, 1]``.
+        trust: By how much the prior counts, in ``[0, 1]``.
     """
+    weight = trust * (1.0 - UNIFORM_SHARE)
     if isinstance(dimension.prior, ChoicePrior):
-        return _choice_quantile(dimension, dimension.prior, unit)
+        return _choice_quantile(dimension, dimension.prior, unit, weight=weight)
     zeros = dimension.zero_share
     if dimension.prior is None or unit < zeros:
         return unit
-    return min(zeros + (1.0 - zeros) * _quantile(dimension, dimension.prior, (unit - zeros) / (1.0 - zeros)), 1.0)
+    share = _quantile(dimension, dimension.prior, (unit - zeros) / (1.0 - zeros), weight=weight)
+    return min(zeros + (1.0 - zeros) * share, 1.0)
 
 
 def with_priors(point: dict[str, Value], request: ProposalRequest) -> dict[str, Value]:
@@ -64,11 +69,13 @@ def with_priors(point: dict[str, Value], request: ProposalRequest) -> dict[str, 
     random = np.random.default_rng([request.trial_seed, 1])  # another stream than the sampler's own
     if random.random() >= fading_share(request):
         return point
-    units = dict(zip(request.box.names, random.random(len(request.box)).tolist(), strict=True))
+    units, chances = (
+        dict(zip(request.box.names, row, strict=True)) for row in random.random((2, len(request.box))).tolist()
+    )
     drawn = {
-        dimension.name: dimension.from_unit(expected_unit(dimension, units[dimension.name]))
-        for dimension in request.box
-        if dimension.prior is not None
+        each.name: each.from_unit(expected_unit(each, units[each.name]))
+        for each in request.box
+        if each.prior is not None and chances[each.name] < _trust(each, request)
     }
     return completed(request.box, drawn, point, units=units)
 
@@ -97,23 +104,31 @@ def completed(
             elif dimension.name in proposed:
                 values[dimension.name] = proposed[dimension.name]
             else:
-                values[dimension.name] = dimension.from_unit(expected_unit(dimension, units[dimension.name]))
+                values[dimension.name] = dimension.from_unit(units[dimension.name])
     return values
 
 
-def _choice_quantile(dimension: Dimension, prior: ChoicePrior, unit: float) -> float:
+def _unit(dimension: Dimension, unit: float, request: ProposalRequest) -> float:
+    return unit if dimension.prior is None else expected_unit(dimension, unit, trust=_trust(dimension, request))
+
+
+def _trust(dimension: Dimension, request: ProposalRequest) -> float:
+    return prior_trust(dimension, request.observations, request.direction)
+
+
+def _choice_quantile(dimension: Dimension, prior: ChoicePrior, unit: float, *, weight: float) -> float:
     assert isinstance(dimension.range, Choices)
     shares = [prior.share(value) for value in dimension.range.values]
-    left, n_values = (1.0 - UNIFORM_SHARE) * math.fsum(shares) + UNIFORM_SHARE, len(shares)
+    left, n_values = weight * math.fsum(shares) + 1.0 - weight, len(shares)
     below = 0.0
     for index, share in enumerate(shares):
-        below += ((1.0 - UNIFORM_SHARE) * share + UNIFORM_SHARE / n_values) / left
+        below += (weight * share + (1.0 - weight) / n_values) / left
         if unit < below:
             return (index + 0.5) / n_values
     return (n_values - 0.5) / n_values
 
 
-def _quantile(dimension: Dimension, prior: NormalPrior, share: float) -> float:
+def _quantile(dimension: Dimension, prior: NormalPrior, share: float, *, weight: float) -> float:
     """Return which share of the range lies below the mixture's quantile, by halving."""
     assert not isinstance(dimension.range, Choices)
     low, high = dimension.edges()
@@ -123,7 +138,7 @@ def _quantile(dimension: Dimension, prior: NormalPrior, share: float) -> float:
         return 0.5 * math.erfc((mean - (low + at * (high - low))) / (spread * math.sqrt(2.0)))
 
     def below(at: float) -> float:
-        return (1.0 - UNIFORM_SHARE) * (normal(at) - normal(0.0)) + UNIFORM_SHARE * at
+        return weight * (normal(at) - normal(0.0)) + (1.0 - weight) * at
 
     wanted, first, last = share * below(1.0), 0.0, 1.0
     for _ in range(_N_HALVINGS):

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from search.comparable_rewards import Observation
 from search.past import PastObservation
+from search.rank_correlation import rank_correlation
 from search.sampling.expected import FADING_TRIALS, completed
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
 from search.study_definition import Direction
@@ -102,8 +102,8 @@ def agreement(
         squared += np.where(np.isnan(distance), _UNLIKE, distance) ** 2
     nearest = np.argsort(squared, axis=1, kind="stable")[:, :_N_NEIGHBOURS]
     predicted = np.array([each.quality for each in study])[nearest].mean(axis=1)
-    rewards = np.array([direction.sign * each.reward for each in compared])
-    return max(0.0, _rank_correlation(predicted, rewards) - 1.0 / math.sqrt(len(compared) - 1))
+    rewards = [direction.sign * each.reward for each in compared]
+    return max(0.0, rank_correlation(predicted.tolist(), rewards) - 1.0 / math.sqrt(len(compared) - 1))
 
 
 def _coordinates(dimension: Dimension, points: Sequence[Hyperparameters]) -> _Matrix:
@@ -126,15 +126,6 @@ def _coordinate(dimension: Dimension, value: Value | None) -> float:
     assert not isinstance(value, str)
     low, high = range_.scale(range_.low), range_.scale(range_.high)
     return (range_.scale(value) - low) / (high - low)
-
-
-def _rank_correlation(one: _Matrix, other: _Matrix) -> float:
-    """Return Spearman's coefficient, 0 where all values of either are equal."""
-    ranks = rankdata(one), rankdata(other)
-    spreads = [float(np.std(each)) for each in ranks]
-    if not min(spreads) > 0.0:
-        return 0.0
-    return float(np.mean((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean())) / (spreads[0] * spreads[1]))
 
 
 def _drawn(weights: Sequence[float], random: np.random.Generator) -> int:

@@ -21,7 +21,7 @@ from search.search_space import SearchSpace, Value
 def quasi_random_point(request: ProposalRequest) -> dict[str, Value]:
     """Return point `index_in_stage` of the stage's sequence, denser where priors expect good values."""
     units = sobol_units(request.box, seed=request.stage_seed, index=request.index_in_stage)
-    return expected_point(request.box, units)
+    return expected_point(request, units)
 
 
 def sobol_point(space: SearchSpace, *, seed: int | Sequence[int], index: int) -> dict[str, Value]:

@@ -12,4 +12,4 @@ from search.search_space import Value
 def uniform_point(request: ProposalRequest) -> dict[str, Value]:
     """Return a point drawn with the trial's own seed, whatever is known already."""
     units = np.random.default_rng(request.trial_seed).random(len(request.box))
-    return expected_point(request.box, dict(zip(request.box.names, units.tolist(), strict=True)))
+    return expected_point(request, dict(zip(request.box.names, units.tolist(), strict=True)))
