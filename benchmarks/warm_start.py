@@ -13,6 +13,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -57,8 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     names = [BASELINE, *(name for name in options.variants if name != BASELINE)]
     jobs = [(name, seed) for name in names for seed in range(options.seeds)]
-    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(partial(regrets, conditions), *zip(*jobs, strict=True)))
+    with ExitStack() as stack:
+        each = map
+        if options.processes > 1:
+            each = stack.enter_context(ProcessPoolExecutor(options.processes, mp_context=get_context("spawn"))).map
+        found = list(each(partial(regrets, conditions), *zip(*jobs, strict=True)))
     by_name = {
         name: np.array(found[index * options.seeds : (index + 1) * options.seeds]) for index, name in enumerate(names)
     }

@@ -112,18 +112,8 @@ class StageTrials:
         return self._context.open_trial(record)
 
     def _proposed(self, number: int) -> TrialRecord:
-        outside, origin = self._outside(number), ""
-        if outside is None:
-            chosen, origin = guided(
-                self._propose(number),
-                past=self._past,
-                definition=self._context.definition,
-                opening=self._opening,
-                history=self._history,
-                number=number,
-            )
-        else:
-            chosen = outside
+        outside = self._outside(number)
+        chosen, origin = (outside, "") if outside is not None else self._guided(number)
         record = self._record(
             number,
             hyperparameters=chosen,
@@ -131,6 +121,17 @@ class StageTrials:
             is_outside=not self._opening.narrowed.space.contains(chosen),
         )
         return replace(record, origin=origin)
+
+    def _guided(self, number: int) -> tuple[Hyperparameters, str]:
+        """Return what the sampler proposes, or what an earlier study makes of it, and where it comes from then."""
+        return guided(
+            self._propose(number),
+            past=self._past,
+            definition=self._context.definition,
+            opening=self._opening,
+            history=self._history,
+            number=number,
+        )
 
     def _promoted(self, number: int, continued: TrialRecord) -> TrialRecord:
         """Return a trial that goes on where another one ended, from its beginning if no checkpoint is left of that."""

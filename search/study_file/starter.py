@@ -36,7 +36,7 @@ schedule_horizon: study
 #   int_log: [low, high]        integers on a log scale            int: [low, high]        integers
 #   one_minus_log: [low, high]  1 - x even on a log scale          choice: [a, b, …]       no order
 # and may have: limits (where later stages may move the range to), or_zero (share of trials with exactly 0),
-# when (search it only for some values of a choice), prior (where good values are expected: {{mean: 1.0e-3, decades: 1}}).
+# when (search it only for some values of a choice), prior (where good ones are expected: {{mean: 1.0e-3, decades: 1}}).
 space:
   model.learning_rate: {{log: [1.0e-5, 1.0], limits: [1.0e-7, 10.0]}}
   model.weight_decay: {{log: [1.0e-7, 1.0e-1]}}
