@@ -20,6 +20,7 @@ from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.cli.rows import trial_row
 from search.cli.trials_table import trials_table
+from search.coordinator.edited_study import edits_of
 from search.coordinator.stores import default_storage
 from search.engines import choice
 from search.epoch_log import read_epoch_log
@@ -117,7 +118,8 @@ def test_a_killed_study_needs_its_past_no_more_and_resumes_to_the_same(tmp_path:
     (tmp_path / "theirs").mkdir()
     values = tuple(1e-3 * (1.0 + 0.2 * n) for n in range(10)) + tuple(1e-6 * 2.0**n for n in range(10))
     uri = foreign(tmp_path / "theirs", values=values)
-    definition = study(warm_start={"studies": [{"study": "theirs", "storage": uri}]})
+    space = {RATE: {**BELL["space"][RATE], "prior": {"mean": 1e-4, "decades": 1}}}
+    definition = study(space=space, warm_start={"studies": [{"study": "theirs", "storage": uri}]})
     whole, killed = StateDirectory(root=tmp_path / "whole"), StateDirectory(root=tmp_path / "killed")
     listener = Listener()
     undisturbed = run_session(whole, VirtualEngine(), definition, observer=listener)
@@ -250,6 +252,18 @@ def test_a_preview_says_what_would_be_taken(api: Path) -> None:
         "warm start: 4 trials of study 'theirs' are taken as evidence.",
         "warm start: tried first are theirs, trial 0; theirs, trial 1.",
     ]
+
+
+def test_passwords_of_earlier_stores_are_recorded_nowhere_and_are_no_edit(tmp_path: Path) -> None:
+    uri = "postgresql://me:secret@host/optuna"
+    definition = study(warm_start={"studies": [{"study": "theirs", "storage": uri}]})
+    journal = tmp_path / "optuna.journal"
+    stored = StudyStore(f"journal://{journal}", create=True).create(definition, directory=tmp_path)
+    assert b"secret" not in journal.read_bytes()
+    assert edits_of(stored, definition) == ()
+    other = study(warm_start={"studies": [{"study": "others", "storage": uri}]})
+    assert [each.line for each in edits_of(stored, other)] == ["warm_start.studies.0.study: theirs -> others"]
+    assert all(each.refusal for each in edits_of(stored, other))
 
 
 # ---- the half-recorded study of a crash ------------------------------------------------------------------------------
