@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from synthetic_surface import SyntheticSurface
 
 _PAST = "past"
 _PRIOR_DECADES = 1.0
+_SPREAD = 1.0 / 6.0  # of a range's width on its scale
 _OFF_DECADES = 3.0  # from a wrong prior to the best learning rate
 
 Plain = dict[str, Any]
@@ -149,6 +150,32 @@ def _wrong_prior(plain: Plain, surface: SyntheticSurface, teller: _Teller) -> Pl
     return _with_prior(plain, 10.0 ** min(max(mean, -6.0), 0.0))
 
 
+def _all_right(plain: Plain, surface: SyntheticSurface, teller: _Teller) -> Plain:
+    """A prior over each of the five, off by half of its standard deviation, which is a sixth of the range."""
+    random = np.random.default_rng([int(teller.instance), 14])
+    return _with_all_priors(plain, surface, [_SPREAD * shift for shift in random.normal(0.0, 0.5, len(surface.ranges))])
+
+
+def _all_wrong(plain: Plain, surface: SyntheticSurface, teller: _Teller) -> Plain:
+    """A prior over each of the five, half of the range from the best value."""
+    del teller
+    return _with_all_priors(plain, surface, [0.5] * len(surface.ranges))
+
+
+def _with_all_priors(plain: Plain, surface: SyntheticSurface, shifts: Sequence[float]) -> Plain:
+    """Return the study with priors whose means are off by shares of the ranges, inwards where they would leave them."""
+    space = dict(plain["space"])
+    for each, shift in zip(surface.ranges, shifts, strict=True):
+        scale = math.log10 if each.is_log else float
+        low, width = scale(each.low), scale(each.high) - scale(each.low)
+        best = (scale(surface.optimum[each.name]) - low) / width
+        at = low + width * (best + shift if 0.0 <= best + shift <= 1.0 else best - shift)
+        mean = min(max(10.0**at if each.is_log else at, each.low), each.high)
+        entry = {"mean": mean, "decades" if each.is_log else "spread": _SPREAD * width}
+        space[f"model.{each.name}"] = {**space[f"model.{each.name}"], "prior": entry}
+    return {**plain, "space": space}
+
+
 BASELINE = "nothing"
 VARIANTS: dict[str, Callable[[Plain, SyntheticSurface, _Teller], Plain]] = {
     BASELINE: _nothing,
@@ -161,5 +188,7 @@ VARIANTS: dict[str, Callable[[Plain, SyntheticSurface, _Teller], Plain]] = {
     "list: bad": _bad_list,
     "prior: right": _right_prior,
     "prior: wrong": _wrong_prior,
+    "priors: all right": _all_right,
+    "priors: all wrong": _all_wrong,
 }
 """What a study can be told, by name."""

@@ -18,7 +18,8 @@ from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError
 from search.narrowing import declared
 from search.priors import ChoicePrior, NormalPrior, Prior
-from search.sampling import MODEL_SAMPLERS, SAMPLER_NAMES, propose
+from search.sampling import propose
+from search.sampling.expected import expected_unit
 from search.search_space import (
     Choices,
     Condition,
@@ -33,7 +34,8 @@ from search.search_space import (
 from search.study_definition import Direction
 from search.study_file import definition_from_plain, definition_to_plain, load_study_file
 
-SAMPLERS = [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLER_NAMES]
+SAMPLERS = ("random", "qmc", "tpe", "cmaes")
+MODELS = ("tpe", "cmaes")
 
 
 def dimension(name: str, range_: Range, *, prior: Prior | None = None, **more: Any) -> Dimension:
@@ -105,13 +107,18 @@ def trials(best_rate: float, n_trials: int = 40) -> tuple[Observation, ...]:
 
 
 @pytest.mark.parametrize("sampler", ["random", "qmc"])
-def test_a_quarter_of_the_values_ignores_the_prior(sampler: str) -> None:
+def test_a_quarter_of_the_trials_ignores_the_priors(sampler: str) -> None:
     points = [point(sampler, index) for index in range(256)]
     tolerance = 0.015 if sampler == "qmc" else 0.08
-    far = sum(decades_off(each["rate"]) > 1.5 for each in points) / len(points)
-    assert far == pytest.approx(0.25 * (1.0 - 3.0 / 6.0) + 0.75 * math.erfc(3.0 / math.sqrt(2.0)), abs=tolerance)
+    far = [each for each in points if decades_off(each["rate"]) > 1.5]
+    assert len(far) / len(points) == pytest.approx(0.25 * 0.5 + 0.75 * 0.05 * 0.5, abs=tolerance)
+    all_far = [each for each in far if each["optimizer"] == "sgd"]
+    assert len(all_far) / len(points) == pytest.approx(0.25 * 0.5 / 3.0, abs=0.03), "of all priors at once"
     optimizers = [each["optimizer"] for each in points]
-    for name, share in (("sgd", 0.25 / 3.0), ("adamw", 0.75 * 0.9 + 0.25 / 3.0)):
+    for name, share in (
+        ("sgd", (0.25 + 0.75 * 0.05) / 3.0),
+        ("adamw", 0.75 * 0.95 * 0.9 + (0.25 + 0.75 * 0.05) / 3.0),
+    ):
         assert optimizers.count(name) / len(points) == pytest.approx(share, abs=tolerance)
     depths = [each["depth"] for each in points]
     assert depths.count(0) / len(points) == pytest.approx(0.2, abs=tolerance), "zeros stay as they are declared"
@@ -120,35 +127,38 @@ def test_a_quarter_of_the_values_ignores_the_prior(sampler: str) -> None:
     assert statistics.mean(map(float, widths)) == pytest.approx(10.5, abs=1.0), "without a prior, as ever"
 
 
+UNITS = st.floats(0.0, 1.0)
+
+
 @given(
     mean=st.floats(1e-6, 1.0),
     spread=st.floats(0.01, 9.0),
     low=st.floats(-6.0, -1.0),
-    indices=st.lists(st.integers(0, 200), min_size=2, max_size=2, unique=True),
+    zero_share=st.sampled_from([0.0, 0.3]),
+    trust=st.sampled_from([0.0, 0.5, 1.0]),
+    units=st.tuples(UNITS, UNITS),
 )
-def test_points_stay_in_the_box_and_in_the_order_of_the_sequence(
-    mean: float, spread: float, low: float, indices: list[int]
+def test_quantiles_stay_in_the_range_and_in_order(
+    mean: float, spread: float, low: float, zero_share: float, trust: float, units: tuple[float, float]
 ) -> None:
-    range_ = LogRange(low=10.0**low, high=1.0)
-    plain = Dimension(name="rate", range=range_, limits=LogRange(low=1e-6, high=1.0))
-    pairs = []
-    for index in indices:
-        with_prior, without = (
-            point("qmc", index, box=SearchSpace(dimensions=(each,)))["rate"]
-            for each in (replace(plain, prior=NormalPrior(mean=mean, spread=spread)), plain)
-        )
-        assert range_.low <= float(with_prior) <= range_.high
-        pairs.append((float(without), float(with_prior)))
-    (_, first), (_, second) = sorted(pairs)
-    assert first <= second
+    wide = LogRange(low=1e-6, high=1.0)
+    box = Dimension(
+        name="rate",
+        range=LogRange(low=10.0**low, high=1.0),
+        limits=wide,
+        zero_share=zero_share,
+        prior=NormalPrior(mean=mean, spread=spread),
+    )
+    first, second = (expected_unit(box, unit, trust=trust) for unit in sorted(units))
+    assert 0.0 <= first <= second <= 1.0
+    assert [first < zero_share, second < zero_share] == [unit < zero_share for unit in sorted(units)]
+    if trust == 0.0:
+        assert first == pytest.approx(min(units), abs=1e-9)
 
 
-def test_ranges_that_have_left_the_prior_behind_are_sampled_evenly() -> None:
-    far = SearchSpace(dimensions=(replace(RATE, range=LogRange(low=1e-2, high=1.0)),))
-    plain = SearchSpace(dimensions=(replace(far["rate"], prior=None),))
-    for index in range(32):
-        with_prior, without = (math.log10(float(point("qmc", index, box=box)["rate"])) for box in (far, plain))
-        assert with_prior == pytest.approx(without, abs=0.01)
+@given(unit=UNITS)
+def test_ranges_that_have_left_the_prior_behind_are_sampled_evenly(unit: float) -> None:
+    assert expected_unit(replace(RATE, range=LogRange(low=1e-2, high=1.0)), unit) == pytest.approx(unit, abs=0.01)
 
 
 def test_ranges_are_declared_as_they_were() -> None:
@@ -160,13 +170,13 @@ def test_ranges_are_declared_as_they_were() -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_proposal_lies_in_the_box(sampler: str) -> None:
-    for index in range(2 if sampler == "gp" else 8):
+    for index in range(8):
         values = point(sampler, index, observations=trials(1e-4, 20))
         assert SPACE.contains(values)
         assert values == point(sampler, index, observations=trials(1e-4, 20)[::-1])
 
 
-@pytest.mark.parametrize("sampler", [name for name in MODEL_SAMPLERS if name != "gp"])
+@pytest.mark.parametrize("sampler", MODELS)
 def test_a_model_asks_the_prior_less_and_less(sampler: str) -> None:
     plain = SearchSpace(dimensions=tuple(replace(each, prior=None) for each in SPACE))
     known = trials(1e-4, 12)
@@ -174,12 +184,12 @@ def test_a_model_asks_the_prior_less_and_less(sampler: str) -> None:
     def n_changed(first: int) -> int:
         pairs = (
             [point(sampler, index, box=box, observations=known) for box in (SPACE, plain)]
-            for index in range(first, first + 40)
+            for index in range(first, first + 30)
         )
         return sum(with_prior != without for with_prior, without in pairs)
 
-    assert n_changed(0) > 8
-    assert n_changed(2000) <= 2
+    assert n_changed(0) > 6
+    assert n_changed(300) <= 4
 
 
 @pytest.mark.parametrize("direction", list(Direction))
@@ -191,11 +201,11 @@ def test_a_prior_is_dropped_when_the_trials_speak_against_it(direction: Directio
             replace(each, reward=direction.sign * each.reward, hyperparameters={"rate": each.hyperparameters["rate"]})
             for each in trials(best_rate, 16)
         )
-        points = [point("qmc", i, box=box, observations=known, direction=direction) for i in range(16)]
-        evenly = [point("qmc", i, box=plain) for i in range(16)]
+        points = [point("qmc", i, box=box, observations=known, direction=direction) for i in range(32)]
+        evenly = [point("qmc", i, box=plain) for i in range(32)]
         off = [statistics.mean(decades_off(each["rate"]) for each in found) for found in (points, evenly)]
         assert (off[0] < 0.7 * off[1]) is is_kept
-        assert (off[0] == pytest.approx(off[1], abs=0.01)) is not is_kept
+        assert (off[0] == pytest.approx(off[1], rel=0.1)) is not is_kept
 
 
 def test_few_trials_cannot_speak_against_it() -> None:

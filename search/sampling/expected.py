@@ -1,10 +1,11 @@
 """Points where priors expect good values, and elsewhere often enough that a wrong prior is overcome.
 
-A dimension's values come from a mixture: its prior as far as it lies in the range, and a uniform share on the range's
-scale. The less of the prior lies in the range, the less it counts, so that ranges which have moved away from a wrong
-prior are sampled evenly; and it counts only as far as the trials do not speak against it. A quasi-random point is
-pushed through the mixture's quantile function, coordinate by coordinate, which keeps a sequence of points as evenly
-spread over the mixture as it was over the range.
+A quarter of the trials of a random or quasi-random stage ignores all priors: where several are wrong at once, only such
+trials show it. In the others, a dimension's values come from its prior as far as that lies in the range, with a small
+uniform share on the range's scale beside it. The less of the prior lies in the range, the less it counts, so that
+ranges which have moved away from a wrong prior are sampled evenly; and it counts only as far as the trials do not speak
+against it. A quasi-random point is pushed through the quantile function, coordinate by coordinate, which keeps a
+sequence of points as evenly spread over the prior as it was over the range.
 
 A model asks the prior less and less: the share of trials whose expected dimensions are drawn from the mixture fades
 like one over the number of trials, as the prior's exponent does in piBO.
@@ -25,13 +26,19 @@ from search.sampling.prior_trust import prior_trust
 from search.sampling.request import ProposalRequest
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
 
-UNIFORM_SHARE = 0.25
-"""Share of the values that know nothing of the prior, while all of it lies in the range."""
+EVEN_SHARE = 0.25
+"""Share of the trials of a random or quasi-random stage that know nothing of priors."""
 
 FADING_TRIALS = 10
 """A model's trial after n others asks the prior with the probability ``FADING_TRIALS / (FADING_TRIALS + n)``."""
 
+_UNIFORM_SHARE = 0.05  # of a dimension's values in the other trials, while all of its prior lies in the range
 _N_HALVINGS = 50
+
+
+def has_priors(space: SearchSpace) -> bool:
+    """Whether any dimension has one."""
+    return any(dimension.prior is not None for dimension in space)
 
 
 def expected_point(request: ProposalRequest, units: Mapping[str, float]) -> dict[str, Value]:
@@ -47,7 +54,7 @@ def expected_unit(dimension: Dimension, unit: float, *, trust: float = 1.0) -> f
         unit: In ``[0, 1]``.
         trust: By how much the prior counts, in ``[0, 1]``.
     """
-    weight = trust * (1.0 - UNIFORM_SHARE)
+    weight = trust * (1.0 - _UNIFORM_SHARE)
     if isinstance(dimension.prior, ChoicePrior):
         return _choice_quantile(dimension, dimension.prior, unit, weight=weight)
     zeros = dimension.zero_share
@@ -64,7 +71,7 @@ def with_priors(point: dict[str, Value], request: ProposalRequest) -> dict[str, 
         point: The model's proposal.
         request: What it was asked by.
     """
-    if all(dimension.prior is None for dimension in request.box):
+    if not has_priors(request.box):
         return point
     random = np.random.default_rng([request.trial_seed, 1])  # another stream than the sampler's own
     if random.random() >= fading_share(request):

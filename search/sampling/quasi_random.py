@@ -8,20 +8,27 @@ Source: Owen, "Scrambling Sobol' and Niederreiter-Xing points", J. Complexity 14
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import qmc
 
-from search.sampling.expected import expected_point
+from search.sampling.expected import EVEN_SHARE, expected_point, has_priors
 from search.sampling.request import ProposalRequest
 from search.search_space import SearchSpace, Value
 
 
 def quasi_random_point(request: ProposalRequest) -> dict[str, Value]:
-    """Return point `index_in_stage` of the stage's sequence, denser where priors expect good values."""
-    units = sobol_units(request.box, seed=request.stage_seed, index=request.index_in_stage)
-    return expected_point(request, units)
+    """Return point `index_in_stage` of the stage's sequence; with priors there are two, of which one ignores them."""
+    box, seed, index = request.box, request.stage_seed, request.index_in_stage
+    if not has_priors(box):
+        return sobol_point(box, seed=seed, index=index)
+    first = seed / 2**31  # which one is the first that ignores them: no place in the stage is favoured
+    n_even, n_after = (math.floor(first + each * EVEN_SHARE) for each in (index, index + 1))
+    if n_after > n_even:
+        return sobol_point(box, seed=(seed, 1), index=n_even)
+    return expected_point(request, sobol_units(box, seed=seed, index=index - n_even))
 
 
 def sobol_point(space: SearchSpace, *, seed: int | Sequence[int], index: int) -> dict[str, Value]:
