@@ -176,6 +176,7 @@ def test_every_proposal_lies_in_the_box(sampler: str) -> None:
         assert values == point(sampler, index, observations=trials(1e-4, 20)[::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", MODELS)
 def test_a_model_asks_the_prior_less_and_less(sampler: str) -> None:
     plain = SearchSpace(dimensions=tuple(replace(each, prior=None) for each in SPACE))
