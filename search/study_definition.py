@@ -15,6 +15,7 @@ from search.constraint import Constraint
 from search.errors import StudyDefinitionError
 from search.pruner_settings import PrunerSettings
 from search.search_space import SearchSpace
+from search.warm_start_settings import WarmStart
 
 
 class Direction(StrEnum):
@@ -234,6 +235,7 @@ class StudyDefinition:
         early_stopping: None for never.
         finish: None to end after the last stage.
         budget: What the study may cost.
+        warm_start: What is known before its first trial, None for nothing.
         storage: Optuna storage URL, or None for the journal file in the state directory.
         tracking_uri: MLflow tracking URI, or None for the SQLite file in the state directory.
         checkpoints: fsspec URL of a directory for checkpoints, or None to keep them beside the trials' logs.
@@ -256,6 +258,7 @@ class StudyDefinition:
     resources: Resources
     finish: FinishSettings | None
     budget: Budget = Budget()
+    warm_start: WarmStart | None = None
     storage: str | None = None
     tracking_uri: str | None = None
     checkpoints: str | None = None

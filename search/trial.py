@@ -78,6 +78,8 @@ class TrialRecord:
         traceback: Where the user's code raised, if that is how it failed; else empty.
         continues: Key of the trial that it continues, whose hyperparameters and seed it has; empty if it is none's.
         n_taken_over: The first of its epochs that were trained in that trial, >= 0; 0 if no checkpoint was left of it.
+        origin: Where its hyperparameters come from, if not from its stage's sampler alone (``configuration 1``,
+            ``digits, trial 12``, ``near digits, trial 12``); else empty.
     """
 
     key: str
@@ -97,6 +99,7 @@ class TrialRecord:
     traceback: str = ""
     continues: str = ""
     n_taken_over: int = 0
+    origin: str = ""
 
     @property
     def n_trained(self) -> int:

@@ -105,8 +105,13 @@ def _kept(score: Score | None) -> str:
 
 
 def _stage_of(trial: ScoredTrial) -> str:
-    """Return its stage; a trial that was sampled outside the stage's ranges is no sign of where these are."""
-    return f"{trial.record.stage}, outside" if trial.record.is_outside else trial.record.stage
+    """Return its stage, and what it is beside that.
+
+    One that was sampled outside the stage's ranges is no sign of where these are, nor is one of a warm start.
+    """
+    record = trial.record
+    notes = ("outside" if record.is_outside else "", "warm start" if record.origin else "")
+    return ", ".join([record.stage, *filter(None, notes)])
 
 
 def _seconds(trial: ScoredTrial) -> str:

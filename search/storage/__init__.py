@@ -7,6 +7,7 @@ objectives, it has their values too. What bounds are missed by is recorded by Op
 """
 
 from search.storage.distributions import distributions as distributions
+from search.storage.past_trials import past_trials as past_trials
 from search.storage.stored_study import StoredStudy as StoredStudy
 from search.storage.stored_study import trial_key as trial_key
 from search.storage.study_store import StudyStore as StudyStore

@@ -20,10 +20,12 @@ from optuna.trial import TrialState as OptunaState
 from search.errors import StateError
 from search.messages import TestResult
 from search.optuna_storage import OpenedStorage
+from search.past import Past
 from search.patience import Patient
 from search.record_codec import (
     opening_from_plain,
     opening_to_plain,
+    past_from_plain,
     result_from_plain,
     result_to_plain,
     test_result_from_plain,
@@ -41,6 +43,9 @@ DEFINITION = "zeroin.definition"
 UID = "zeroin.uid"
 HOME = "zeroin.directory"
 
+PAST = "zeroin.past."
+"""What begins the names of the attributes that hold what is taken from earlier studies; each fits any database."""
+
 _TEST = "zeroin.test"
 _RESULT = "zeroin.result"
 _DELIVERED = "zeroin.is_delivered"
@@ -52,6 +57,8 @@ _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _DEVICE_USE = "zeroin.device_use"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
+
+_ORIGIN = "zeroin.origin"
 
 # Attributes of a trial that continues another one.
 _CONTINUES = "zeroin.continues"
@@ -85,6 +92,12 @@ class StoredStudy:
     def name(self) -> str:
         """The study's name."""
         return self.definition.study
+
+    def past(self) -> Past:
+        """What was taken from before the study when it was created."""
+        return past_from_plain(
+            {key.removeprefix(PAST): part for key, part in self._attributes().items() if key.startswith(PAST) and part}
+        )
 
     def record_directory(self, directory: Path) -> None:
         """Store that the study's checkpoints and logs have moved."""
@@ -216,6 +229,8 @@ class StoredStudy:
             "zeroin.horizon_epochs": record.horizon_epochs,
             "zeroin.is_outside": record.is_outside,
         }
+        if record.origin:
+            attributes[_ORIGIN] = record.origin
         if record.continues:
             attributes |= {_CONTINUES: record.continues, _N_TAKEN_OVER: record.n_taken_over}
         taken_over = zip(count(1), record.curve(self.definition.objective.monitor)[: record.n_taken_over], strict=False)
@@ -335,6 +350,7 @@ class StoredStudy:
             finished_ms=_ms(trial.datetime_complete) if trial.datetime_complete else None,
             continues=attributes.get(_CONTINUES, ""),
             n_taken_over=attributes.get(_N_TAKEN_OVER, 0),
+            origin=attributes.get(_ORIGIN, ""),
         )
 
     def _metrics(self, epoch: int, value: float, outcome: Mapping[str, Any]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from search.study_file.overrides import overridden
 from search.study_file.problems import error_of, problems_of
 from search.study_file.rules import broken_rules
 from search.study_file.schema import ClassSection, NarrowSection, StageSection, StudySection
+from search.study_file.warm_start import read_warm_start, warm_start_to_plain
 from search.study_file.yaml_source import read_document, to_yaml
 
 
@@ -105,6 +107,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         "budget": None
         if budget == Budget()
         else {"hours": budget.hours, "device_hours": budget.device_hours, "n_trials": budget.n_trials},
+        "warm_start": warm_start_to_plain(definition.warm_start),
         "storage": definition.storage,
         "tracking_uri": definition.tracking_uri,
         "checkpoints": definition.checkpoints,
@@ -153,7 +156,13 @@ def _definition(document: Document) -> StudyDefinition:
     problems = [*broken_rules(study), *(space if isinstance(space, list) else ())]
     if problems or isinstance(space, list):
         raise error_of(problems, document)
-    return _from_section(study, space)
+    definition = _from_section(study, space)
+    if study.warm_start is None:
+        return definition
+    warm_start = read_warm_start(study.warm_start, space, n_first=study.stages[0].n_trials)
+    if isinstance(warm_start, list):
+        raise error_of(warm_start, document)
+    return replace(definition, warm_start=warm_start)
 
 
 def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:

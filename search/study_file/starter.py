@@ -40,7 +40,7 @@ schedule_horizon: study
 #   int_log: [low, high]        integers on a log scale            int: [low, high]        integers
 #   one_minus_log: [low, high]  1 - x even on a log scale          choice: [a, b, …]       no order
 # and may have: limits (where later stages may move the range to), or_zero (share of trials with exactly 0),
-# when (search it only for some values of a choice).
+# when (search it only for some values of a choice), prior (where good ones are expected: {{mean: 1.0e-3, decades: 1}}).
 space:
   model.learning_rate: {{log: [1.0e-5, 1.0], limits: [1.0e-7, 10.0]}}
   model.weight_decay: {{log: [1.0e-7, 1.0e-1]}}
@@ -74,6 +74,9 @@ finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 # What all of it may cost: hours of wall time, device_hours, n_trials, or several of them. When it is used up, the best
 # so far is confirmed, refitted and tested all the same; time for that is held back. none: no bound.
 budget: none
+
+# What is known beforehand, looked up once: configurations to try first, and earlier studies to learn from.
+# warm_start: {{configurations: [{{model.learning_rate: 1.0e-3}}], studies: [an-earlier-study]}}
 
 # storage: postgresql://user@host/optuna  # any Optuna storage; by default a file beside the results
 # tracking_uri: http://mlflow.example.org:5000  # any MLflow server; by default a file beside the results

@@ -21,6 +21,7 @@ STAGE_TAG = "zeroin.stage"
 SEED_TAG = "zeroin.seed"
 OUTSIDE_TAG = "zeroin.outside"
 CONTINUES_TAG = "zeroin.continues"
+ORIGIN_TAG = "zeroin.origin"
 STATE_TAG = "zeroin.state"
 REASON_TAG = "zeroin.reason"
 FEASIBLE_TAG = "zeroin.feasible"
@@ -167,10 +168,12 @@ def feasibility_tags(record: TrialRecord, score: Score | None) -> dict[str, str]
 
 
 def identity_tags(record: TrialRecord) -> dict[str, str]:
-    """Return the tags that never change in a trial's life; those of two kinds of trials only where they apply."""
+    """Return the tags that never change in a trial's life; those of some kinds of trials only where they apply."""
     tags = {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed)}
     if record.is_outside:
         tags[OUTSIDE_TAG] = "true"
     if record.continues:
         tags[CONTINUES_TAG] = record.continues
+    if record.origin:
+        tags[ORIGIN_TAG] = record.origin[:MAX_TAG_CHARACTERS]
     return tags
