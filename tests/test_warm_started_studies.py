@@ -112,7 +112,6 @@ def test_configurations_are_tried_first_and_marked_everywhere(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.usefixtures("untracked")
 def test_a_killed_study_needs_its_past_no_more_and_resumes_to_the_same(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()

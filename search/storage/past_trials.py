@@ -37,7 +37,7 @@ def past_trials(uri: str, name: str, *, objective: Objective) -> list[PastTrial]
 
     Raises:
         StudyNotFoundError: If there is no such storage, or no such study in it.
-        StudyConflictError: If the study optimizes something else, or several things.
+        StudyConflictError: If the study optimizes something else; or several things, and is not one of zeroin's.
         StateError: If the storage cannot be opened, or is none.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -58,9 +58,11 @@ def _read(opened: OpenedStorage, uri: str, name: str, objective: Objective) -> l
             f"{did_you_mean(name, names)}"
         )
     study_id = storage.get_study_id_from_name(name)
-    _require_direction(storage.get_study_directions(study_id), name, objective.direction)
+    directions = storage.get_study_directions(study_id)
     if DEFINITION in storage.get_study_user_attrs(study_id):
+        _require_direction(directions[:1], name, objective.direction)
         return _own_trials(StoredStudy(opened, study_id), objective)
+    _require_direction(directions, name, objective.direction)
     return [
         PastTrial(hyperparameters=trial.params, reward=value, name=f"trial {trial.number}")
         for trial in storage.get_all_trials(study_id, deepcopy=False)
@@ -79,7 +81,7 @@ def _require_direction(directions: list[StudyDirection], name: str, direction: D
 
 
 def _own_trials(study: StoredStudy, objective: Objective) -> list[PastTrial]:
-    """Return the trials of a zeroin study, by the monitored metric alone: the storage has no other.
+    """Return the trials of a zeroin study, by the monitored metric without the gap, which the storage lacks.
 
     What a trial of few epochs would have gained with more is added as narrowing adds it, and a diverged one counts as
     the worst.
@@ -89,7 +91,7 @@ def _own_trials(study: StoredStudy, objective: Objective) -> list[PastTrial]:
         raise StudyConflictError(
             f"study {study.name!r} must monitor {objective.monitor} as this one does, but monitors {own.monitor}."
         )
-    plain = replace(own, gap_weight=0.0)
+    plain = _judged_by(own, objective)
     finished = [
         FinishedTrial(record=record, score=score(record, plain))
         for record in study.trials()
@@ -99,3 +101,14 @@ def _own_trials(study: StoredStudy, objective: Objective) -> list[PastTrial]:
         PastTrial(hyperparameters=each.hyperparameters, reward=each.reward, name=f"trial {each.number}")
         for each in comparable_observations(finished, objective=plain)
     ]
+
+
+def _judged_by(own: Objective, objective: Objective) -> Objective:
+    """Return what ranks a zeroin study's trials: the new study's constraints and further objectives, if both have them.
+
+    What these are about is stored for one epoch of a trial, that of its best reward, which a gap weight may have moved.
+    """
+    same = replace(own, gap_weight=0.0, further=objective.further, constraints=objective.constraints)
+    if own.gap_weight == 0.0 and set(same.measured_metrics) <= set(own.measured_metrics):
+        return same
+    return replace(same, further=(), constraints=())
