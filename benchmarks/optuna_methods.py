@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners as their users call them, their settings left at the defaults."""
+"""Samplers and pruners in a study of Optuna's as their users call them, their settings left at the defaults."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ class OptunaMethod:
 
     Args:
         surface: What is searched.
-        sampler: Name of a class in `optuna.samplers`.
+        sampler: Makes the sampler of a seed.
         pruner: Makes the pruner; None for none.
-        seed: Of the sampler.
+        seed: Given to the sampler.
     """
 
     def __init__(
-        self, surface: Surface, *, sampler: str, pruner: Callable[[Any, int], Any] | None = None, seed: int
+        self,
+        surface: Surface,
+        *,
+        sampler: Callable[[int], Any],
+        pruner: Callable[[Any, int], Any] | None = None,
+        seed: int,
     ) -> None:
         import optuna
 
@@ -33,7 +38,7 @@ class OptunaMethod:
         self._pruned = optuna.trial.TrialState.PRUNED
         self._study = optuna.create_study(
             direction="maximize",
-            sampler=getattr(optuna.samplers, sampler)(seed=seed),
+            sampler=sampler(seed),
             pruner=optuna.pruners.NopPruner() if pruner is None else pruner(optuna.pruners, surface.n_epochs),
         )
 
@@ -61,6 +66,20 @@ def _suggest(trial: Any, each: SurfaceRange) -> Number:
     else:
         value = trial.suggest_float(each.name, each.low, each.high, log=each.is_log)
     return value
+
+
+def optunas(name: str, seed: int) -> Any:
+    """Return a sampler of Optuna's, by the name of its class."""
+    import optuna
+
+    return getattr(optuna.samplers, name)(seed=seed)
+
+
+def policy(seed: int) -> Any:
+    """Return zeroin's policy."""
+    from search.samplers.policy import PolicySampler
+
+    return PolicySampler(seed=seed)
 
 
 def hyperband(pruners: Any, n_epochs: int) -> Any:

@@ -1,4 +1,4 @@
-"""The methods by name: zeroin with its ablations, and peers, each through its own package."""
+"""The methods by name: zeroin with its ablations, its own samplers, and peers, each through its own package."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class _Peer:
 def _optuna(sampler: str, *, pruner: str = "", modules: tuple[str, ...] = ()) -> _Peer:
     def make(meter: EpochMeter, seed: int) -> AskedMethod:
         chosen = getattr(optuna_methods, pruner) if pruner else None
-        return OptunaMethod(meter.surface, sampler=sampler, pruner=chosen, seed=seed)
+        made = functools.partial(optuna_methods.optunas, sampler)
+        return OptunaMethod(meter.surface, sampler=made, pruner=chosen, seed=seed)
 
     return _Peer(make=make, modules=("optuna", *modules), package="optuna")
 
@@ -71,8 +72,24 @@ PEERS: dict[str, _Peer] = {
 }
 
 
+SAMPLERS: dict[str, _Peer] = {
+    "policy": _Peer(
+        make=lambda meter, seed: OptunaMethod(meter.surface, sampler=optuna_methods.policy, seed=seed),
+        modules=("search.samplers.policy",),
+        package=OURS,
+    ),
+}
+"""Samplers of zeroin's own in a study of Optuna's: full trainings, no stages."""
+
+_ASKED = PEERS | SAMPLERS
+
+
 def is_ours(name: str) -> bool:
-    """Return whether a method is zeroin or an ablation of it."""
+    """Return whether a method is zeroin, an ablation of it or a sampler of its own."""
+    return _is_study(name) or name in SAMPLERS
+
+
+def _is_study(name: str) -> bool:
     return name == OURS or name.startswith(f"{OURS}-")
 
 
@@ -82,17 +99,17 @@ def why_left_out(name: str) -> str:
     Raises:
         SurfaceError: If no method has that name.
     """
-    if not is_ours(name) and name not in PEERS:
+    if not _is_study(name) and name not in _ASKED:
         raise SurfaceError(
             f"a method must be zeroin, zeroin-no-narrowing, zeroin-no-pruning, zeroin-SAMPLER or one of "
-            f"{', '.join(PEERS)}, but got {name!r}."
+            f"{', '.join(_ASKED)}, but got {name!r}."
         )
-    for module in ("zeroin_method",) if is_ours(name) else PEERS[name].modules:
+    for module in ("zeroin_method",) if _is_study(name) else _ASKED[name].modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             return f"{module} cannot be imported: {error}"
-    if is_ours(name):
+    if _is_study(name):
         from zeroin_method import variant
 
         variant(name)
@@ -118,9 +135,9 @@ def run_method(name: str, meter: EpochMeter, *, n_workers: int, seed: int) -> Su
         n_workers: Asynchronous workers, >= 1.
         seed: Of everything random, in ``[0, 2**31)``.
     """
-    if is_ours(name):
+    if _is_study(name):
         from zeroin_method import run_zeroin, variant
 
         return run_zeroin(variant(name), meter, n_workers=n_workers, seed=seed)
-    method = PEERS[name].make(meter, seed)
+    method = _ASKED[name].make(meter, seed)
     return Workers(method, meter, n_workers=n_workers, seed=seed).run()

@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 
 from lcbench_surface import lcbench_instances
-from quality_methods import OURS, PEERS, why_left_out
+from quality_methods import OURS, PEERS, SAMPLERS, why_left_out
 from quality_report import report
 from quality_runs import Conditions, Run, Setting, append_run, make_run, open_surface, read_runs
 from quality_surface import N_FULL_TRAININGS, SurfaceError
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--noise", type=_not_negative, default=0.0, help="of the synthetic surface's epochs, in accuracy"
     )
     parser.add_argument("--epochs", type=_at_least_one, default=52, help="of a full training on the synthetic surface")
-    parser.add_argument("--methods", nargs="+", default=[OURS, *PEERS], metavar="NAME")
+    parser.add_argument("--methods", nargs="+", default=[OURS, *SAMPLERS, *PEERS], metavar="NAME")
     parser.add_argument("--instances", nargs="+", metavar="NAME", help="all of the data by default")
     parser.add_argument("--seeds", type=_at_least_one, default=5, help="seeds 0, 1, … of each instance")
     parser.add_argument("--budget", type=_at_least_one, metavar="EPOCHS", help="100 full trainings by default")

@@ -34,8 +34,8 @@ from search.search_space import (
 from search.study_definition import Direction
 from search.study_file import definition_from_plain, definition_to_plain, load_study_file
 
-SAMPLERS = ("random", "qmc", "tpe", "cmaes")
-MODELS = ("tpe", "cmaes")
+MODELS = ("tpe", "cmaes", "policy")
+SAMPLERS = ("random", "qmc", *MODELS)
 
 
 def dimension(name: str, range_: Range, *, prior: Prior | None = None, **more: Any) -> Dimension:

@@ -112,7 +112,7 @@ def test_a_stage_may_have_its_own_narrowing() -> None:
     assert [stage.narrow.rule for stage in study(stages=stages).stages] == ["quantile_box", "none"]
 
 
-@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "cmaes", "gp", "policy"])
 def test_a_single_stage_may_use_any_sampler(sampler: str) -> None:
     assert study(stages=[{**MINIMAL["stages"][0], "sampler": sampler}]).stages[0].sampler == sampler
 

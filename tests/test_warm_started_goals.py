@@ -22,6 +22,7 @@ SHORT: dict[str, Any] = {"stages": [{"name": "only", "n_trials": 16, "max_epochs
 STAGES = [
     {"name": "coarse", "n_trials": 12, "max_epochs": 1},
     {"name": "fine", "n_trials": 4, "max_epochs": 2, "sampler": "tpe"},
+    {"name": "finest", "n_trials": 4, "max_epochs": 4, "sampler": "policy"},
 ]
 
 
@@ -80,5 +81,5 @@ def test_a_prior_goes_with_them(tmp_path: Path, plain: dict[str, Any]) -> None:
     rates = [
         float(each.record.hyperparameters[RATE]) for each in run(tmp_path, plain, space=space, stages=STAGES).trials
     ]
-    assert len(rates) == 16
+    assert len(rates) == 20
     assert sum(2.5e-5 < rate < 4e-4 for rate in rates[:12]) >= 6

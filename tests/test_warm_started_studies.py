@@ -118,7 +118,8 @@ def test_a_killed_study_needs_its_past_no_more_and_resumes_to_the_same(tmp_path:
     values = tuple(1e-3 * (1.0 + 0.2 * n) for n in range(10)) + tuple(1e-6 * 2.0**n for n in range(10))
     uri = foreign(tmp_path / "theirs", values=values)
     space = {RATE: {**BELL["space"][RATE], "prior": {"mean": 1e-4, "decades": 1}}}
-    definition = study(space=space, warm_start={"studies": [{"study": "theirs", "storage": uri}]})
+    stages = [*STAGES, {"name": "finest", "n_trials": 4, "max_epochs": 3, "sampler": "policy"}]
+    definition = study(space=space, stages=stages, warm_start={"studies": [{"study": "theirs", "storage": uri}]})
     whole, killed = StateDirectory(root=tmp_path / "whole"), StateDirectory(root=tmp_path / "killed")
     listener = Listener()
     undisturbed = run_session(whole, VirtualEngine(), definition, observer=listener)

@@ -72,6 +72,20 @@ def gp_point(request: ProposalRequest) -> dict[str, Value]:
     return _ask(sampler, view, trials, n_objectives=len(losses[0]), only_active=False)
 
 
+def policy_point(request: ProposalRequest) -> dict[str, Value]:
+    """Return what zeroin's policy draws: reinforcement learning on all trials of the box, those under way as well.
+
+    It follows one number: with constraints or several objectives, the trial's place among all.
+    """
+    from search.samplers.policy import PolicySampler
+
+    view, sign = _view(request.box), request.direction.sign
+    trials = [view.finished(each.hyperparameters, (-sign * each.reward,), ()) for each in request.observations]
+    trials += [view.running(each) for each in request.running]
+    sampler = PolicySampler(seed=request.trial_seed, n_startup_trials=1)
+    return _ask(sampler, view, trials, n_objectives=1, only_active=True)
+
+
 def _losses(request: ProposalRequest) -> list[tuple[float, ...]]:
     """Return what the model minimizes, one vector for each observation."""
     return [each.losses or (-request.direction.sign * each.reward,) for each in request.observations]

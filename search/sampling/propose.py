@@ -19,10 +19,10 @@ Sampler = Callable[[ProposalRequest], dict[str, Value]]
 START_UP_TRIALS = 10
 """Finished trials in the box below which a model has too little to go on; quasi-random points come first."""
 
-MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp")
+MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "policy")
 """Samplers that learn from finished trials."""
 
-MOST_OBSERVATIONS: dict[str, int] = {"tpe": 256, "gp": 256, "cmaes": 1024}
+MOST_OBSERVATIONS: dict[str, int] = {"tpe": 256, "gp": 256, "cmaes": 1024, "policy": 512}
 """Observations beyond which a model is shown an excerpt, the best and the most recent: its cost grows with each."""
 
 SAMPLER_NAMES: tuple[str, ...] = ("random", "qmc", *MODEL_SAMPLERS)
@@ -89,6 +89,10 @@ def _sampler(name: str) -> Sampler:
         from search.sampling.optuna_view import gp_point
 
         return _after_start_up(gp_point)
+    if name == "policy":
+        from search.sampling.optuna_view import policy_point
+
+        return _after_start_up(policy_point)
     if name == "cmaes":
         from search.sampling.evolution import evolution_point
 

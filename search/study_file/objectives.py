@@ -11,8 +11,8 @@ from search.study_file.document import shown
 from search.study_file.problems import Problem
 from search.study_file.schema import ObjectiveSection, StudySection
 
-MULTI_OBJECTIVE_SAMPLERS = ("random", "qmc", "tpe", "gp")
-"""Samplers that know what to do with several objectives, or need not."""
+MULTI_OBJECTIVE_SAMPLERS = ("random", "qmc", "tpe", "gp", "policy")
+"""Samplers that know what to do with several objectives, or are content with a trial's place among all."""
 
 
 def objective_of(study: StudySection) -> Objective:

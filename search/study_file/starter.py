@@ -49,7 +49,7 @@ space:
   model.momentum: {{one_minus_log: [0.5, 0.999], when: {{model.optimizer: [sgd]}}}}
 
 # Coarse to fine: many short trials over wide ranges, then fewer and longer ones where the best were.
-# sampler: random, qmc (evenly spread), tpe, cmaes or gp (learning from the trials so far).
+# sampler: random, qmc (evenly spread), tpe, cmaes, gp or policy (learning from the trials so far).
 # promote: how many of a stage's trials continue the best shorter ones from their checkpoints, 0 if it does not say.
 stages:
   - {{name: coarse, n_trials: 32, max_epochs: 2, sampler: qmc}}

@@ -1,0 +1,61 @@
+"""A study's trials as a model of them needs them: coordinates, what they lack, features for a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from search.samplers.activity import Activity
+from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.critic import Features
+
+_UNKNOWN = 0.5  # what the kernel sees of a numeric parameter that a point lacks
+
+
+class History:
+    """A study's trials as arrays.
+
+    Attributes:
+        coordinates: Of the ``d`` parameters.
+        finished: Coordinates of the complete and pruned trials, NaN where they lack a parameter, shape ``(n, d)``.
+        running: The same of those under way.
+        activity: Conditions that explain which parameters the finished ones have.
+
+    Args:
+        coordinates: Of the ``d`` parameters.
+        finished: Complete and pruned trials.
+        running: Trials under way, those without any parameter left out.
+    """
+
+    def __init__(
+        self, coordinates: UnitCoordinates, finished: Sequence[FrozenTrial], running: Sequence[FrozenTrial]
+    ) -> None:
+        self.coordinates = coordinates
+        self.finished, known = coordinates.encode([each.params for each in finished])
+        self.running, is_drawn = coordinates.encode([each.params for each in running])
+        self.running = self.running[is_drawn.any(axis=1)]
+        self.activity = Activity.learned(coordinates, self.finished, known)
+        self._seen = {_key(each) for each in np.vstack([self.finished, self.running])}
+
+    def has(self, unit: Array) -> bool:
+        """Return whether a trial had these snapped coordinates, shape ``(1, d)``, where it has a parameter."""
+        return _key(self.activity.masked(unit)[0]) in self._seen
+
+    def features(self, units: Array) -> Features:
+        """Return points, NaN where they lack a parameter, as the critic sees them."""
+        blocks: list[Array] = []
+        parameter: list[int] = []
+        for column, is_choice in enumerate(self.coordinates.is_choice):
+            if is_choice:
+                block = self.coordinates.one_hot(units, column) / np.sqrt(2.0)
+            else:
+                block = np.nan_to_num(units[:, column : column + 1], nan=_UNKNOWN)
+            blocks.append(block)
+            parameter += [column] * block.shape[1]
+        return Features(values=np.hstack(blocks), parameter=np.array(parameter, dtype=np.int64))
+
+
+def _key(unit: Array) -> bytes:
+    return np.where(np.isnan(unit), -1.0, np.round(unit, 12)).tobytes()

@@ -1,0 +1,164 @@
+"""The sampler `policy`: a stochastic policy that learns from every trial of the study what to draw next.
+
+For each trial the policy is built anew from the uniform prior by `N_STEPS` natural-gradient steps, each within its
+trust region, up the rewards that a critic expects. The critic is a regression on all finished trials, whoever drew
+them: that is how old trials are used again. What it is unsure of counts as a chance (optimism), and the entropy bonus
+gets smaller with each trial. So a suggestion depends on the seed, the trial's number and the study's trials only:
+nothing is stored, and a study that is resumed asks for what it would have asked for without a break.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import qmc
+
+from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.critic import Critic, learned_critic
+from search.samplers.history import History
+from search.samplers.observed_rewards import INFORMATIVE_STATES, standardized_rewards
+from search.samplers.policy_distribution import PolicyDistribution, standard_normals
+from search.samplers.policy_gradient import ScoreRegression, stepped
+
+N_STEPS = 10
+"""Steps from the prior to the policy that a trial is drawn from."""
+
+TRUST_NATS = 0.25
+"""Furthest that a step leads from the policy before it, by parameter."""
+
+FIRST_TEMPERATURE = 0.5
+"""Price of a nat of entropy after the first trial, in standard deviations of the reward; after n trials 1/n of it."""
+
+OPTIMISM = 2.0
+"""How many of its standard deviations the critic adds to the reward that it expects."""
+
+_FEWEST_SAMPLED, _MOST_SAMPLED = 128, 512  # draws of the policy by step; a power of 2
+_SAMPLES_PER_FEATURE = 3
+_SAMPLING_SEED = 0
+_MOST_DRAWS, _MOST_UNIFORM_DRAWS = 16, 256  # of the policy and then of the prior, until one is not a repetition
+
+
+class PolicySampler(BaseSampler):
+    """Reinforcement learning as a sampler: single objective, any parameters, conditional ones too.
+
+    Args:
+        seed: Of all draws, >= 0; None for one that differs from run to run. Equal seeds and equal trials give equal
+            suggestions.
+        n_startup_trials: Finished trials before the policy learns, >= 1; up to then it is uniform, and drawn evenly.
+
+    Raises:
+        ValueError: If `n_startup_trials` is less than 1.
+    """
+
+    def __init__(self, *, seed: int | None = None, n_startup_trials: int = 5) -> None:
+        if n_startup_trials < 1:
+            raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._n_startup_trials = n_startup_trials
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return all parameters that finished trials had, conditional ones too, with their last distributions."""
+        space: dict[str, BaseDistribution] = {}
+        for each in study.get_trials(deepcopy=False, states=INFORMATIVE_STATES):
+            space.update(each.distributions)
+        return {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw all parameters of the search space from the policy."""
+        _require_one_objective(study)
+        coordinates = UnitCoordinates.of(search_space)
+        if not coordinates.names:
+            return {}
+        trials = study.get_trials(deepcopy=False, states=(*INFORMATIVE_STATES, TrialState.RUNNING))
+        finished = [each for each in trials if each.state in INFORMATIVE_STATES]
+        running = [each for each in trials if each.state is TrialState.RUNNING and each.number != trial.number]
+        history = History(coordinates, finished, running)
+        policy = PolicyDistribution.uniform(coordinates)
+        if len(finished) >= self._n_startup_trials:
+            rewards = standardized_rewards(finished, direction=study.direction)
+            policy = learned_policy(history, rewards)
+        return coordinates.decode(self._draw(policy, history, number=trial.number))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw a parameter that no finished trial had from the uniform prior."""
+        _require_one_objective(study)
+        rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
+        return UnitCoordinates({param_name: param_distribution}).decode(rng.random(1))[param_name]
+
+    def _draw(self, policy: PolicyDistribution, history: History, *, number: int) -> Array:
+        """Return a draw that repeats no trial, if one is found: successive trials' draws are evenly spread."""
+        d = len(history.coordinates.names)
+        sequence = qmc.Sobol(d, scramble=True, seed=np.random.default_rng(self._seed))
+        if number > 0:
+            sequence.fast_forward(number)
+        rng = np.random.default_rng([self._seed, number])
+        prior = PolicyDistribution.uniform(history.coordinates)
+        draw: Array
+        draw = first = policy.units(sequence.random(1), history.coordinates)
+        for source, n_draws in ((policy, _MOST_DRAWS), (prior, _MOST_UNIFORM_DRAWS)):
+            for _ in range(n_draws):
+                if not history.has(draw):
+                    return draw.ravel()
+                draw = source.units(rng.random((1, d)), history.coordinates)
+        return first.ravel()
+
+
+def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
+    """Return the policy that a study's trials lead to.
+
+    Args:
+        history: The trials.
+        rewards: Of the finished ones, standardized, shape ``(n,)``, n >= 1.
+    """
+    coordinates = history.coordinates
+    critic = learned_critic(
+        history.features(history.finished),
+        rewards,
+        n_parameters=len(coordinates.names),
+        running=history.features(history.running),
+    )
+    uniforms = _even_uniforms(coordinates)
+    regression = ScoreRegression(standard_normals(uniforms[:, ~coordinates.is_choice]))
+    policy = PolicyDistribution.uniform(coordinates)
+    for _ in range(N_STEPS):
+        units = policy.units(uniforms, coordinates)
+        hoped_for = _optimistic(critic, history, units)
+        indicators = tuple(coordinates.one_hot(units, int(each)) for each in np.flatnonzero(coordinates.is_choice))
+        policy = stepped(
+            policy,
+            regression.fitted(indicators, hoped_for),
+            temperature=FIRST_TEMPERATURE / len(rewards),
+            trust_nats=TRUST_NATS * len(coordinates.names),
+        )
+    return policy
+
+
+def _optimistic(critic: Critic, history: History, units: Array) -> Array:
+    expected, deviation = critic.expected(history.features(history.activity.masked(units)))
+    hoped_for: Array = expected + OPTIMISM * deviation
+    return hoped_for
+
+
+def _even_uniforms(coordinates: UnitCoordinates) -> Array:
+    """Return uniform numbers for a sample of the policy, always the same, shape ``(n, d)``."""
+    n_numeric = int(np.sum(~coordinates.is_choice))
+    wanted = _SAMPLES_PER_FEATURE * (n_numeric + 1) * (n_numeric + 2) // 2
+    n = min(max(1 << (wanted - 1).bit_length(), _FEWEST_SAMPLED), _MOST_SAMPLED)
+    sequence = qmc.Sobol(len(coordinates.names), scramble=True, seed=np.random.default_rng(_SAMPLING_SEED))
+    uniforms: Array = sequence.random(n)
+    return uniforms
+
+
+def _require_one_objective(study: Study) -> None:
+    if len(study.directions) > 1:
+        raise ValueError(f"PolicySampler has one objective, but the study has {len(study.directions)}.")
