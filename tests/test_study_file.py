@@ -35,7 +35,7 @@ from search.search_space import (
     LogRange,
     OneMinusLogRange,
 )
-from search.study_definition import Direction, ScheduleHorizon
+from search.study_definition import Direction, NarrowRule, ScheduleHorizon
 from search.study_file import (
     definition_from_plain,
     definition_to_plain,
@@ -105,6 +105,17 @@ def test_none_in_words_is_none() -> None:
     definition = study(early_stopping="none", finish="none", data="none", pruner="none", narrow="none")
     assert (definition.early_stopping, definition.finish, definition.data) == (None, None, None)
     assert [stage.narrow.rule for stage in definition.stages] == ["none", "none"]
+
+
+def test_a_posterior_has_a_probability_that_survives_the_round_trip_and_goes_with_its_rule() -> None:
+    stages = [MINIMAL["stages"][0], {**MINIMAL["stages"][1], "narrow": {"rule": "posterior", "probability": 0.8}}]
+    definition = study(stages=stages)
+    assert definition.stages[1].narrow.probability == 0.8
+    plain = definition_to_plain(definition)
+    assert definition_from_plain(plain) == definition
+    assert "probability" not in plain["stages"][0]["narrow"]
+    changed = definition_from_plain(plain, overrides=["stages.1.narrow.rule=trust_region"])
+    assert changed.stages[1].narrow == NarrowRule(rule="trust_region")
 
 
 def test_a_stage_may_have_its_own_narrowing() -> None:

@@ -20,11 +20,11 @@ from search.narrowing.surrogate import Array, Surrogate, fitted, normal_scores
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
 from search.study_definition import Direction
 
-N_DRAWS = 512
+N_DRAWS = 256
 MOST_OBSERVATIONS = 256  # the cost of a fit grows with the third power
 IDLE_LENGTH = 4.0  # of the range: from one end to the other the function then changes by a quarter of its deviation
 _N_SPREAD = 512
-_N_CENTRES, _N_SCATTERED, _SCATTERS = 8, 32, (0.05, 0.2)
+_N_CENTRES, _N_SCATTERED, _SCATTERS = 8, 24, (0.05, 0.2)
 _OTHER_CHOICE = 0.2  # chance that a scattered point has another choice
 _SEED = 20_190_814
 

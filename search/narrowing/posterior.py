@@ -4,22 +4,24 @@ Of the functions drawn from the process's posterior over all that was declared, 
 numeric range becomes, on its own scale, the central interval that holds the stated share of these places, padded by
 15 % on each side, but never less than half of the current width; where trials of earlier stages outside the current
 range speak for it, it widens again. A dimension along which the process hardly changes keeps its range. A choice goes
-if it has enough trials and next to no drawn function has its maximum there. Conditional dimensions are judged by the
-draws in which they are active, `or_zero` ranges by those that are not zero.
+if next to no drawn function has its maximum there, and it has enough trials, none of them among the best quarter.
+Conditional dimensions are judged by the draws in which they are active, `or_zero` ranges by those that are not zero.
 
 The probability is the model's, for each dimension by itself: it is as good as the model.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from search.comparable_rewards import Observation
 from search.narrowing.choices import MIN_TRIALS_PER_CHOICE
 from search.narrowing.decisions import Pair, choices_change, decided, kept, kept_all, put_together
-from search.narrowing.evidence import is_zero, too_few
+from search.narrowing.evidence import BEST_SHARE, is_zero, ranked, too_few
 from search.narrowing.guard import PADDING_SHARE, Guarded, guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.optimum import Model, model_of
@@ -31,7 +33,7 @@ from search.study_record import NarrowedSpace, RangeChange
 NEGLIGIBLE_PART = 0.2
 """Part of what a range may lose that a choice may hold and still be dropped: 1 % with a probability of 95 %."""
 
-MIN_DRAWS = 32  # with fewer, the ends of an interval mean nothing
+MIN_DRAWS = 16  # with fewer, the ends of an interval mean nothing
 
 
 def posterior(request: NarrowingRequest) -> NarrowedSpace:
@@ -69,27 +71,36 @@ class _Judge:
         reachable = self.model.space[dimension.name].range
         assert isinstance(reachable, Choices)
         shares = {label: drawn.count(label) / len(drawn) for label in reachable.values}
-        counts = self._n_trials_by(dimension.name, reachable.values)
+        labels = [each.hyperparameters[dimension.name] for each in self._best_first(dimension.name)]
         left = tuple(
-            label for label in reachable.values if self._stays(shares[label], counts[label], label in choices.values)
+            label
+            for label in reachable.values
+            if self._stays(shares[label], [each == label for each in labels], label in choices.values)
         )
         after = replace(dimension, range=Choices(values=left))
+        counts = {label: labels.count(label) for label in reachable.values}
         figures = {f"probability {label}": share for label, share in shares.items()}
         figures |= {f"n_trials {label}": float(count) for label, count in counts.items()}
         each = ", ".join(f"{label} {shares[label]:.2g} ({counts[label]} trials)" for label in reachable.values)
         reason = f"the optimum's probability by choice: {each}"
         return after, decided(dimension, after, choices_change(choices, Choices(values=left)), reason, figures)
 
-    def _stays(self, share: float, n_trials: int, is_there: bool) -> bool:
-        """Whether a choice is among the next ones: easily if it is there, if it was dropped only with good reason."""
-        lost = 1.0 - self.request.rule.probability
-        if is_there:
-            return share >= NEGLIGIBLE_PART * lost or n_trials < MIN_TRIALS_PER_CHOICE
-        return share >= lost
+    def _stays(self, share: float, has: Sequence[bool], is_there: bool) -> bool:
+        """Whether a choice is among the next ones: easily if it is there, if it was dropped only with good reason.
 
-    def _n_trials_by(self, name: str, labels: Sequence[Value]) -> dict[Value, int]:
-        values = [each.hyperparameters[name] for each in self.request.active_trials(name)]
-        return {label: values.count(label) for label in labels}
+        Args:
+            share: Of the draws that have their optimum there.
+            has: Which of the trials, best first, have that choice.
+            is_there: Whether it is among the current ones.
+        """
+        lost = 1.0 - self.request.rule.probability
+        if not is_there:
+            return share >= lost
+        is_known = sum(has) >= MIN_TRIALS_PER_CHOICE and not any(has[: math.ceil(BEST_SHARE * len(has))])
+        return share >= NEGLIGIBLE_PART * lost or not is_known
+
+    def _best_first(self, name: str) -> list[Observation]:
+        return ranked(self.request.active_trials(name), self.request.direction)
 
     def _with_zero(self, dimension: Dimension, drawn: Sequence[Value]) -> Pair:
         reachable = self.model.space[dimension.name]
@@ -98,9 +109,9 @@ class _Judge:
         if reachable.zero_share == 0.0:
             return after, decision
         share = 1.0 - len(numeric) / len(drawn)
-        trials = self.request.active_trials(dimension.name)
-        n_zeros = sum(is_zero(each.hyperparameters[dimension.name], reachable) for each in trials)
-        stays = self._stays(share, n_zeros, dimension.zero_share > 0.0)
+        zeros = [is_zero(each.hyperparameters[dimension.name], reachable) for each in self._best_first(dimension.name)]
+        n_zeros = sum(zeros)
+        stays = self._stays(share, zeros, dimension.zero_share > 0.0)
         figures: Mapping[str, float] = {**decision.figures, "probability zero": share, "n_trials zero": float(n_zeros)}
         if stays == (dimension.zero_share > 0.0):
             return after, replace(decision, figures=figures)
