@@ -72,10 +72,12 @@ class _Judge:
         assert isinstance(reachable, Choices)
         shares = {label: drawn.count(label) / len(drawn) for label in reachable.values}
         labels = [each.hyperparameters[dimension.name] for each in self._best_first(dimension.name)]
+        most = max(shares.values())
         left = tuple(
             label
             for label in reachable.values
-            if self._stays(shares[label], [each == label for each in labels], label in choices.values)
+            if shares[label] == most
+            or self._stays(shares[label], [each == label for each in labels], label in choices.values)
         )
         after = replace(dimension, range=Choices(values=left))
         counts = {label: labels.count(label) for label in reachable.values}
