@@ -124,6 +124,7 @@ def with_overrides(definition: StudyDefinition, overrides: Sequence[str]) -> Stu
     """
     plain = definition_to_plain(definition)
     if any(text.startswith("narrow") for text in overrides):
+        plain["narrow"] = plain["stages"][-1]["narrow"]
         for stage in plain["stages"]:  # each has its rule spelled out, which would win over the study-wide one
             del stage["narrow"]
     return definition_from_plain(plain, overrides=overrides)
