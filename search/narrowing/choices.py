@@ -68,25 +68,25 @@ def worse_choices(
     return Dropped(labels=tuple(dropped), reason=_reason(dropped, reference, figures), figures=figures)
 
 
-def without_worse(dimension: Dimension, active: Sequence[Observation], direction: Direction) -> Pair:
+def without_worse(dimension: Dimension, trials: Sequence[Observation], direction: Direction) -> Pair:
     """Return a dimension of choices without those that are worse, on the trials in which it is active."""
     assert isinstance(dimension.range, Choices)
-    labels = {each.number: each.hyperparameters[dimension.name] for each in active}
-    verdict = worse_choices(active, labels, dimension.range.values, direction)
+    labels = {each.number: each.hyperparameters[dimension.name] for each in trials}
+    verdict = worse_choices(trials, labels, dimension.range.values, direction)
     left = tuple(value for value in dimension.range.values if value not in verdict.labels)
     after = replace(dimension, range=Choices(values=left))
     change = RangeChange.CHOICES_DROPPED if verdict.labels else RangeChange.KEPT
     return after, decided(dimension, after, change, verdict.reason, verdict.figures)
 
 
-def without_worse_zero(pair: Pair, dimension: Dimension, active: Sequence[Observation], direction: Direction) -> Pair:
+def without_worse_zero(pair: Pair, dimension: Dimension, trials: Sequence[Observation], direction: Direction) -> Pair:
     """Return what a rule made of a numeric `dimension`, without its extra zero if that is worse than the others."""
     numeric, decision = pair
     if dimension.zero_share == 0.0:
         return pair
-    zeros = {each.number: is_zero(each.hyperparameters[dimension.name], dimension) for each in active}
+    zeros = {each.number: is_zero(each.hyperparameters[dimension.name], dimension) for each in trials}
     labels: dict[int, Value] = {number: "zero" if zero else "not zero" for number, zero in zeros.items()}
-    verdict = worse_choices(active, labels, ("zero", "not zero"), direction)
+    verdict = worse_choices(trials, labels, ("zero", "not zero"), direction)
     if "zero" not in verdict.labels:
         return pair
     after = replace(numeric, zero_share=0.0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.narrowing.evidence import Positions
-from search.narrowing.interval import Interval
+from search.comparable_rewards import Observation
+from search.narrowing.evidence import MIN_BEST, MIN_TRIALS, Positions, active, is_zero, n_best, positions_of
+from search.narrowing.interval import Interval, interval_of
 from search.range_text import number_text
 from search.search_space import Choices, Dimension
 
@@ -65,6 +67,22 @@ def crowding(positions: Positions, current: Interval) -> Crowding:
         return NOT_CROWDED
     side, (count, p_value) = (-1, lower) if lower[1] < CROWDED_BELOW else (1, upper)
     return Crowding(side=side, n_best=count, p_value=p_value)
+
+
+def edge_crowding(inside: Sequence[Observation], dimension: Dimension) -> Crowding:
+    """Return the edge of a numeric dimension's current range at which the best trials crowd; none if they are few.
+
+    Args:
+        inside: Trials inside the current ranges, best first.
+        dimension: With its current range.
+    """
+    assert not isinstance(dimension.range, Choices)
+    trials = [
+        each for each in active(inside, dimension.name) if not is_zero(each.hyperparameters[dimension.name], dimension)
+    ]
+    if len(trials) < MIN_TRIALS or n_best(trials) < MIN_BEST:
+        return NOT_CROWDED
+    return crowding(positions_of(trials, dimension), interval_of(dimension.range))
 
 
 def moved_out(box: Interval, side: int, current: Interval, limits: Interval) -> Interval:

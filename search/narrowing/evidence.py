@@ -22,6 +22,11 @@ def ranked(observations: Sequence[Observation], direction: Direction) -> list[Ob
     return sorted(observations, key=lambda each: (each.diverged, -direction.sign * each.reward, each.number))
 
 
+def active(trials: Sequence[Observation], name: str) -> list[Observation]:
+    """Return the trials in which a dimension is active, in their order."""
+    return [each for each in trials if name in each.hyperparameters]
+
+
 def too_few(trials: Sequence[Observation], *, what: str) -> str:
     """Return why there are too few trials to say anything, empty if there are enough.
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from search.comparable_rewards import Observation
-from search.narrowing.evidence import ranked
 from search.narrowing.interval import interval_of
 from search.narrowing.surrogate import Array, Surrogate, fitted, normal_scores
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
@@ -72,9 +71,14 @@ class Model:
         return [candidates[index] for index in np.argmax(drawn, axis=0)]
 
 
-def model_of(observations: Sequence[Observation], space: SearchSpace, direction: Direction) -> Model:
-    """Fit a model to the observations inside `space`, at least one; of very many, to the best half and some others."""
-    best_first = ranked([each for each in observations if space.contains(each.hyperparameters)], direction)
+def model_of(best_first: Sequence[Observation], space: SearchSpace, direction: Direction) -> Model:
+    """Fit a model to trials; of very many, to the best and some others.
+
+    Args:
+        best_first: At least one, best first, all inside `space`.
+        space: What the model is about.
+        direction: Whether more reward is better.
+    """
     losses = [-direction.sign * each.reward for each in best_first]
     scores = normal_scores(losses)
     chosen = _excerpt(len(best_first))

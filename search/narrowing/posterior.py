@@ -21,7 +21,8 @@ import numpy as np
 from search.comparable_rewards import Observation
 from search.narrowing.choices import MIN_TRIALS_PER_CHOICE
 from search.narrowing.decisions import Pair, choices_change, decided, kept, kept_all, put_together
-from search.narrowing.evidence import BEST_SHARE, is_zero, ranked, too_few
+from search.narrowing.edges import edge_crowding
+from search.narrowing.evidence import BEST_SHARE, active, is_zero, too_few
 from search.narrowing.guard import PADDING_SHARE, Guarded, guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.optimum import Model, model_of
@@ -38,26 +39,36 @@ MIN_DRAWS = 16  # with fewer, the ends of an interval mean nothing
 
 def posterior(request: NarrowingRequest) -> NarrowedSpace:
     """Apply the rule to every dimension of the current ranges."""
-    space = request.reachable
-    known = [each for each in request.observations if space.contains(each.hyperparameters)]
+    known = request.within_reach
     reason = too_few(known, what="lie in the declared ranges")
     if reason:
         return kept_all(request.space, reason)
-    model = model_of(known, space, request.direction)
-    judge = _Judge(request=request, model=model, n_trials=len(known), optima=model.optima())
+    model = model_of(known, request.reachable, request.direction)
+    judge = _Judge(request=request, model=model, known=known, inside=request.inside, optima=model.optima())
     return put_together([judge.judged(dimension) for dimension in request.space])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judge:
+    """What is known.
+
+    Attributes:
+        request: What the rule was given.
+        model: The process.
+        known: The trials that it may know, best first.
+        inside: Those in the current ranges, best first.
+        optima: Where the drawn functions have their maxima.
+    """
+
     request: NarrowingRequest
     model: Model
-    n_trials: int
+    known: Sequence[Observation]
+    inside: Sequence[Observation]
     optima: Sequence[Hyperparameters]
 
     def judged(self, dimension: Dimension) -> Pair:
         name = dimension.name
-        reason = too_few(self.request.active_trials(name), what="have it active")
+        reason = too_few(active(self.known, name), what="have it active")
         if reason:
             return kept(dimension, reason)
         drawn = [each[name] for each in self.optima if name in each]
@@ -71,7 +82,7 @@ class _Judge:
         reachable = self.model.space[dimension.name].range
         assert isinstance(reachable, Choices)
         shares = {label: drawn.count(label) / len(drawn) for label in reachable.values}
-        labels = [each.hyperparameters[dimension.name] for each in self._best_first(dimension.name)]
+        labels = [each.hyperparameters[dimension.name] for each in active(self.known, dimension.name)]
         most = max(shares.values())
         left = tuple(
             label
@@ -101,9 +112,6 @@ class _Judge:
         is_known = sum(has) >= MIN_TRIALS_PER_CHOICE and not any(has[: math.ceil(BEST_SHARE * len(has))])
         return share >= NEGLIGIBLE_PART * lost or not is_known
 
-    def _best_first(self, name: str) -> list[Observation]:
-        return ranked(self.request.active_trials(name), self.request.direction)
-
     def _with_zero(self, dimension: Dimension, drawn: Sequence[Value]) -> Pair:
         reachable = self.model.space[dimension.name]
         numeric = [float(value) for value in drawn if not is_zero(value, reachable)]
@@ -111,7 +119,9 @@ class _Judge:
         if reachable.zero_share == 0.0:
             return after, decision
         share = 1.0 - len(numeric) / len(drawn)
-        zeros = [is_zero(each.hyperparameters[dimension.name], reachable) for each in self._best_first(dimension.name)]
+        zeros = [
+            is_zero(each.hyperparameters[dimension.name], reachable) for each in active(self.known, dimension.name)
+        ]
         n_zeros = sum(zeros)
         stays = self._stays(share, zeros, dimension.zero_share > 0.0)
         figures: Mapping[str, float] = {**decision.figures, "probability zero": share, "n_trials zero": float(n_zeros)}
@@ -129,7 +139,7 @@ class _Judge:
         assert not isinstance(dimension.range, Choices)
         figures = {
             "lengthscale": self.model.length(dimension.name),
-            "n_trials": float(self.n_trials),
+            "n_trials": float(len(self.known)),
             "n_draws": float(len(drawn)),
         }
         idle = self.model.idle_reason(dimension.name)
@@ -142,7 +152,7 @@ class _Judge:
         tail = (1.0 - self.request.rule.probability) / 2.0
         low, high = np.quantile([dimension.range.scale(value) for value in drawn], (tail, 1.0 - tail)).tolist()
         good, within = Interval(low=low, high=high), interval_of(reachable)
-        crowded = self.request.crowding(dimension)
+        crowded = edge_crowding(self.inside, dimension)
         result = guarded(dimension, good.padded(PADDING_SHARE * good.width).clipped(within), crowded, within=within)
         figures |= {"width_share": result.width_share, **crowded.figures}
         reason = self._words(dimension, good, result) + crowded.words(dimension)
@@ -153,7 +163,7 @@ class _Judge:
         assert not isinstance(dimension.range, Choices)
         low, high = (number_text(dimension.range.unscale(end), dimension.range) for end in (good.low, good.high))
         share = f"{100.0 * self.request.rule.probability:.3g} %"
-        text = f"holds the optimum with a probability of {share} in [{low}, {high}] ({self.n_trials} trials)"
+        text = f"holds the optimum with a probability of {share} in [{low}, {high}] ({len(self.known)} trials)"
         if result.change is RangeChange.KEPT:
             return f"{text}, which is about all of the range"
         text += f"; padded by {100.0 * PADDING_SHARE:.0f} %"

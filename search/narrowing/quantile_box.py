@@ -20,7 +20,7 @@ from search.comparable_rewards import Observation
 from search.narrowing.choices import without_worse, without_worse_zero
 from search.narrowing.decisions import Pair, decided, kept, put_together
 from search.narrowing.edges import crowding
-from search.narrowing.evidence import MIN_BEST, MIN_TRIALS, Positions, is_zero, n_best, positions_of, ranked, too_few
+from search.narrowing.evidence import MIN_BEST, MIN_TRIALS, Positions, active, is_zero, n_best, positions_of, too_few
 from search.narrowing.guard import PADDING_SHARE, guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.request import NarrowingRequest
@@ -35,23 +35,23 @@ QUANTILES = (0.05, 0.95)
 
 def quantile_box(request: NarrowingRequest) -> NarrowedSpace:
     """Apply the rule to every dimension of the current ranges, on the observations that lie inside them."""
-    inside = ranked(request.inside, request.direction)
+    inside = request.inside
     return put_together([_narrow_one(dimension, inside, request.direction) for dimension in request.space])
 
 
 def _narrow_one(dimension: Dimension, inside: Sequence[Observation], direction: Direction) -> Pair:
-    active = [each for each in inside if dimension.name in each.hyperparameters]
-    reason = too_few(active, what="have it active" if dimension.conditions else "lie in the current ranges")
+    trials = active(inside, dimension.name)
+    reason = too_few(trials, what="have it active" if dimension.conditions else "lie in the current ranges")
     if reason:
         return kept(dimension, reason)
     if isinstance(dimension.range, Choices):
-        return without_worse(dimension, active, direction)
-    return _numeric(dimension, active, direction)
+        return without_worse(dimension, trials, direction)
+    return _numeric(dimension, trials, direction)
 
 
-def _numeric(dimension: Dimension, active: Sequence[Observation], direction: Direction) -> Pair:
-    numeric = [each for each in active if not is_zero(each.hyperparameters[dimension.name], dimension)]
-    return without_worse_zero(_narrow_range(dimension, numeric), dimension, active, direction)
+def _numeric(dimension: Dimension, trials: Sequence[Observation], direction: Direction) -> Pair:
+    numeric = [each for each in trials if not is_zero(each.hyperparameters[dimension.name], dimension)]
+    return without_worse_zero(_narrow_range(dimension, numeric), dimension, trials, direction)
 
 
 def _narrow_range(dimension: Dimension, numeric: Sequence[Observation]) -> Pair:

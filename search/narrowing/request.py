@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from search.comparable_rewards import Observation
-from search.narrowing.edges import NOT_CROWDED, Crowding, crowding
-from search.narrowing.evidence import MIN_BEST, MIN_TRIALS, is_zero, n_best, positions_of, ranked
+from search.narrowing.evidence import ranked
 from search.narrowing.interval import Interval, interval_of, range_from
 from search.search_space import Choices, Dimension, SearchSpace
 from search.study_definition import Direction, NarrowRule
@@ -33,27 +32,14 @@ class NarrowingRequest:
 
     @property
     def inside(self) -> list[Observation]:
-        """The observations inside the current ranges."""
-        return [each for each in self.observations if self.space.contains(each.hyperparameters)]
+        """The observations inside the current ranges, best first."""
+        return ranked([each for each in self.observations if self.space.contains(each.hyperparameters)], self.direction)
 
-    def active_trials(self, name: str) -> list[Observation]:
-        """Return the observations in what is reachable in which a dimension is active."""
+    @property
+    def within_reach(self) -> list[Observation]:
+        """The observations inside what is reachable, best first."""
         space = self.reachable
-        return [
-            each for each in self.observations if name in each.hyperparameters and space.contains(each.hyperparameters)
-        ]
-
-    def crowding(self, dimension: Dimension) -> Crowding:
-        """Return the edge of a numeric dimension's current range at which the best trials inside it crowd."""
-        assert not isinstance(dimension.range, Choices)
-        trials = [
-            each
-            for each in ranked(self.inside, self.direction)
-            if dimension.name in each.hyperparameters and not is_zero(each.hyperparameters[dimension.name], dimension)
-        ]
-        if len(trials) < MIN_TRIALS or n_best(trials) < MIN_BEST:
-            return NOT_CROWDED
-        return crowding(positions_of(trials, dimension), interval_of(dimension.range))
+        return ranked([each for each in self.observations if space.contains(each.hyperparameters)], self.direction)
 
     @property
     def reachable(self) -> SearchSpace:

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from search.comparable_rewards import Observation
 from search.narrowing.choices import without_worse, without_worse_zero
 from search.narrowing.decisions import Pair, decided, kept, kept_all, put_together
-from search.narrowing.evidence import is_zero, too_few
+from search.narrowing.edges import edge_crowding
+from search.narrowing.evidence import active, is_zero, too_few
 from search.narrowing.guard import Guarded, guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.optimum import IDLE_LENGTH, Model, model_of
@@ -35,13 +36,11 @@ _FACTOR = 2.0
 
 def trust_region(request: NarrowingRequest) -> NarrowedSpace:
     """Apply the rule to every dimension of the current ranges."""
-    space = request.reachable
-    known = [each for each in request.observations if space.contains(each.hyperparameters)]
+    known = request.within_reach
     reason = too_few(known, what="lie in the declared ranges")
     if reason:
         return kept_all(request.space, reason)
-    model = model_of(known, space, request.direction)
-    region = _region(request, model)
+    region = _region(request, known)
     return put_together([region.judged(dimension) for dimension in request.space])
 
 
@@ -52,6 +51,8 @@ class _Region:
     Attributes:
         request: What the rule was given.
         model: The process.
+        known: The trials that it may know, best first.
+        inside: Those in the current ranges, best first.
         centre: The incumbent.
         length: Of the box, in declared widths, before it is shared out among the dimensions.
         n_successes: Stages that found something better.
@@ -61,6 +62,8 @@ class _Region:
 
     request: NarrowingRequest
     model: Model
+    known: Sequence[Observation]
+    inside: Sequence[Observation]
     centre: Observation
     length: float
     n_successes: int
@@ -68,11 +71,10 @@ class _Region:
     typical: float
 
     def judged(self, dimension: Dimension) -> Pair:
-        active = self.request.active_trials(dimension.name)
-        reason = too_few(active, what="have it active")
+        reason = too_few(active(self.known, dimension.name), what="have it active")
         if reason:
             return kept(dimension, reason)
-        current = [each for each in active if self.request.space.contains(each.hyperparameters)]
+        current = active(self.inside, dimension.name)
         if isinstance(dimension.range, Choices):
             return without_worse(dimension, current, self.request.direction)
         return without_worse_zero(self._numeric(dimension), dimension, current, self.request.direction)
@@ -93,7 +95,7 @@ class _Region:
         within, centre = interval_of(reachable), dimension.range.scale(float(value))
         half = 0.5 * self.length * length / self.typical * within.width
         wanted = Interval(low=centre - half, high=centre + half).clipped(within)
-        crowded = self.request.crowding(dimension)
+        crowded = edge_crowding(self.inside, dimension)
         result = guarded(dimension, wanted, crowded, within=within)
         figures |= {"width_share": result.width_share, **crowded.figures}
         reason = self._words(dimension, result, weight=length / self.typical) + crowded.words(dimension)
@@ -113,7 +115,8 @@ class _Region:
         return f"{text}; held at half of the width" if result.was_held else text
 
 
-def _region(request: NarrowingRequest, model: Model) -> _Region:
+def _region(request: NarrowingRequest, known: Sequence[Observation]) -> _Region:
+    model = model_of(known, request.reachable, request.direction)
     means = model.means()
     finite = [index for index, trial in enumerate(model.trials) if not trial.diverged]
     centre = max(finite, key=lambda index: (means[index], -model.trials[index].number))
@@ -126,6 +129,8 @@ def _region(request: NarrowingRequest, model: Model) -> _Region:
     return _Region(
         request=request,
         model=model,
+        known=known,
+        inside=request.inside,
         centre=model.trials[centre],
         length=length,
         n_successes=n_successes,
