@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import t, wilcoxon
 
 _Variant: TypeAlias = tuple[str, float]  # rule and share outside
-_BY_INSTANCE: TypeAlias = Mapping[str, float]  # mean regret x100 over the seeds
+_ByInstance: TypeAlias = Mapping[str, float]  # mean regret x100 over the seeds
 
 _REFERENCE: _Variant = ("none", 0.0)
 _HEADER = (
@@ -25,13 +25,42 @@ def report(searches: Iterable[Search]) -> str:
     by_conditions: dict[Conditions, list[Search]] = defaultdict(list)
     for search in searches:
         by_conditions[search.setting.conditions].append(search)
-    return "\n\n".join(_table(conditions, group) for conditions, group in by_conditions.items())
+    tables = [_table(conditions, group) for conditions, group in by_conditions.items()]
+    return "\n\n".join([*tables, _summary(by_conditions)])
+
+
+def _summary(by_conditions: Mapping[Conditions, Sequence[Search]]) -> str:
+    """Return a table of all conditions: by how much each variant's regret is less than without narrowing."""
+    variants = list(dict.fromkeys(_variant(each) for group in by_conditions.values() for each in group))
+    variants = [each for each in variants if each != _REFERENCE]
+    names = [f"{rule}, {share:g} outside" if share else rule for rule, share in variants]
+    lines = [
+        "**Regret without narrowing, less that with it; bold where p < 0.05**",
+        "",
+        _line("", "none", *names),
+        _line("---", "---", *("---" for _ in names)),
+    ]
+    for conditions, group in by_conditions.items():
+        reference = _by_instance([each for each in group if _variant(each) == _REFERENCE])
+        cells = [_gain([each for each in group if _variant(each) == variant], reference) for variant in variants]
+        none = f"{np.mean(list(reference.values())):.1f}" if reference else ""
+        lines.append(_line(_title(conditions).strip("*").partition(", at most")[0], none, *cells))
+    return "\n".join(lines)
+
+
+def _gain(searches: Sequence[Search], reference: _ByInstance) -> str:
+    gain, p_value = _against(_by_instance(searches), reference)
+    return f"**{gain}**" if gain and float(p_value) < 0.05 else gain
+
+
+def _variant(search: Search) -> _Variant:
+    return search.setting.rule, search.setting.outside_share
 
 
 def _table(conditions: Conditions, searches: Sequence[Search]) -> str:
     variants: dict[_Variant, list[Search]] = defaultdict(list)
     for search in searches:
-        variants[search.setting.rule, search.setting.outside_share].append(search)
+        variants[_variant(search)].append(search)
     regrets = {variant: _by_instance(group) for variant, group in variants.items()}
     lines = [_title(conditions), "", _line(*_HEADER), _line(*("---" for _ in _HEADER))]
     for (rule, share), group in variants.items():
@@ -59,7 +88,7 @@ def _title(conditions: Conditions) -> str:
     )
 
 
-def _by_instance(searches: Sequence[Search]) -> _BY_INSTANCE:
+def _by_instance(searches: Sequence[Search]) -> _ByInstance:
     """Return the mean regret of each instance: searches of one instance are not independent."""
     regrets: dict[str, list[float]] = defaultdict(list)
     for search in searches:
@@ -67,7 +96,7 @@ def _by_instance(searches: Sequence[Search]) -> _BY_INSTANCE:
     return {instance: float(np.mean(values)) for instance, values in regrets.items()}
 
 
-def _against(regret: _BY_INSTANCE, reference: _BY_INSTANCE) -> tuple[str, str]:
+def _against(regret: _ByInstance, reference: _ByInstance) -> tuple[str, str]:
     """Return the mean gain over the reference with its confidence interval, and the two-sided Wilcoxon test's p."""
     common = sorted(set(regret) & set(reference))
     if len(common) < 2:

@@ -57,7 +57,9 @@ def test_the_table_pairs_instances_and_counts_what_was_cut_off_and_undone() -> N
     searches += [made(index, "quantile_box", 0.5 - gain, (index > 0, index > 1)) for index, gain in enumerate(gains)]
     half = half_width(100.0 * np.array(gains))
     assert half == pytest.approx(3.182 * 100.0 * np.std(gains, ddof=1) / 2.0, rel=1e-3)
-    lines = report(searches).splitlines()
+    table, summary = report(searches).split("\n\n**Regret without")
+    lines = table.splitlines()
+    assert summary.splitlines()[-1] == f"| wide, noise 0, short plan, tpe | 50.0 | 25.0 ± {half:.1f} |"
     assert lines[-1] == f"| quantile_box | 0 | 4 | 25.0 | 25.0 ± {half:.1f} | 0.12 | 50% | 75% | 33% | 0.50 |"
     assert lines[-2].startswith("| none | 0 | 4 | 50.0 |  |  | 0% | 0% |  |")
 
