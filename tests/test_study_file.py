@@ -63,7 +63,7 @@ def test_digits_is_the_study_that_the_readme_describes() -> None:
     )
     assert definition.finish is not None
     assert (definition.finish.top_k, definition.finish.n_seeds, definition.finish.ensemble) == (3, 3, True)
-    assert {stage.narrow.rule for stage in definition.stages} == {"quantile_box"}
+    assert {stage.narrow.rule for stage in definition.stages} == {"posterior"}
 
 
 @pytest.mark.parametrize("name", ["mine", "my-net_2.1", "007", "true", "null", "1e5", "0x1f", "x" * 100])
@@ -108,9 +108,9 @@ def test_none_in_words_is_none() -> None:
 
 
 def test_a_posterior_has_a_probability_that_survives_the_round_trip_and_goes_with_its_rule() -> None:
-    stages = [MINIMAL["stages"][0], {**MINIMAL["stages"][1], "narrow": {"rule": "posterior", "probability": 0.8}}]
-    definition = study(stages=stages)
-    assert definition.stages[1].narrow.probability == 0.8
+    stages = [MINIMAL["stages"][0], {**MINIMAL["stages"][1], "narrow": {"rule": "posterior", "probability": 0.9}}]
+    definition = study(stages=stages, narrow="quantile_box")
+    assert definition.stages[1].narrow.probability == 0.9
     plain = definition_to_plain(definition)
     assert definition_from_plain(plain) == definition
     assert "probability" not in plain["stages"][0]["narrow"]
@@ -120,7 +120,7 @@ def test_a_posterior_has_a_probability_that_survives_the_round_trip_and_goes_wit
 
 def test_a_stage_may_have_its_own_narrowing() -> None:
     stages = [MINIMAL["stages"][0], {**MINIMAL["stages"][1], "narrow": {"rule": "none"}}]
-    assert [stage.narrow.rule for stage in study(stages=stages).stages] == ["quantile_box", "none"]
+    assert [stage.narrow.rule for stage in study(stages=stages).stages] == ["posterior", "none"]
 
 
 @pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "cmaes", "gp"])

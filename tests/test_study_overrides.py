@@ -74,8 +74,8 @@ def test_the_last_override_wins() -> None:
 
 def test_study_wide_narrowing_can_be_set_on_a_recorded_study() -> None:
     assert {stage.narrow.rule for stage in with_overrides(digits(), ["narrow=none"]).stages} == {"none"}
-    by_model = with_overrides(digits(), ["narrow.rule=posterior", "narrow.probability=0.8"])
-    assert {stage.narrow for stage in by_model.stages} == {NarrowRule(rule="posterior", probability=0.8)}
+    by_model = with_overrides(digits(), ["narrow.rule=posterior", "narrow.probability=0.9"])
+    assert {stage.narrow for stage in by_model.stages} == {NarrowRule(rule="posterior", probability=0.9)}
     wider = with_overrides(by_model, ["narrow.outside_share=0.1"])
     assert {(each.narrow.rule, each.narrow.outside_share) for each in wider.stages} == {("posterior", 0.1)}
 

@@ -1,5 +1,9 @@
 """Where the optimum may lie, by a Gaussian process of the trials: one place for each function drawn from its posterior.
 
+Short trials prefer other values than long ones, and each stage trains longer than the one before. So the stage, counted
+from 0, may be a coordinate of the process: the functions drawn are then those of the stage to come, and how far the
+stages so far speak for it is the coordinate's lengthscale.
+
 The candidates are points spread over the whole space and others scattered about the best trials, near and less near;
 each drawn function has its maximum at one of them. All random numbers are fixed: the same trials give the same places.
 """
@@ -36,13 +40,15 @@ class Model:
         space: Its unit coordinates are those of the model.
         trials: The trials that it was fitted to, best first.
         surrogate: The process.
-        columns: Column of each dimension's coordinate, by name.
+        columns: Column of each dimension's coordinate, by name; the stage to come, if any, has the last one.
+        next_stage: Position of the stage to come, None if all stages count as one.
     """
 
     space: SearchSpace
     trials: tuple[Observation, ...]
     surrogate: Surrogate
     columns: Mapping[str, int]
+    next_stage: int | None
 
     def length(self, name: str) -> float:
         """Return the lengthscale of a dimension, in widths of its range."""
@@ -59,33 +65,62 @@ class Model:
         )
 
     def means(self) -> Array:
-        """Return the posterior mean of each trial, shape ``(n_trials,)``."""
-        return self.surrogate.mean(encoded([each.hyperparameters for each in self.trials], self.space))
+        """Return the posterior mean of each trial's hyperparameters in the stage to come, shape ``(n_trials,)``."""
+        return self.surrogate.mean(self._to_come([each.hyperparameters for each in self.trials]))
 
     def optima(self) -> list[dict[str, Value]]:
         """Return where the maximum of each drawn function lies, `N_DRAWS` of them."""
         rng = np.random.default_rng(_SEED)
         candidates = [*_spread(self.space), *_scattered(self.trials[:_N_CENTRES], self.space, rng)]
         normals = rng.standard_normal((len(candidates), N_DRAWS))
-        drawn = self.surrogate.draws(encoded(candidates, self.space), normals)
+        drawn = self.surrogate.draws(self._to_come(candidates), normals)
         return [candidates[index] for index in np.argmax(drawn, axis=0)]
 
+    def _to_come(self, points: Sequence[Hyperparameters]) -> Array:
+        coordinates = encoded(points, self.space)
+        return coordinates if self.next_stage is None else _with_stages(coordinates, [self.next_stage] * len(points))
 
-def model_of(best_first: Sequence[Observation], space: SearchSpace, direction: Direction) -> Model:
+
+def model_of(
+    best_first: Sequence[Observation], space: SearchSpace, direction: Direction, *, tells_stages_apart: bool
+) -> Model:
     """Fit a model to trials; of very many, to the best and some others.
 
     Args:
         best_first: At least one, best first, all inside `space`.
         space: What the model is about.
         direction: Whether more reward is better.
+        tells_stages_apart: Whether the stage is a coordinate.
     """
     losses = [-direction.sign * each.reward for each in best_first]
     scores = normal_scores(losses)
     chosen = _excerpt(len(best_first))
     trials = tuple(best_first[index] for index in chosen)
     columns, is_choice = _columns(space)
-    points = encoded([each.hyperparameters for each in trials], space)
-    return Model(space=space, trials=trials, surrogate=fitted(points, scores[chosen], is_choice), columns=columns)
+    points, stages = encoded([each.hyperparameters for each in trials], space), _stages(best_first)
+    if tells_stages_apart:
+        points = _with_stages(points, [stages[each.stage] for each in trials])
+        is_choice = np.append(is_choice, False)
+    return Model(
+        space=space,
+        trials=trials,
+        surrogate=fitted(points, scores[chosen], is_choice),
+        columns=columns,
+        next_stage=len(stages) if tells_stages_apart else None,
+    )
+
+
+def _stages(trials: Sequence[Observation]) -> dict[str, int]:
+    """Return the position of each stage, by name, in the order of their first trials."""
+    firsts: dict[str, int] = {}
+    for trial in trials:
+        firsts[trial.stage] = min(trial.number, firsts.get(trial.stage, trial.number))
+    return {stage: index for index, stage in enumerate(sorted(firsts, key=lambda stage: firsts[stage]))}
+
+
+def _with_stages(points: Array, stages: Sequence[int]) -> Array:
+    """Return points with the stage as one more column."""
+    return np.column_stack([points, np.array(stages, dtype=np.float64)])
 
 
 def _excerpt(n_trials: int) -> NDArray[np.intp]:

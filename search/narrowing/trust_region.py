@@ -116,7 +116,7 @@ class _Region:
 
 
 def _region(request: NarrowingRequest, known: Sequence[Observation]) -> _Region:
-    model = model_of(known, request.reachable, request.direction)
+    model = model_of(known, request.reachable, request.direction, tells_stages_apart=False)
     means = model.means()
     finite = [index for index, trial in enumerate(model.trials) if not trial.diverged]
     centre = max(finite, key=lambda index: (means[index], -model.trials[index].number))

@@ -122,7 +122,7 @@ class NarrowSection(Section):
     rule: NarrowRuleName
     """quantile_box: a box around the best trials; posterior: where a model of all trials has the optimum; trust_region:
     a box about the best trial that grows with success; none: the ranges of the stage before."""
-    probability: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+    probability: Annotated[float, Field(ge=0.5, le=0.999)] = 0.8
     """Of posterior alone: with which each range holds the optimum, by its model."""
     outside_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of each later stage's trials that are sampled outside its ranges, within the declared ones. Where one of
@@ -219,7 +219,7 @@ class StudySection(Section):
     """The searched arguments by name: model.…, data.… or trainer.…"""
     stages: Annotated[list[StageSection], Field(min_length=1, max_length=100)]
     """The rounds of the search in order, coarse to fine."""
-    narrow: Narrow = NarrowSection(rule="quantile_box")
+    narrow: Narrow = NarrowSection(rule="posterior")
     """How each stage's ranges follow from the trials before it, unless the stage says otherwise."""
     pruner: Pruner = NoneSection(name="none")
     """Which trials are stopped for being worse than their peers."""
