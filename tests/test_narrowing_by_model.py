@@ -284,6 +284,17 @@ def test_trials_outside_the_current_range_widen_it_again(rule: NarrowRule) -> No
     assert found.decisions[0].change in (RangeChange.EXTENDED, RangeChange.SHIFTED)
 
 
+def test_what_short_trials_prefer_gives_way_to_what_later_stages_show() -> None:
+    declared = SearchSpace(dimensions=(RATE,))
+    coarse = trials(declared, peak(1e-1), n=24)
+    first = narrowed(coarse, declared, POSTERIOR).space
+    later = trials(declared, peak(1e-4), n=16, first=24, stage="medium")
+    found = narrowed([*coarse, *later], first, POSTERIOR, declared=declared)
+    assert not first["rate"].contains(1e-4)
+    assert found.space["rate"].contains(1e-4)
+    assert found.decisions[0].change in (RangeChange.EXTENDED, RangeChange.SHIFTED)
+
+
 def test_a_region_grows_with_success_and_shrinks_with_failure() -> None:
     def stage(name: str, where: LogRange, *, first: int) -> list[Observation]:
         return trials(SearchSpace(dimensions=(replace(RATE, range=where),)), peak(1e-4), n=16, first=first, stage=name)
