@@ -117,13 +117,15 @@ class NarrowRule:
     """How a stage's ranges follow from the finished trials before it (see `search.narrowing`).
 
     Attributes:
-        rule: ``quantile_box`` or ``none``.
+        rule: ``quantile_box``, ``posterior``, ``trust_region`` or ``none``.
         outside_share: Share of the stage's trials that are sampled outside its ranges, within the declared ones, in
             ``[0, 0.5]``; so that a range that was narrowed by mistake can widen again. The first stage has none.
+        probability: Of `posterior`: with which each dimension's range holds the optimum, in ``[0.5, 0.999]``.
     """
 
     rule: str
     outside_share: float = 0.0
+    probability: float = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,8 @@ from search.pareto import best_first
 from search.promotion import Shortlist
 from search.reward import pareto_front, rank_key
 from search.sampling import propose
-from search.search_space import Dimension, LinearRange, SearchSpace
+from search.search_space import Choices, Dimension, LinearRange, SearchSpace
 from search.study_definition import Direction, FurtherObjective, NarrowRule, Objective
-from search.study_record import RangeChange
 from search.trial import FinishedTrial, Score, TrialState
 
 UNIT = LinearRange(low=0.0, high=1.0)
@@ -160,33 +159,61 @@ def spread(n_trials: int, *, of: Objective) -> list[FinishedTrial]:
     return [measured(number, at(x, 0.1 * x), of=of, point={"x": x}) for number, x in enumerate(points)]
 
 
-def narrowed(trials: list[FinishedTrial], *, of: Objective) -> tuple[LinearRange, str]:
+def narrowed(trials: list[FinishedTrial], *, of: Objective, rule: str) -> tuple[LinearRange, str]:
     found = narrow(
-        comparable_observations(trials, objective=of),
-        SPACE,
-        direction=of.direction,
-        rule=NarrowRule(rule="quantile_box"),
+        comparable_observations(trials, objective=of), SPACE, direction=of.direction, rule=NarrowRule(rule=rule)
     )
     box = found.space["x"].range
     assert isinstance(box, LinearRange)
     return box, found.decisions[0].reason
 
 
-def test_the_best_that_ranges_follow_keep_the_constraints() -> None:
-    free, _ = narrowed(spread(40, of=objective()), of=objective())
-    bounded, _ = narrowed(spread(40, of=BOUNDED), of=BOUNDED)
-    assert free.low > 0.4 and free.high == 1.0
-    assert bounded.low < 0.3 and bounded.high < 0.7
+@pytest.mark.parametrize(("rule", "reach"), [("quantile_box", 0.7), ("posterior", 0.7), ("trust_region", 0.85)])
+def test_the_best_that_ranges_follow_keep_the_constraints(rule: str, reach: float) -> None:
+    free, _ = narrowed(spread(40, of=objective()), of=objective(), rule=rule)
+    bounded, _ = narrowed(spread(40, of=BOUNDED), of=BOUNDED, rule=rule)
+    assert free.low > 0.35 and free.high == 1.0
+    assert bounded.low < 0.3 and bounded.high < reach
 
 
-def test_where_too_few_keep_the_constraints_ranges_stay_and_say_so() -> None:
+@pytest.mark.parametrize("rule", ["quantile_box", "posterior", "trust_region"])
+def test_where_too_few_keep_the_constraints_ranges_stay_and_say_so(rule: str) -> None:
     impossible = objective(constraints=(Constraint(metric="gap_acc", at_most=0.005),))
-    box, reason = narrowed(spread(40, of=impossible), of=impossible)
+    box, reason = narrowed(spread(40, of=impossible), of=impossible, rule=rule)
     assert box == UNIT
-    assert reason == "only 2 of 40 trials keep the constraints; 5 are needed"
+    where = "current" if rule == "quantile_box" else "declared"
+    assert reason == f"only 2 of 40 trials that lie in the {where} ranges keep the constraints; 5 are needed"
 
 
-def test_ranges_follow_the_whole_front() -> None:
+def test_a_region_lies_about_a_trial_that_keeps_the_constraints() -> None:
+    """Trials that break them are many and lie between those that keep them: a model of all may think them better."""
+    trials = []
+    for number in range(40):
+        x = (number + 0.5) / 40
+        kept = number % 8 == 4
+        trials.append(measured(number, at(x, 0.04 if kept else 0.0501), of=BOUNDED, point={"x": x}))
+    _, reason = narrowed(trials, of=BOUNDED, rule="trust_region")
+    centre = int(reason.partition(" of trial ")[2].partition(",")[0])
+    assert centre % 8 == 4
+
+
+def test_a_choice_that_always_breaks_the_constraints_goes_though_it_fills_up_the_best_quarter() -> None:
+    """Of 60 trials, 10 keep the constraints: the quarter of 15 has others among them."""
+    kinds = Dimension(name="kind", range=Choices(values=("a", "b")), limits=Choices(values=("a", "b")))
+    space = SearchSpace(dimensions=(kinds, *SPACE))
+    trials = []
+    for number in range(60):
+        kept = number % 6 == 0
+        point = {"kind": "a" if kept else "b", "x": (7 * number % 60 + 0.5) / 60}
+        trials.append(measured(number, at(0.5, 0.04 if kept else 0.09), of=BOUNDED, point=point))
+    observations = comparable_observations(trials, objective=BOUNDED)
+    for rule in ("quantile_box", "posterior", "trust_region"):
+        found = narrow(observations, space, direction=BOUNDED.direction, rule=NarrowRule(rule=rule))
+        assert found.space["kind"].range == Choices(values=("a",)), found.decisions[0].reason
+
+
+@pytest.mark.parametrize("rule", ["quantile_box", "posterior", "trust_region"])
+def test_ranges_follow_the_whole_front(rule: str) -> None:
     """What is good for one objective alone, or for both a little, stays inside; what is good for none goes."""
     trials = []
     for number in range(60):
@@ -194,15 +221,7 @@ def test_ranges_follow_the_whole_front() -> None:
         trade_off = abs(x - 0.3)  # up to 0.3 more accuracy costs more gap; beyond it, both get worse
         accuracy, gap = (x, x) if x < 0.3 else (0.3 - trade_off, 0.3 + trade_off)
         trials.append(measured(number, at(accuracy, gap), of=TWO, point={"x": x}))
-    found = narrow(
-        comparable_observations(trials, objective=TWO),
-        SPACE,
-        direction=TWO.direction,
-        rule=NarrowRule(rule="quantile_box"),
-    )
-    box = found.space["x"].range
-    assert isinstance(box, LinearRange)
-    assert found.decisions[0].change is RangeChange.NARROWED
+    box, _ = narrowed(trials, of=TWO, rule=rule)
     assert box.low < 0.02 and 0.29 < box.high < 0.7
 
 

@@ -127,6 +127,7 @@ def with_overrides(definition: StudyDefinition, overrides: Sequence[str]) -> Stu
     """
     plain = definition_to_plain(definition)
     if any(text.startswith("narrow") for text in overrides):
+        plain["narrow"] = plain["stages"][-1]["narrow"]
         for stage in plain["stages"]:  # each has its rule spelled out, which would win over the study-wide one
             del stage["narrow"]
     return definition_from_plain(plain, overrides=overrides)
@@ -211,7 +212,7 @@ def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStag
         n_trials=stage.n_trials,
         max_epochs=stage.max_epochs,
         sampler=stage.sampler or ("tpe" if index else "qmc"),
-        narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share),
+        narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share, probability=chosen.probability),
         promote=stage.promote,
     )
 
@@ -220,12 +221,17 @@ def _class_to_plain(spec: ClassSpec) -> dict[str, Any]:
     return {"class_path": spec.class_path, "init_args": copy.deepcopy(dict(spec.init_args))}
 
 
+def _narrow_to_plain(narrow: NarrowRule) -> dict[str, Any]:
+    own = {"probability": narrow.probability} if narrow.rule == "posterior" else {}
+    return {"rule": narrow.rule, "outside_share": narrow.outside_share, **own}
+
+
 def _stage_to_plain(stage: SearchStage) -> dict[str, Any]:
     return {
         "name": stage.name,
         "n_trials": stage.n_trials,
         "max_epochs": stage.max_epochs,
         "sampler": stage.sampler,
-        "narrow": {"rule": stage.narrow.rule, "outside_share": stage.narrow.outside_share},
+        "narrow": _narrow_to_plain(stage.narrow),
         "promote": stage.promote,
     }

@@ -15,7 +15,7 @@ from search.study_file.schema_parts import Count, Scalar, Section, Shorthand, na
 from search.study_file.warm_start_schema import WarmStartSection
 
 SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp", "policy"]
-NarrowRuleName = Literal["quantile_box", "none"]
+NarrowRuleName = Literal["quantile_box", "posterior", "trust_region", "none"]
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")
 KINDS = (*RANGE_KINDS, "choice")
@@ -121,7 +121,10 @@ class NarrowSection(Section):
     """How a stage's ranges follow from the finished trials before it."""
 
     rule: NarrowRuleName
-    """quantile_box: a box around the best trials; none: the ranges of the stage before."""
+    """quantile_box: a box around the best trials; posterior: where a model of all trials has the optimum; trust_region:
+    a box about the best trial that grows with success; none: the ranges of the stage before."""
+    probability: Annotated[float, Field(ge=0.5, le=0.999)] = 0.8
+    """Of posterior alone: with which each range holds the optimum, by its model."""
     outside_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of each later stage's trials that are sampled outside its ranges, within the declared ones. Where one of
     them is among the best, the next stage's ranges reach out to it. Each stage's own; the first one has none."""
@@ -229,7 +232,7 @@ class StudySection(Section):
     """The searched arguments by name: model.…, data.… or trainer.…"""
     stages: Annotated[list[StageSection], Field(min_length=1, max_length=100)]
     """The rounds of the search in order, coarse to fine."""
-    narrow: Narrow = NarrowSection(rule="quantile_box")
+    narrow: Narrow = NarrowSection(rule="posterior")
     """How each stage's ranges follow from the trials before it, unless the stage says otherwise."""
     pruner: Pruner = NoneSection(name="none")
     """Which trials are stopped for being worse than their peers."""

@@ -55,9 +55,11 @@ stages:
   - {{name: coarse, n_trials: 32, max_epochs: 2, sampler: qmc}}
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: tpe}}
 
-# Each stage's ranges: a box around the best trials so far; none: as declared. Let {{rule: quantile_box,
-# outside_share: 0.1}} have a tenth of each later stage's trials look outside its ranges, which good ones widen again.
-narrow: quantile_box
+# Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, such as
+# {{rule: posterior, probability: 0.8}}; quantile_box, a box around the best trials; trust_region, about the best trial,
+# larger with success; none: as declared. Let {{rule: quantile_box, outside_share: 0.1}} have a tenth of each later
+# stage's trials look outside its ranges, which good ones widen again.
+narrow: posterior
 # Stop trials that are worse than the median of their peers; or percentile, asha, hyperband, wilcoxon, each with keys of
 # its own such as {{name: asha, min_epochs: 1, reduction_factor: 3}}; none: never.
 pruner: median
