@@ -75,6 +75,15 @@ def run_zeroin(chosen: Variant, meter: EpochMeter, *, n_workers: int, seed: int)
         The trials proposed, and the time that the coordinator took to propose them.
     """
     definition = study_definition(chosen, meter.surface, budget_epochs=meter.budget_epochs, seed=seed)
+    return run_definition(definition, meter, n_workers=n_workers)
+
+
+def run_definition(definition: StudyDefinition, meter: EpochMeter, *, n_workers: int) -> Suggestions:
+    """Run a study of `study_definition`, or one made of it, until the budget is spent.
+
+    Returns:
+        The trials proposed, and the time that the coordinator took to propose them.
+    """
     clock = EventClock()
     engine = VirtualWorkers(
         n_slots=n_workers, clock=clock, delays=Delays(spread=SPEED_SPREAD), metrics=MeteredTrainings(meter)

@@ -13,7 +13,12 @@ nothing is added.
 
 What is known grows trial by trial, and so does what is kept here: trials of the same horizon and epochs stay in one
 order for ever, and one median moves them all. A question costs as much as its answer is long, however many trials
-there are.
+there are (with further objectives, as much as sorting all trials in the ranges).
+
+Whoever learns from the rewards need not know of constraints and further objectives: where a study has them, what an
+observation has as its reward is its place among all. With constraints, a trial that breaks one lies below all that keep
+them, the lower the more it breaks them; what it reached counts for nothing. With further objectives, whose values are
+made comparable like the rewards, the place is that of `search.pareto`.
 """
 
 from __future__ import annotations
@@ -21,15 +26,18 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import TypeAlias
 
-from search.reward import score
+from search.constraint import violation
+from search.pareto import best_first
 from search.search_space import Hyperparameters, SearchSpace
 from search.study_definition import Direction, Objective
-from search.trial import FinishedTrial, TrialRecord, TrialState
+from search.trial import FinishedTrial, Score, TrialRecord
+from search.typical_gain import Reading, TypicalGain, effective_epochs, score_after
 
 _Group: TypeAlias = tuple[int, int]  # schedule horizon and effective epochs
 _Gain: TypeAlias = Callable[[_Group], float]
@@ -43,10 +51,15 @@ class Observation:
         number: The trial's number in the study.
         stage: The stage that it belongs to.
         hyperparameters: Its searched values, active dimensions only.
-        reward: Comparable reward, finite; diverged trials lie below (above, if minimizing) all others.
+        reward: Comparable reward, finite; diverged trials lie below (above, if minimizing) all others. With constraints
+            or further objectives, its place among all (see above).
         diverged: Whether it diverged, or never had a finite value.
         is_outside: Whether it was sampled outside its stage's ranges on purpose.
-        course: Rewards as they stood after so many epochs, the last one at its end; empty for a diverged trial.
+        losses: With constraints or further objectives, what each objective comes to, the comparable reward first; less
+            is better, finite; those of diverged trials are worse than all others.
+        excesses: By how much it misses each constraint, <= 0 if it keeps it; what a diverged trial has tells nothing.
+        course: Rewards of the first objective as they stood after so many epochs, the last one at its end; empty for a
+            diverged trial.
     """
 
     number: int
@@ -55,10 +68,17 @@ class Observation:
     reward: float
     diverged: bool = False
     is_outside: bool = False
+    losses: tuple[float, ...] = ()
+    excesses: tuple[float, ...] = ()
     course: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         assert math.isfinite(self.reward), f"trial {self.number} has the reward {self.reward!r}"
+
+    @property
+    def may_be_best(self) -> bool:
+        """Whether it may count as one of the best: it did not diverge, and it keeps the constraints."""
+        return not self.diverged and not violation(self.excesses) > 0.0
 
 
 def comparable_observations(finished: Iterable[FinishedTrial], *, objective: Objective) -> tuple[Observation, ...]:
@@ -88,8 +108,9 @@ class ComparableRewards:
         self._sign = objective.direction.sign
         self._trials: dict[int, FinishedTrial] = {}
         self._numbers: dict[str, int] = {}
-        self._gains: dict[int, _TypicalGain] = {}
         self._half_way: dict[int, float] = {}
+        self._gains: dict[int, TypicalGain] = {}
+        self._further_gains: dict[tuple[int, int], TypicalGain] = {}  # by objective and horizon
         self._all = _Ranking(self._sign)
         self._box: tuple[SearchSpace, _Ranking] | None = None
 
@@ -111,7 +132,10 @@ class ComparableRewards:
         self._numbers[trial.record.key] = number
         if math.isfinite(_reward(trial)):
             horizon = trial.record.horizon_epochs
-            self._gains.setdefault(horizon, _TypicalGain(self._objective)).add(trial)
+            self._gains.setdefault(horizon, TypicalGain(self._objective, _reward_of)).add(trial)
+            for index, reading in enumerate(_further_readings(self._objective)):
+                gains = self._further_gains.setdefault((index, horizon), TypicalGain(self._objective, reading))
+                gains.add(trial)
         self._all.add(number, trial)
         if self._box is not None and self._box[0].contains(trial.record.hyperparameters):
             self._box[1].add(number, trial)
@@ -137,7 +161,8 @@ class ComparableRewards:
         ranking = self._inside(box)
         if len(ranking.numbers) <= at_most:
             return self._observed(ranking.numbers)
-        chosen = set(islice(ranking.best_first(self._gain), at_most // 2))
+        best = self._by_place(ranking.numbers) if self._objective.further else ranking.best_first(self._gain)
+        chosen = set(islice(best, at_most // 2))
         others = (number for number in reversed(ranking.numbers) if number not in chosen)
         return self._observed(sorted(chosen.union(islice(others, at_most - len(chosen)))))
 
@@ -162,9 +187,53 @@ class ComparableRewards:
             self._box = (box, inside)
         return self._box[1]
 
-    def _observed(self, numbers: Iterable[int]) -> tuple[Observation, ...]:
+    def _observed(self, numbers: Sequence[int]) -> tuple[Observation, ...]:
         worst = self._worse_than_all()
-        return tuple(self._observation(number, worst) for number in numbers)
+        observations = tuple(self._observation(number, worst) for number in numbers)
+        if self._objective.ranks_by_reward_alone:
+            return observations
+        losses = self._losses(numbers)
+        if not self._objective.further:
+            return tuple(
+                replace(each, losses=own, reward=self._demoted(each))
+                for each, own in zip(observations, losses, strict=True)
+            )
+        places = {number: place for place, number in enumerate(self._by_place(numbers))}
+        return tuple(
+            replace(each, losses=own, reward=-self._sign * places.get(each.number, len(numbers)))
+            for each, own in zip(observations, losses, strict=True)
+        )
+
+    def _by_place(self, numbers: Sequence[int]) -> list[int]:
+        """Return the trials that did not diverge, best first with all objectives and constraints taken together."""
+        found = [number for number in numbers if math.isfinite(_reward(self._trials[number]))]
+        violations = [violation(_excesses(self._trials[number])) for number in found]
+        return [found[position] for position in best_first(self._losses(found), violations)]
+
+    def _losses(self, numbers: Sequence[int]) -> list[tuple[float, ...]]:
+        """Return the comparable losses of trials, one vector each; infinite ones become worse than all others."""
+        rows = [self._raw_losses(number) for number in numbers]
+        columns = [_finite(column) for column in zip(*rows, strict=True)]
+        return list(zip(*columns, strict=True))
+
+    def _raw_losses(self, number: int) -> tuple[float, ...]:
+        trial = self._trials[number]
+        reward = _reward(trial)
+        n_objectives = 1 + len(self._objective.further)
+        if trial.score is None or not math.isfinite(reward):
+            return (math.inf,) * n_objectives
+        horizon, n_epochs = _group(trial.record)
+        further = [
+            loss + self._further_gains[index, horizon].after(n_epochs) for index, loss in enumerate(trial.score.losses)
+        ]
+        return (-self._sign * self.comparable(number), *further)
+
+    def _demoted(self, observation: Observation) -> float:
+        """Return the reward of a trial that keeps the constraints, for any other one less than all of those have."""
+        broken = violation(observation.excesses)
+        if observation.diverged or not broken > 0.0:
+            return observation.reward
+        return self._worse_than_all(depth=0.5 + 0.5 * broken / (1.0 + broken))
 
     def _observation(self, number: int, worst: float) -> Observation:
         trial = self._trials[number]
@@ -178,16 +247,18 @@ class ComparableRewards:
             diverged=not is_finite,
             is_outside=trial.record.is_outside,
             course=self._course(number, trial) if is_finite else (),
+            excesses=_excesses(trial),
         )
 
     def _course(self, number: int, trial: FinishedTrial) -> tuple[tuple[int, float], ...]:
         """Return the reward half way, if the trial is the beginning of the longest ones, and at the end."""
-        end = (_effective_epochs(trial.record), _reward(trial))
+        end = (effective_epochs(trial.record), _reward(trial))
         n_half = len(trial.record.epochs) // 2
         if n_half < 1 or trial.record.horizon_epochs != max(self._gains):
             return (end,)
         if number not in self._half_way:
-            self._half_way[number] = _reward_after(trial.record, n_half, self._objective)
+            score = score_after(trial.record, n_half, self._objective)
+            self._half_way[number] = math.nan if score is None else score.reward
         half_way = self._half_way[number]
         return ((n_half, half_way), end) if math.isfinite(half_way) else (end,)
 
@@ -195,18 +266,20 @@ class ComparableRewards:
         horizon, n_epochs = group
         return self._gains[horizon].after(n_epochs)
 
-    def _worse_than_all(self) -> float:
-        """Return a finite reward worse than all others, by as much as they differ among themselves."""
+    def _worse_than_all(self, *, depth: float = 1.0) -> float:
+        """Return a finite reward worse than all that keep the constraints, by `depth` of what they differ by."""
         ends = self._all.ends(self._gain)
-        if not ends:
+        if not ends and not self._objective.constraints:
             return 0.0
-        low, high = min(ends), max(ends)
+        low, high = min(ends, default=0.0), max(ends, default=0.0)
         margin = (high - low) or max(abs(low), 1.0)
-        return (low if self._objective.direction is Direction.MAXIMIZE else high) - self._sign * margin
+        return (low if self._objective.direction is Direction.MAXIMIZE else high) - self._sign * depth * margin
 
 
 class _Ranking:
     """Trials in the order of their rewards, those of the same horizon and epochs apart from the others.
+
+    Those that break constraints are apart from all, in the order of their violations.
 
     Attributes:
         numbers: Of all trials, diverged ones too, in order.
@@ -216,29 +289,34 @@ class _Ranking:
         self.numbers: list[int] = []
         self._sign = sign
         self._groups: dict[_Group, list[tuple[float, int]]] = {}
+        self._infeasible: list[tuple[float, int]] = []
 
     def add(self, number: int, trial: FinishedTrial) -> None:
         insort(self.numbers, number)
-        reward = _reward(trial)
-        if math.isfinite(reward):
+        reward, broken = _reward(trial), violation(_excesses(trial))
+        if math.isfinite(reward) and broken > 0.0:
+            insort(self._infeasible, (broken, number))
+        elif math.isfinite(reward):
             insort(self._groups.setdefault(_group(trial.record), []), (-self._sign * reward, number))
 
     def remove(self, number: int, trial: FinishedTrial) -> None:
         del self.numbers[bisect_left(self.numbers, number)]
-        reward = _reward(trial)
-        if math.isfinite(reward):
+        reward, broken = _reward(trial), violation(_excesses(trial))
+        if math.isfinite(reward) and broken > 0.0:
+            del self._infeasible[bisect_left(self._infeasible, (broken, number))]
+        elif math.isfinite(reward):
             losses = self._groups[_group(trial.record)]
             del losses[bisect_left(losses, (-self._sign * reward, number))]
             if not losses:
                 del self._groups[_group(trial.record)]
 
     def best_first(self, gain: _Gain) -> Iterator[int]:
-        """Yield the numbers of the trials that did not diverge, best comparable reward first."""
+        """Yield the trials that did not diverge: best comparable reward first, then least violation first."""
         groups = [self._moved(losses, gain(group)) for group, losses in self._groups.items()]
-        return (number for _, number in heapq.merge(*groups))
+        return (number for _, number in chain(heapq.merge(*groups), self._infeasible))
 
     def ends(self, gain: _Gain) -> list[float]:
-        """Return the best and the worst comparable reward of each group."""
+        """Return the best and the worst comparable reward of each group, of trials that keep the constraints."""
         return [
             -self._sign * loss + gain(group)
             for group, losses in self._groups.items()
@@ -249,62 +327,32 @@ class _Ranking:
         return ((loss - self._sign * gain, number) for loss, number in losses)
 
 
-class _TypicalGain:
-    """Median gain from e epochs to the longest training among trials of one schedule horizon."""
-
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
-        self._target_epochs = 0
-        self._longest: list[FinishedTrial] = []
-        self._gains: dict[int, list[float]] = {}  # ascending, by the number of epochs that they are counted from
-
-    def add(self, trial: FinishedTrial) -> None:
-        """Take note of a trial whose reward is finite."""
-        n_epochs = _effective_epochs(trial.record)
-        if n_epochs > self._target_epochs:
-            self._target_epochs, self._longest = n_epochs, []
-            self._gains.clear()
-        if n_epochs == self._target_epochs:
-            self._longest.append(trial)
-            for earlier_epochs, gains in self._gains.items():
-                self._count(trial, earlier_epochs, gains)
-
-    def after(self, n_epochs: int) -> float:
-        """Return the gain still to come after `n_epochs`; 0 where no longer trial tells."""
-        if n_epochs >= self._target_epochs:
-            return 0.0
-        if n_epochs not in self._gains:
-            gains = self._gains[n_epochs] = []
-            for trial in self._longest:
-                self._count(trial, n_epochs, gains)
-        return _median(self._gains[n_epochs])
-
-    def _count(self, trial: FinishedTrial, n_epochs: int, gains: list[float]) -> None:
-        earlier = _reward_after(trial.record, n_epochs, self._objective)
-        if math.isfinite(earlier):
-            insort(gains, _reward(trial) - earlier)
-
-
-def _median(ascending: list[float]) -> float:
-    if not ascending:
-        return 0.0
-    middle = len(ascending) // 2
-    return ascending[middle] if len(ascending) % 2 else (ascending[middle - 1] + ascending[middle]) / 2
-
-
 def _group(record: TrialRecord) -> _Group:
-    return record.horizon_epochs, _effective_epochs(record)
+    return record.horizon_epochs, effective_epochs(record)
 
 
 def _reward(trial: FinishedTrial) -> float:
     return math.nan if trial.score is None else trial.score.reward
 
 
-def _effective_epochs(record: TrialRecord) -> int:
-    return record.n_epochs if record.state is TrialState.STOPPED_EARLY else len(record.epochs)
+def _reward_of(trial_score: Score) -> float:
+    return trial_score.reward
 
 
-def _reward_after(record: TrialRecord, n_epochs: int, objective: Objective) -> float:
-    cut = replace(record, epochs=record.epochs[:n_epochs], state=TrialState.RUNNING)
-    earlier = score(cut, objective)
-    return math.nan if earlier is None else earlier.reward
+def _further_readings(objective: Objective) -> list[Reading]:
+    return [partial(_further_loss, index) for index in range(len(objective.further))]
+
+
+def _further_loss(index: int, trial_score: Score) -> float:
+    return trial_score.losses[index]
+
+
+def _excesses(trial: FinishedTrial) -> tuple[float, ...]:
+    return () if trial.score is None else trial.score.excesses
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    """Return the losses with infinite ones replaced by one that is worse than all, by as much as they differ."""
+    known = [value for value in values if math.isfinite(value)] or [0.0]
+    worst = max(known) + ((max(known) - min(known)) or max(abs(max(known)), 1.0))
+    return [value if math.isfinite(value) else worst for value in values]

@@ -1,8 +1,11 @@
-"""Whether Python can reach a database at all: each kind needs a package of its own."""
+"""Whether Python can reach a database at all: each kind needs a package of its own; and whether a file is one."""
 
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from search.errors import StateError
 from search.known_secrets import remember
@@ -40,3 +43,13 @@ def require_driver(uri: str, *, what: str) -> None:
         raise StateError(
             f"{what} {masked(uri)} cannot be opened: {type(error).__name__}: {text} {driver_hint(uri)}".rstrip()
         ) from error
+
+
+def has_table(file: Path, table: str) -> bool:
+    """Whether a file is an SQLite database with a table of that name; it is not changed, nor made if there is none."""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+            return connection.execute(query, (table,)).fetchone() is not None
+    except sqlite3.Error:
+        return False

@@ -30,6 +30,7 @@ class ModelAssembly:
         maximize: Whether more of it is better (decides the sign of its generalization gap).
         data_seed: Random state in which data are set up, the same for every trial of a study: a module that splits its
             data at random, without a seed of its own, splits them alike in all trials, refits and the test.
+        counts_parameters: Whether ``n_parameters`` is to be reported with every epoch.
     """
 
     model_class: str
@@ -40,6 +41,7 @@ class ModelAssembly:
     monitor: str
     maximize: bool
     data_seed: int
+    counts_parameters: bool = False
 
 
 # ---- coordinator to worker -------------------------------------------------------------------------------------------
@@ -191,6 +193,7 @@ class InspectionResult:
         worker_bytes: What a worker takes of it before any training, 0 if unknown.
         n_cores: CPU cores that the worker's machine lends to it and its neighbours, 0 if unknown.
         out_of_memory: Whether that is what `error` is about.
+        measured: Names of all that an epoch reports.
     """
 
     error: str
@@ -206,6 +209,7 @@ class InspectionResult:
     worker_bytes: int = 0
     n_cores: int = 0
     out_of_memory: bool = False
+    measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +309,7 @@ def decode(line: bytes) -> Message:
     cls = _TYPES[body.pop("type")]
     if "assembly" in body:
         body["assembly"] = ModelAssembly(**body["assembly"])
-    for name in ("searched", "notices", "members", "metrics", "trial_keys", "directories", "checkpoints"):
+    for name in ("searched", "notices", "members", "metrics", "measured", "trial_keys", "directories", "checkpoints"):
         if isinstance(body.get(name), list):
             body[name] = tuple(body[name])
     if "action" in body:

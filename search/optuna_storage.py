@@ -73,15 +73,20 @@ class OpenedStorage:
 
 
 def open_storage(
-    uri: str, *, patience_seconds: float | None = None, notify: Callable[[str], None] = lambda text: None
+    uri: str,
+    *,
+    patience_seconds: float | None = None,
+    notify: Callable[[str], None] = lambda text: None,
+    create_tables: bool = True,
 ) -> OpenedStorage:
-    """Open an Optuna storage; a database gets its tables if it has none.
+    """Open an Optuna storage.
 
     Args:
         uri: ``journal://`` and the path of a journal file, or a database URL for Optuna's ``RDBStorage``.
         patience_seconds: How long a call is repeated while the storage is locked or away; None for a quarter of an
             hour for a server, a minute for a file.
         notify: Told when the storage is waited for, and when it is back.
+        create_tables: Whether a database gets its tables if it has none; else it cannot be opened then.
 
     Raises:
         StateError: If it cannot be opened; waited for is only another process that makes its tables, some seconds.
@@ -97,7 +102,7 @@ def open_storage(
 
     opening = Patience(what, may_pass=_is_being_made, patience_seconds=_OPENING_PATIENCE_SECONDS, failure=unopened)
     try:
-        storage, sync = opening.call(lambda: _open(uri))
+        storage, sync = opening.call(lambda: _open(uri, create_tables=create_tables))
     except StateError:
         raise
     except Exception as error:  # Optuna lets drivers' errors through, whose base classes depend on the driver
@@ -133,11 +138,11 @@ def may_pass(error: BaseException) -> bool:
     return False
 
 
-def _open(uri: str) -> tuple[BaseStorage, Callable[[], None]]:
+def _open(uri: str, *, create_tables: bool) -> tuple[BaseStorage, Callable[[], None]]:
     if uri.startswith("journal://"):
         journal = JournalFile(Path(uri.removeprefix("journal://")))
         return JournalStorage(journal), journal.sync
-    storage = RDBStorage(uri, engine_kwargs=_engine_options(uri))
+    storage = RDBStorage(uri, engine_kwargs=_engine_options(uri), skip_table_creation=not create_tables)
     if local_path(uri) is None:
         event.listen(storage.engine, "handle_error", _tell_apart)
     return storage, _nothing  # a database commits

@@ -56,19 +56,21 @@ class Shortlist:
     Comparable rewards of trials of different epochs move against each other as others finish, those of equal epochs
     never do: whatever is chosen later is among these.
 
+    What keeps the constraints comes before what does not, of which the least violation comes first.
+
     Args:
         sign: +1.0 if more reward is better, else -1.0.
     """
 
     def __init__(self, sign: float) -> None:
         self._sign = sign
-        self._best: dict[int, list[tuple[float, int, FinishedTrial]]] = {}  # by epochs; best first
+        self._best: dict[int, list[tuple[float, float, int, FinishedTrial]]] = {}  # by epochs; best first
 
     def add(self, trial: FinishedTrial) -> None:
         """Enter a trial that may be promoted (`may_be_promoted`)."""
         assert trial.score is not None and trial.record.number is not None
-        entry = (-self._sign * trial.score.reward, trial.record.number, trial)
-        insort(self._best.setdefault(len(trial.record.epochs), []), entry, key=lambda each: each[:2])
+        entry = (trial.score.violation, -self._sign * trial.score.reward, trial.record.number, trial)
+        insort(self._best.setdefault(len(trial.record.epochs), []), entry, key=lambda each: each[:3])
 
     def cut(self, capacity: Callable[[int], int]) -> None:
         """Drop those that are too many.
@@ -82,12 +84,12 @@ class Shortlist:
     def drop(self, key: str) -> None:
         """Drop the trial of that key, if it is there."""
         for entries in self._best.values():
-            entries[:] = [each for each in entries if each[2].record.key != key]
+            entries[:] = [each for each in entries if each[3].record.key != key]
 
     @property
     def keys(self) -> set[str]:
         """Keys of the trials, whose checkpoints are needed."""
-        return {trial.record.key for entries in self._best.values() for _, _, trial in entries}
+        return {trial.record.key for entries in self._best.values() for *_, trial in entries}
 
     def best(self, comparable: Callable[[int], float], *, below_epochs: int) -> FinishedTrial | None:
         """Return the trial with the best comparable reward among those of fewer epochs, the first of equals; else None.
@@ -97,5 +99,5 @@ class Shortlist:
             below_epochs: The trial has fewer epochs than that.
         """
         heads = [entries[0] for n_epochs, entries in self._best.items() if n_epochs < below_epochs and entries]
-        ranked = ((-self._sign * comparable(number), number, trial) for _, number, trial in heads)
-        return min(ranked, key=lambda each: each[:2], default=(0.0, 0, None))[2]
+        ranked = ((broken, -self._sign * comparable(number), number, trial) for broken, _, number, trial in heads)
+        return min(ranked, key=lambda each: each[:3], default=(0.0, 0.0, 0, None))[3]

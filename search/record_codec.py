@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.messages import TestResult
+from search.past import Past, PastObservation, StartingPoint
 from search.study_file import space_from_plain, space_to_plain
 from search.study_record import Confirmation, NarrowedSpace, RangeChange, RangeDecision, StageOpening, StudyResult
 
@@ -67,3 +68,22 @@ def test_result_to_plain(result: TestResult) -> dict[str, Any]:
 def test_result_from_plain(plain: Mapping[str, Any]) -> TestResult:
     """Invert `test_result_to_plain`."""
     return TestResult(**{**plain, "members": tuple(plain["members"]), "notices": tuple(plain["notices"])})
+
+
+def past_to_plain(past: Past) -> dict[str, Any]:
+    """Return what is taken from before a study as JSON-able parts of some kilobytes each, none if it is nothing."""
+    parts: dict[str, Any] = {}
+    if past.starting_points:
+        parts["starting_points"] = [dataclasses.asdict(each) for each in past.starting_points]
+    for index, observations in enumerate(past.studies):
+        parts[f"study.{index}"] = [dataclasses.asdict(each) for each in observations]
+    return parts
+
+
+def past_from_plain(parts: Mapping[str, Any]) -> Past:
+    """Invert `past_to_plain`."""
+    indices = sorted(int(name.rpartition(".")[2]) for name in parts if name.startswith("study."))
+    return Past(
+        starting_points=tuple(StartingPoint(**each) for each in parts.get("starting_points", ())),
+        studies=tuple(tuple(PastObservation(**each) for each in parts[f"study.{index}"]) for index in indices),
+    )

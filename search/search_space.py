@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self, TypeAlias, runtime_checkable
 
 from search.errors import SearchSpaceError, did_you_mean
+from search.priors import ChoicePrior, Prior
 
 Value: TypeAlias = float | int | str | bool
 """A hyperparameter's value: what Optuna, MLflow, JSON and YAML can all hold."""
@@ -224,6 +225,7 @@ class Dimension:
         limits: Where it may ever move: contains `range`, is of the same kind, never changes.
         zero_share: Probability in ``[0, 1)`` of the value exactly 0, beside `range` (``or_zero``).
         conditions: All must hold for the dimension to be active.
+        prior: Where good values are expected, None for nowhere in particular; it never changes a range.
 
     Raises:
         SearchSpaceError: If `range` leaves `limits`, kinds differ, or `zero_share` is out of bounds.
@@ -234,6 +236,7 @@ class Dimension:
     limits: Range
     zero_share: float = 0.0
     conditions: tuple[Condition, ...] = ()
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         if type(self.range) is not type(self.limits):
@@ -252,6 +255,8 @@ class Dimension:
             )
         if not 0.0 <= self.zero_share < 1.0:
             raise SearchSpaceError(f"{self.name}: `0 <= or_zero < 1` must hold, but got {self.zero_share!r}.")
+        if self.prior is not None and isinstance(self.prior, ChoicePrior) != isinstance(self.range, Choices):
+            raise SearchSpaceError(f"{self.name}: the prior {self.prior!r} is of another kind than {self.range!r}.")
 
     @property
     def is_integer(self) -> bool:
@@ -289,7 +294,7 @@ class Dimension:
         if unit < self.zero_share:
             return 0 if self.is_integer else 0.0
         share = (unit - self.zero_share) / (1.0 - self.zero_share)
-        low, high = self._edges()
+        low, high = self.edges()
         value = self.range.unscale(low + share * (high - low))
         if self.is_integer:
             return int(min(max(round(value), self.range.low), self.range.high))
@@ -308,12 +313,15 @@ class Dimension:
         assert not isinstance(value, str)
         if value == 0 and self.zero_share > 0.0:
             return self.zero_share / 2.0
-        low, high = self._edges()
+        low, high = self.edges()
         share = (self.range.scale(value) - low) / (high - low)
         return min(max(self.zero_share + (1.0 - self.zero_share) * share, self.zero_share), 1.0)
 
-    def _edges(self) -> tuple[float, float]:
-        """Positions on the scale that units 0 and 1 stand for; an integer owns half a step on each side."""
+    def edges(self) -> tuple[float, float]:
+        """Return the positions on a numeric scale that shares 0 and 1 of the range stand for.
+
+        An integer owns half a step on each side.
+        """
         assert not isinstance(self.range, Choices)
         if isinstance(self.range, IntRange | IntLogRange):
             return self.range.scale(self.range.low - 0.5), self.range.scale(self.range.high + 0.5)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from search.constraint import Constraint
 from search.errors import StudyDefinitionError
 from search.pruner_settings import PrunerSettings
 from search.search_space import SearchSpace
+from search.warm_start_settings import WarmStart
 
 
 class Direction(StrEnum):
@@ -53,6 +55,26 @@ class ClassSpec:
     init_args: Mapping[str, Any] = field(default_factory=dict)
 
 
+N_PARAMETERS = "n_parameters"
+"""Trainable parameters, reported by the worker with every epoch where a study asks for it."""
+
+EPOCH_SECONDS = "epoch_seconds"
+"""Time of an epoch; of a trial, the median of its epochs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherObjective:
+    """What is optimized besides the reward, measured where the reward is.
+
+    Attributes:
+        monitor: A metric of the epochs, ``n_parameters`` or ``epoch_seconds``.
+        direction: Whether more of it is better.
+    """
+
+    monitor: str
+    direction: Direction
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """What is optimized.
@@ -62,12 +84,32 @@ class Objective:
         direction: Whether more of it is better.
         gap_weight: w >= 0 in ``reward = m -/+ w * max(0, g - t)``.
         gap_tolerance: t >= 0, the gap that costs nothing, in the metric's unit.
+        further: Objectives beside the reward; pruning and early stopping know nothing of them.
+        constraints: Bounds that a trial must keep to win over one that keeps them.
     """
 
     monitor: str
     direction: Direction
     gap_weight: float
     gap_tolerance: float
+    further: tuple[FurtherObjective, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+
+    @property
+    def ranks_by_reward_alone(self) -> bool:
+        """Whether there are neither further objectives nor constraints."""
+        return not self.further and not self.constraints
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Of the reward and of each further objective."""
+        return (self.direction, *(each.direction for each in self.further))
+
+    @property
+    def measured_metrics(self) -> tuple[str, ...]:
+        """Names of what the further objectives and the constraints are about, each once, in their order."""
+        names = (*(each.monitor for each in self.further), *(each.metric for each in self.constraints))
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +117,15 @@ class NarrowRule:
     """How a stage's ranges follow from the finished trials before it (see `search.narrowing`).
 
     Attributes:
-        rule: ``quantile_box`` or ``none``.
+        rule: ``quantile_box``, ``posterior``, ``trust_region`` or ``none``.
         outside_share: Share of the stage's trials that are sampled outside its ranges, within the declared ones, in
             ``[0, 0.5]``; so that a range that was narrowed by mistake can widen again. The first stage has none.
+        probability: Of `posterior`: with which each dimension's range holds the optimum, in ``[0.5, 0.999]``.
     """
 
     rule: str
     outside_share: float = 0.0
+    probability: float = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +188,13 @@ class Resources:
         return 1 if self.trials_per_device == "auto" else self.trials_per_device
 
 
+class Winner(StrEnum):
+    """Which trial of a Pareto front becomes the final model."""
+
+    FIRST_OBJECTIVE = "first_objective"
+    COMPROMISE = "compromise"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishSettings:
     """What follows the last stage.
@@ -152,11 +203,13 @@ class FinishSettings:
         top_k: Configurations to confirm, >= 1.
         n_seeds: Seeds that each may be trained with to be confirmed, and members of the refit, >= 1.
         ensemble: Whether the refitted members' probabilities are averaged on the test split.
+        winner: With several objectives, by what the contenders are chosen and compared.
     """
 
     top_k: int
     n_seeds: int
     ensemble: bool
+    winner: Winner = Winner.FIRST_OBJECTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +237,7 @@ class StudyDefinition:
         early_stopping: None for never.
         finish: None to end after the last stage.
         budget: What the study may cost.
+        warm_start: What is known before its first trial, None for nothing.
         storage: Optuna storage URL, or None for the journal file in the state directory.
         tracking_uri: MLflow tracking URI, or None for the SQLite file in the state directory.
         checkpoints: fsspec URL of a directory for checkpoints, or None to keep them beside the trials' logs.
@@ -206,6 +260,7 @@ class StudyDefinition:
     resources: Resources
     finish: FinishSettings | None
     budget: Budget = Budget()
+    warm_start: WarmStart | None = None
     storage: str | None = None
     tracking_uri: str | None = None
     checkpoints: str | None = None

@@ -17,6 +17,8 @@ _REFUSALS = {
     "data": "the recorded trials were measured on other data",
     "trainer": "the recorded trials were trained otherwise",
     "objective": "the recorded trials were judged by another objective",
+    "objectives": "the recorded trials were judged by other objectives",
+    "constraints": "the recorded trials were judged by other constraints",
     "schedule_horizon": "the recorded trials' learning-rate schedules span other epochs",
     "space": "the recorded trials lie in another space",
 }

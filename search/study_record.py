@@ -143,6 +143,8 @@ class Confirmation:
         best_epochs: Best epoch of each run.
         mean: Mean reward.
         eliminated_after: Runs after which it was dropped, or None if it stayed to the end.
+        measured: Means over the runs of what further objectives and constraints are about, NaN where a run lacks it.
+        violation: How far these means are from keeping all constraints, >= 0.
     """
 
     trial_number: int
@@ -150,6 +152,8 @@ class Confirmation:
     best_epochs: tuple[int, ...]
     mean: float
     eliminated_after: int | None
+    measured: Mapping[str, float] = field(default_factory=dict)
+    violation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

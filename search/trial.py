@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from search.constraint import violation
 from search.search_space import Hyperparameters
 
 CONFIRM = "confirm"
@@ -77,6 +78,8 @@ class TrialRecord:
         traceback: Where the user's code raised, if that is how it failed; else empty.
         continues: Key of the trial that it continues, whose hyperparameters and seed it has; empty if it is none's.
         n_taken_over: The first of its epochs that were trained in that trial, >= 0; 0 if no checkpoint was left of it.
+        origin: Where its hyperparameters come from, if not from its stage's sampler alone (``configuration 1``,
+            ``digits, trial 12``, ``near digits, trial 12``); else empty.
     """
 
     key: str
@@ -96,6 +99,7 @@ class TrialRecord:
     traceback: str = ""
     continues: str = ""
     n_taken_over: int = 0
+    origin: str = ""
 
     @property
     def n_trained(self) -> int:
@@ -133,12 +137,24 @@ class Score:
         best_value: The monitored metric at that epoch, NaN for a trial without a finite value.
         best_epoch: That epoch, >= 1, or 0 for a trial without a finite value.
         gap_at_best: Generalization gap of the monitored metric at that epoch, positive = overfitting; NaN if unknown.
+        measured: What further objectives and constraints are about, by metric: its value at that epoch (of
+            ``epoch_seconds`` the median of the epochs), NaN if there is none.
+        losses: What each further objective comes to, less is better; infinite if it was not measured.
+        excesses: By how much each constraint is missed, <= 0 if it is kept (`search.constraint`).
     """
 
     reward: float
     best_value: float
     best_epoch: int
     gap_at_best: float
+    measured: Mapping[str, float] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
+    excesses: tuple[float, ...] = ()
+
+    @property
+    def violation(self) -> float:
+        """How far it is from keeping all constraints, >= 0; 0 exactly if it does."""
+        return violation(self.excesses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,7 +142,15 @@ BAD = [
     ("pruner: median", "pruner: {name: percentile, percentile: 101}", "pruner.percentile", 35, "101", "0.0 to 100.0"),
     ("pruner: median", "pruner: {name: wilcoxon, p_threshold: .nan}", "pruner.p_threshold", 35, "nan", "0.0 to 1.0"),
     ("pruner: median", "schedule_horizon: forever", "schedule_horizon", 35, "'forever'", "study or stage"),
-    ("pruner: median", "narrow: box", "narrow", 35, "'box'", "quantile_box or none"),
+    ("pruner: median", "narrow: box", "narrow", 35, "'box'", "quantile_box, posterior, trust_region or none"),
+    (
+        *("pruner: median", "narrow: {rule: posterior, probability: 0.4}", "narrow.probability", 35, "0.4"),
+        "a finite number from 0.5 to 0.999",
+    ),
+    (
+        *("pruner: median", "narrow: {rule: quantile_box, probability: 0.9}", "narrow.probability", 35, "0.9"),
+        "left out unless the rule is posterior",
+    ),
     ("pruner: median", "budget: {hours: 0}", "budget.hours", 35, "0", "a finite number > 0"),
     ("pruner: median", "budget: {n_trials: 1.5}", "budget.n_trials", 35, "1.5", "an integer from 1"),
     ("pruner: median", "budget: {hour: 2}", "budget.hour", 35, "2", "Did you mean 'hours'?"),

@@ -22,6 +22,7 @@ from search.cli.status import status_plain, status_report
 from search.cli.tables import opening_summary, ranges_reasons, ranges_story
 from search.cli.trials_table import short_names, trials_table
 from search.range_text import range_text
+from search.recorded_best import best_of
 from search.search_space import LogRange, SearchSpace
 from search.study_definition import Budget, Direction, StudyDefinition
 from search.study_file import built_in_studies, load_study_file
@@ -256,10 +257,11 @@ def test_of_a_finished_study_the_confirmed_trial_wins(finished: StudyRecord) -> 
 
 
 def test_less_is_better_when_minimizing(record: StudyRecord) -> None:
-    best = rows.best_of(record.trials, direction=Direction.MINIMIZE)
+    less = replace(record.definition.objective, direction=Direction.MINIMIZE)
+    best = best_of(record.trials, objective=less)
     assert best is not None
     assert best.record.number == 6
-    ordered = rows.by_reward(record.trials, direction=Direction.MAXIMIZE)
+    ordered = rows.by_reward(record.trials, objective=record.definition.objective)
     rewards = [trial.score.reward for trial in ordered if trial.score is not None]
     assert rewards == sorted(rewards, reverse=True)
     assert [trial.record.number for trial in ordered[-2:]] == [2, 5]

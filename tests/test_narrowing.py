@@ -413,6 +413,6 @@ def test_none_and_declared_keep_everything_and_say_why() -> None:
 
 
 def test_an_unknown_rule_is_refused_with_the_name_that_is_close() -> None:
-    assert RULE_NAMES == ("quantile_box", "none")
+    assert RULE_NAMES == ("quantile_box", "posterior", "trust_region", "none")
     with pytest.raises(StudyDefinitionError, match="Did you mean 'quantile_box'"):
         narrow([], space(KINDS_OF_THREE), direction=UP, rule=NarrowRule(rule="quantil_box"))

@@ -131,7 +131,7 @@ def test_nothing_is_unpickled_in_the_life_of_a_study(
     tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]
 ) -> None:
     copied_mlflow_database(tmp_path / "mlflow.db")
-    samplers = ("random", "cmaes", "tpe")
+    samplers = ("random", "cmaes", "tpe", "policy")
     study = PLAIN | {"stages": [PLAIN["stages"][0] | {"name": each, "sampler": each} for each in samplers]}
     state, definition = StateDirectory(root=tmp_path), definition_from_plain(study)
     faults, checkpoints = Faults(killed_after_polls=8), dict[str, int]()

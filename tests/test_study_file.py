@@ -35,7 +35,7 @@ from search.search_space import (
     LogRange,
     OneMinusLogRange,
 )
-from search.study_definition import Direction, ScheduleHorizon
+from search.study_definition import Direction, NarrowRule, ScheduleHorizon
 from search.study_file import (
     definition_from_plain,
     definition_to_plain,
@@ -63,7 +63,7 @@ def test_digits_is_the_study_that_the_readme_describes() -> None:
     )
     assert definition.finish is not None
     assert (definition.finish.top_k, definition.finish.n_seeds, definition.finish.ensemble) == (3, 3, True)
-    assert {stage.narrow.rule for stage in definition.stages} == {"quantile_box"}
+    assert {stage.narrow.rule for stage in definition.stages} == {"posterior"}
 
 
 @pytest.mark.parametrize("name", ["mine", "my-net_2.1", "007", "true", "null", "1e5", "0x1f", "x" * 100])
@@ -107,9 +107,20 @@ def test_none_in_words_is_none() -> None:
     assert [stage.narrow.rule for stage in definition.stages] == ["none", "none"]
 
 
+def test_a_posterior_has_a_probability_that_survives_the_round_trip_and_goes_with_its_rule() -> None:
+    stages = [MINIMAL["stages"][0], {**MINIMAL["stages"][1], "narrow": {"rule": "posterior", "probability": 0.9}}]
+    definition = study(stages=stages, narrow="quantile_box")
+    assert definition.stages[1].narrow.probability == 0.9
+    plain = definition_to_plain(definition)
+    assert definition_from_plain(plain) == definition
+    assert "probability" not in plain["stages"][0]["narrow"]
+    changed = definition_from_plain(plain, overrides=["stages.1.narrow.rule=trust_region"])
+    assert changed.stages[1].narrow == NarrowRule(rule="trust_region")
+
+
 def test_a_stage_may_have_its_own_narrowing() -> None:
     stages = [MINIMAL["stages"][0], {**MINIMAL["stages"][1], "narrow": {"rule": "none"}}]
-    assert [stage.narrow.rule for stage in study(stages=stages).stages] == ["quantile_box", "none"]
+    assert [stage.narrow.rule for stage in study(stages=stages).stages] == ["posterior", "none"]
 
 
 @pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "cmaes", "gp", "policy"])

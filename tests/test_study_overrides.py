@@ -11,7 +11,7 @@ from plain_study import MINIMAL, digits, studies, study
 
 from search.errors import StudyDefinitionError
 from search.search_space import IntLogRange
-from search.study_definition import StudyDefinition
+from search.study_definition import NarrowRule, StudyDefinition
 from search.study_file import definition_differences, definition_from_plain, with_overrides
 
 
@@ -74,6 +74,10 @@ def test_the_last_override_wins() -> None:
 
 def test_study_wide_narrowing_can_be_set_on_a_recorded_study() -> None:
     assert {stage.narrow.rule for stage in with_overrides(digits(), ["narrow=none"]).stages} == {"none"}
+    by_model = with_overrides(digits(), ["narrow.rule=posterior", "narrow.probability=0.9"])
+    assert {stage.narrow for stage in by_model.stages} == {NarrowRule(rule="posterior", probability=0.9)}
+    wider = with_overrides(by_model, ["narrow.outside_share=0.1"])
+    assert {(each.narrow.rule, each.narrow.outside_share) for each in wider.stages} == {("posterior", 0.1)}
 
 
 @pytest.mark.parametrize(

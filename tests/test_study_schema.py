@@ -112,6 +112,13 @@ def test_the_schema_accepts_every_shorthand() -> None:
     plain = {**digits(), "pruner": {"name": "median"}, "narrow": "none", "finish": "none", "early_stopping": None}
     plain["space"]["model.momentum"]["when"] = {"model.optimizer": "sgd"}
     plain["stages"][1]["narrow"] = {"rule": "none"}
+    plain["space"]["model.learning_rate"]["prior"] = {"mean": 1e-3, "decades": 1}
+    plain["space"]["model.init_scheme"]["prior"] = {"he": 0.6}
+    past = ["old", {"study": "older", "storage": "sqlite:///old.db"}, {"experiment": "runs"}]
+    plain["warm_start"] = {
+        "configurations": [{"model.learning_rate": 1e-3, "model.init_scheme": "he"}],
+        "studies": past,
+    }
     assert list(faults(plain, SCHEMA)) == []
     definition_from_plain(plain)
 
@@ -138,6 +145,11 @@ def test_the_schema_accepts_every_shorthand() -> None:
         {"pruner": {"name": "wilcoxon", "p_threshold": 2}},
         {"pruner": {"min_epochs": 2}},
         {"finish": {"top_k": 1}},
+        {"space": {"model.x": {"log": [1, 2], "prior": {"mean": "1"}}}},
+        {"space": {"model.x": {"log": [1, 2], "prior": {}}}},
+        {"warm_start": {"configurations": [{}]}},
+        {"warm_start": {"configurations": [{"model.dropout": [0.1]}]}},
+        {"warm_start": {"studies": [{"stdy": "old"}]}},
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(changes: dict[str, Any]) -> None:
@@ -167,4 +179,4 @@ def test_the_words_are_those_of_the_definition() -> None:
 
 def test_every_key_of_the_canonical_form_is_in_the_schema() -> None:
     plain = definition_to_plain(load_study_file(built_in_studies()["digits"]))
-    assert plain.keys() | {"narrow"} == SCHEMA["properties"].keys()
+    assert plain.keys() | {"narrow", "objectives", "constraints"} == SCHEMA["properties"].keys()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.study_definition import Direction, NarrowRule, SearchStage
+from search.study_definition import Direction, NarrowRule, Objective, SearchStage
 from search.study_record import ScoredTrial
 from search.tracking.study_rows import stage_best_rows
 from search.tracking.trial_rows import epoch_rows, metric_key, parameters, state_tags, status, summary_rows
@@ -99,8 +99,9 @@ def test_a_stage_has_its_best_from_the_moment_of_its_last_trial(direction: Direc
         ScoredTrial(record=replace(record_of(value), finished_ms=when), score=_score(value))
         for value, when in ((0.9, 700), (0.2, 600))
     ]
-    assert stage_best_rows(1, [], monitor="val_acc", direction=direction) == []
-    rows = stage_best_rows(1, trials, monitor="val_acc", direction=direction)
+    objective = _objective(direction)
+    assert stage_best_rows(1, [], objective=objective) == []
+    rows = stage_best_rows(1, trials, objective=objective)
     assert {row.key: row.value for row in rows} == {"stages/best_val_acc": best, "stages/best_reward": best}
     assert {(row.step, row.time_ms) for row in rows} == {(1, 700)}
 
@@ -108,10 +109,14 @@ def test_a_stage_has_its_best_from_the_moment_of_its_last_trial(direction: Direc
 def test_failed_and_diverged_trials_finish_a_stage_without_being_its_best() -> None:
     failed = ScoredTrial(record=record_of(state=TrialState.FAILED), score=None)
     diverged = ScoredTrial(record=record_of(state=TrialState.DIVERGED), score=_score(-math.inf))
-    assert stage_best_rows(1, [failed, diverged], monitor="val_acc", direction=Direction.MAXIMIZE) == []
+    assert stage_best_rows(1, [failed, diverged], objective=_objective(Direction.MAXIMIZE)) == []
     good = ScoredTrial(record=record_of(0.5), score=_score(0.5))
-    rows = stage_best_rows(1, [failed, good], monitor="val_acc", direction=Direction.MAXIMIZE)
+    rows = stage_best_rows(1, [failed, good], objective=_objective(Direction.MAXIMIZE))
     assert {row.value for row in rows} == {0.5}
+
+
+def _objective(direction: Direction) -> Objective:
+    return Objective(monitor="val_acc", direction=direction, gap_weight=0.0, gap_tolerance=0.0)
 
 
 def _score(value: float) -> Score:

@@ -15,6 +15,7 @@ import tracked_study
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.constraint import Constraint
 from search.search_space import (
     Choices,
     Condition,
@@ -26,7 +27,7 @@ from search.search_space import (
     Range,
     SearchSpace,
 )
-from search.study_definition import Direction, StudyDefinition
+from search.study_definition import Direction, FurtherObjective, StudyDefinition
 from search.study_record import NarrowedSpace, RangeChange, RangeDecision, StageOpening
 from search.tracking import latest_study_pages, study_pages
 from search.tracking.saved_view import VIEW_TAG, experiment_tags
@@ -92,6 +93,20 @@ def test_the_view_shows_what_is_searched_and_what_it_led_to() -> None:
 def test_the_view_puts_the_best_trial_first(direction: Direction, *, ascending: bool) -> None:
     state = view(definition(direction=direction))
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`reward`", ascending)
+
+
+def test_the_view_shows_what_else_a_study_is_judged_by() -> None:
+    study = definition(
+        further=(FurtherObjective(monitor="n_parameters", direction=Direction.MINIMIZE),),
+        constraints=(Constraint(metric="gap_acc", at_most=0.05), Constraint(metric="epoch_seconds", at_most=9.0)),
+    )
+    columns = view(study)["selectedColumns"]
+    assert len(columns) == len(set(columns))
+    more = set(columns) - set(view(definition())["selectedColumns"])
+    assert more == {
+        *("tags.`zeroin.feasible`", "tags.`zeroin.pareto`"),
+        *("metrics.`n_parameters`", "metrics.`median_epoch_seconds`"),
+    }
 
 
 def test_parallel_coordinates_need_no_axis_that_some_trials_lack() -> None:

@@ -131,6 +131,9 @@ def test_sound_study_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (result.error, result.error_key, result.traceback) == ("", "", "")
     assert set(result.metrics) == {"val_loss", "val_acc"}
     assert result.n_parameters == 8
+    always = {"val_loss", "val_acc", "gap_loss", "gap_acc", "train_loss", "epoch_seconds", "learning_rate"}
+    assert always <= set(result.measured)
+    assert "n_parameters" not in result.measured
     assert "augmentation" in result.notices[0]
     assert list(tmp_path.iterdir()) == []
 
@@ -319,3 +322,7 @@ def test_what_a_killed_dry_run_left_is_removed_by_the_next_but_not_what_is_in_us
         assert inspect("Writes").error == ""
         assert scratch_directories() == [in_use]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_are_measured_where_a_study_asks_for_it() -> None:
+    assert "n_parameters" in inspect(counts_parameters=True).measured

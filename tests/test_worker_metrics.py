@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from small_training import Coordinator, Net, assembly, assignment
-from torch import Tensor
+from torch import Tensor, nn
 
 from search.messages import Action
 from search.worker.training import train
@@ -122,3 +122,25 @@ def test_stale_validation_metrics_are_not_reported_again(tmp_path: Path) -> None
     train(assignment(tmp_path, assembly=made), coordinator)
     assert ["val_acc" in metrics for metrics in coordinator.comparable] == [False, True, False]
     assert ["gap_acc" in metrics for metrics in coordinator.comparable] == [False, True, False]
+
+
+class BuildsLate(Net):
+    """Builds one of its layers when the strategy is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net[3] = nn.Identity()
+
+    def configure_model(self) -> None:
+        self.net[3] = nn.Linear(6, 2)
+
+
+@pytest.mark.parametrize("model", [Net, BuildsLate])
+def test_parameters_are_counted_where_a_study_asks_for_it(model: type, tmp_path: Path) -> None:
+    for counts, expected in ((True, [50.0] * 3), (False, [None] * 3)):
+        coordinator = Coordinator()
+        directory = tmp_path / str(counts)
+        directory.mkdir()
+        ended = train(assignment(directory, assembly=assembly(model, counts_parameters=counts)), coordinator)
+        assert ended.error == ""
+        assert [report.metrics.get("n_parameters") for report in coordinator.reports] == expected

@@ -94,6 +94,7 @@ class VirtualEngine:
         measures_gap: bool = True,
         has_test_data: bool = True,
         memory: Mapping[str, int] | None = None,
+        measured: tuple[str, ...] = ("train_loss", "val_acc", "gap_acc", "train_eval_acc"),
         resident_bytes: Callable[[str], int] = lambda key: 0,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
@@ -109,6 +110,7 @@ class VirtualEngine:
         self._has_test_data = has_test_data
         self._on_epoch = on_epoch
         self._memory = memory or {}
+        self._measured = measured
         self._resident_bytes = resident_bytes
         self._slots: dict[int, int] = {}
         self.company: dict[tuple[str, int], set[str]] = {}
@@ -162,6 +164,7 @@ class VirtualEngine:
                     measures_gap=self._measures_gap,
                     has_test_data=self._has_test_data,
                     traceback="",
+                    measured=self._measured,
                     **self._memory,
                 ),
             )

@@ -11,11 +11,14 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, unbroken
-from search.cli.rows import continued_number, winner
+from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
+from search.cli.rows import continued_number, trial_row, winner
 from search.coordinator.assembly import assemble
+from search.recorded_best import front_to_plain
 from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StudyRecord
+from search.trial import Score
 
 
 def best_report(record: StudyRecord) -> RenderableType:
@@ -26,6 +29,7 @@ def best_report(record: StudyRecord) -> RenderableType:
     return Group(
         Text(f"Best of {figures.count(len(record.trials), 'trial')}: #{trial.record.number}", style="bold"),
         indented(pairs(score_pairs(record, trial))),
+        *standing_parts(record, trial),
         heading("Hyperparameters"),
         indented(settings(trial.record.hyperparameters)),
         heading("To use them, in a study file or with Lightning's command line"),
@@ -50,12 +54,39 @@ def best_plain(record: StudyRecord) -> dict[str, Any] | None:
         "best_value": trial.score.best_value,
         "best_epoch": trial.score.best_epoch,
         "gap_at_best": trial.score.gap_at_best,
+        **_standing_plain(record, trial.score),
         "hyperparameters": dict(trial.record.hyperparameters),
         "usage": usage_plain(record.definition, trial),
         "weights": weight_directories(record, trial),
         "test_ensemble": None if record.result is None else dict(record.result.test_ensemble),
         "test_members": None if record.result is None else [dict(member) for member in record.result.test_members],
     }
+
+
+def best_rows(record: StudyRecord) -> list[dict[str, Any]]:
+    """Return the trials of the Pareto front, else the winner, as flat rows; none if there is none yet."""
+    trial = winner(record)
+    best = front_of(record) or ([] if trial is None else [trial])
+    return [trial_row(each, monitor=record.definition.objective.monitor) for each in best]
+
+
+def standing_parts(record: StudyRecord, trial: ScoredTrial) -> list[RenderableType]:
+    """Return the Pareto front that the winner is of, and the word that no trial keeps all constraints, if so."""
+    parts: list[RenderableType] = []
+    if (line := infeasible_line(record)) is not None:
+        parts.extend([Text(""), indented(line)])
+    if front := front_of(record):
+        title = f"Pareto front ({figures.count(len(front), 'trial')}, best {record.definition.objective.monitor} first)"
+        parts.extend([heading(title), indented(front_table(record, front, winner=trial))])
+    return parts
+
+
+def _standing_plain(record: StudyRecord, score: Score) -> dict[str, Any]:
+    objective = record.definition.objective
+    plain: dict[str, Any] = {"measured": dict(score.measured)} if score.measured else {}
+    if objective.constraints:
+        plain |= {"feasible": not score.violation > 0.0, "violation": score.violation}
+    return {**plain, "front": front_to_plain(front_of(record), objective=objective)} if objective.further else plain
 
 
 def settings(hyperparameters: Hyperparameters) -> RenderableType:
@@ -78,7 +109,7 @@ def score_pairs(record: StudyRecord, trial: ScoredTrial) -> list[tuple[str, str 
     ]
     if objective.gap_weight:
         rows.append(("reward", f"{figures.metric(score.reward)} ({figures.reward_rule(objective)})"))
-    return rows
+    return [*rows, *measured_pairs(score, objective)]
 
 
 def usage_plain(definition: StudyDefinition, trial: ScoredTrial) -> dict[str, Any]:

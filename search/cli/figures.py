@@ -6,7 +6,7 @@ import math
 import time
 
 from search.search_space import Value
-from search.study_definition import Objective, SearchStage
+from search.study_definition import EPOCH_SECONDS, N_PARAMETERS, Objective, SearchStage
 
 MISSING = "-"
 """Stands for a figure that there is none of."""
@@ -72,6 +72,19 @@ def local_time(time_ms: int) -> str:
 def count(n: int, noun: str) -> str:
     """Return ``1 trial`` or ``2 trials``; `noun` takes a plain s."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def measured(name: str, value: float) -> str:
+    """Return what a further objective or a constraint is about; parameters are counted, epochs take time."""
+    if math.isfinite(value) and name == N_PARAMETERS:
+        return f"{value:,.0f}"
+    return f"{number(value)} s" if math.isfinite(value) and name == EPOCH_SECONDS else metric(value)
+
+
+def further_objectives(objective: Objective) -> str:
+    """Return ``gap_acc, less is better; n_parameters, less is better``."""
+    words = ((each.monitor, "more" if each.direction.sign > 0 else "less") for each in objective.further)
+    return "; ".join(f"{monitor}, {better} is better" for monitor, better in words)
 
 
 def reward_rule(objective: Objective) -> str:

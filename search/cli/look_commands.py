@@ -11,7 +11,7 @@ import click
 from rich.console import Group, RenderableType
 
 from search.cli import rows
-from search.cli.best import best_plain, best_report
+from search.cli.best import best_plain, best_report, best_rows
 from search.cli.command_context import CommandContext
 from search.cli.console import heading, indented, make_console, show, store_lines, stores, warn
 from search.cli.formats import Format, encode, strict_json, write_out
@@ -99,16 +99,23 @@ def trials(
 
 @click.command()
 @study_argument
-@format_options(Format.TABLE, Format.JSON)
+@format_options(Format.TABLE, Format.JSON, Format.CSV)
 @store_options
 @click.pass_obj
 def best(
     context: CommandContext, /, *, study: str, format_: Format, output: Path | None, **options: str | None
 ) -> None:
-    """Show the winner, how to use it and where its weights are; of an unfinished study, the best so far."""
+    """Show the winner, how to use it and where its weights are; of an unfinished study, the best so far.
+
+    With several objectives, the Pareto front as well. As CSV: one line for each trial of the front, or the winner's.
+    """
     record = _read(context, study, options)
+    where = (record.storage, record.tracking_uri)
     if format_ is Format.TABLE:
-        _emit_table(best_report(record), where=(record.storage, record.tracking_uri), output=output)
+        _emit_table(best_report(record), where=where, output=output)
+    elif format_ is Format.CSV:
+        content = encode(best_rows(record), format_, columns=rows.trial_columns(record))
+        _emit_bytes(content, format_=format_, where=where, output=output)
     else:
         _emit_json(best_plain(record), record=record, output=output)
 
@@ -146,7 +153,7 @@ def _chosen(record: StudyRecord, *, stage: str | None, sort: str, limit: int | N
         raise click.BadParameter(f"{stage!r} is no stage of the study, which has {', '.join(names)}.")
     chosen = [trial for trial in record.trials if stage in (None, trial.record.stage)]
     if sort == "reward":
-        chosen = rows.by_reward(chosen, direction=record.definition.objective.direction)
+        chosen = rows.by_reward(chosen, objective=record.definition.objective)
     return chosen[:limit]
 
 

@@ -19,6 +19,8 @@ from search.study_views import StudyPreview
 
 def plan_report(definition: StudyDefinition) -> RenderableType:
     """Return the plan of a study, from its definition alone."""
+    objective = definition.objective
+    constraints = ", ".join(each.text for each in objective.constraints)
     data = "the model's own loaders" if definition.data is None else definition.data.class_path
     parts: list[RenderableType] = [
         Text(f"Plan of study {definition.study}", style="bold"),
@@ -27,7 +29,9 @@ def plan_report(definition: StudyDefinition) -> RenderableType:
                 [
                     ("model", definition.model.class_path),
                     ("data", data),
-                    ("objective", figures.reward_rule(definition.objective)),
+                    ("objective", figures.reward_rule(objective)),
+                    *([("besides", figures.further_objectives(objective))] if objective.further else []),
+                    *([("constraints", constraints)] if constraints else []),
                 ]
             )
         ),

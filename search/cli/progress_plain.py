@@ -99,6 +99,7 @@ class PlainProgress:
         if score is not None and score.best_epoch:
             words.append(f"{self._progress.objective.monitor} {figures.metric(score.best_value)}")
             words.append(f"gap {figures.gap(score.gap_at_best)}")
+            words.extend(["breaks constraints"] if score.violation > 0.0 else [])
         if record.reason:
             words.append(" ".join(record.reason.split()))
         return ", ".join(words)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from search.cli.rows import best_of
+from search.recorded_best import best_of
 from search.study_definition import Objective, StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord
 from search.trial import Score, TrialRecord, TrialState
@@ -106,7 +106,7 @@ class StudyProgress:
             if trial.record.state.is_finished:
                 self._count(trial.record)
         finished = [trial for trial in record.trials if trial.record.state.is_fully_trained]
-        self.best = best_of(finished, direction=record.definition.objective.direction)
+        self.best = best_of(finished, objective=record.definition.objective)
         for opening in record.openings:
             self.open_stage(opening)
 
@@ -142,7 +142,7 @@ class StudyProgress:
             return False
         latest = ScoredTrial(record=record, score=score)
         contenders = [each for each in (self.best, latest) if each is not None and not record.supersedes(each.record)]
-        best = best_of(contenders, direction=self.objective.direction)
+        best = best_of(contenders, objective=self.objective)
         is_better = best is latest
         self.best = best
         return is_better

@@ -109,6 +109,8 @@ def _best_line(progress: StudyProgress, *, width: int) -> Text:
     line.append(f" at epoch {score.best_epoch}, gap {figures.gap(score.gap_at_best)}")
     if objective.gap_weight:
         line.append(f", reward {figures.metric(score.reward)}")
+    if score.violation > 0.0:
+        line.append(", breaks constraints", style="red")
     line.append(f", {best.record.stage}", style="dim")
     _append_settings(line, best.record.hyperparameters, room=width - line.cell_len)
     return line

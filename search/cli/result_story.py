@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.cli import figures
-from search.cli.best import score_pairs, settings, weight_directories
+from search.cli.best import score_pairs, settings, standing_parts, weight_directories
 from search.cli.console import heading, indented, pairs, plain_table, unbroken
 from search.cli.device_line import device_line
 from search.cli.rows import winner
@@ -32,7 +33,7 @@ def result_story(record: StudyRecord, *, width: int) -> RenderableType:
     else:
         parts.append(heading(f"Best hyperparameters (trial #{best.record.number})"))
         parts.append(indented(settings(best.record.hyperparameters)))
-        parts.extend([Text(""), indented(pairs(score_pairs(record, best)))])
+        parts.extend([Text(""), indented(pairs(score_pairs(record, best))), *standing_parts(record, best)])
     parts.extend([heading("Ranges by stage"), indented(ranges_story(record, width=width - 2))])
     if record.result is not None:
         parts.extend(_finish(record, record.result))
@@ -72,15 +73,20 @@ def _finish(record: StudyRecord, result: StudyResult) -> list[RenderableType]:
 
 
 def _confirmation_table(record: StudyRecord, result: StudyResult) -> Table:
-    table = plain_table([("trial", "left"), ("mean reward", "right"), ("by seed", "left"), ("", "left")])
+    measured = record.definition.objective.measured_metrics
+    means = [(f"mean {name}", "right") for name in measured]
+    table = plain_table([("trial", "left"), ("mean reward", "right"), *means, ("by seed", "left"), ("", "left")])
     for each in result.confirmations:
         is_winner = each.trial_number == result.best_trial_number
         outcome = "winner" if is_winner else ""
         if each.eliminated_after is not None:
             outcome = f"dropped after {figures.count(each.eliminated_after, 'run')}"
+        if each.violation > 0.0:
+            outcome = f"{outcome}, breaks constraints".removeprefix(", ")
         table.add_row(
             Text(f"#{each.trial_number}", style="bold green" if is_winner else ""),
             figures.metric(each.mean),
+            *(figures.measured(name, each.measured.get(name, math.nan)) for name in measured),
             "  ".join(figures.metric(reward) for reward in each.rewards),
             Text(outcome, style="green" if is_winner else "dim"),
         )

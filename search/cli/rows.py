@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from search.recorded_best import best_of, may_win
+from search.reward import measured_name, rank_key
 from search.search_space import Choices, Dimension, IntLogRange, IntRange, LinearRange, LogRange, OneMinusLogRange
-from search.study_definition import Direction
+from search.study_definition import Objective
 from search.study_record import ScoredTrial, StageOpening, StudyRecord
-from search.trial import TrialRecord
+from search.trial import Score, TrialRecord
 
 SCALE_WORDS: dict[type, str] = {
     LogRange: "log",
@@ -24,10 +26,13 @@ SCALE_WORDS: dict[type, str] = {
 
 def trial_columns(record: StudyRecord) -> list[str]:
     """Names of the columns of `trial_row`, the hyperparameters in the study file's order last."""
+    objective = record.definition.objective
     return [
-        *("number", "stage", "is_outside", "state", "reason", "reward", f"best_{record.definition.objective.monitor}"),
+        *("number", "stage", "is_outside", "state", "reason", "reward", f"best_{objective.monitor}"),
         *("best_epoch", "gap_at_best", "n_epochs", "max_epochs", "seconds", "seed", "n_retries"),
-        *("continues", "n_taken_over"),
+        *("continues", "n_taken_over", "origin"),
+        *map(measured_name, objective.measured_metrics),
+        *(("violation",) if objective.constraints else ()),
         *record.definition.space.names,
     ]
 
@@ -53,8 +58,16 @@ def trial_row(trial: ScoredTrial, *, monitor: str) -> dict[str, Any]:
         "n_retries": record.n_retries,
         "continues": continued_number(record),
         "n_taken_over": record.n_taken_over,
+        "origin": record.origin,
+        **({} if score is None else _measured(score)),
         **record.hyperparameters,
     }
+
+
+def _measured(score: Score) -> dict[str, float | None]:
+    """Return what further objectives and constraints are about, and how far it is from keeping the constraints."""
+    row = {measured_name(name): None if math.isnan(value) else value for name, value in score.measured.items()}
+    return {**row, "violation": score.violation} if score.excesses else row
 
 
 def continued_number(record: TrialRecord) -> int | None:
@@ -85,17 +98,11 @@ def flat_range_rows(record: StudyRecord) -> list[dict[str, Any]]:
     ]
 
 
-def best_of(trials: Iterable[ScoredTrial], *, direction: Direction) -> ScoredTrial | None:
-    """Return the trial with the best finite reward, the earliest among equals, or None."""
-    scored = [trial for trial in trials if trial.score is not None and math.isfinite(trial.score.reward)]
-    return max(scored, key=lambda trial: direction.sign * _reward(trial), default=None)
-
-
-def by_reward(trials: Iterable[ScoredTrial], *, direction: Direction) -> list[ScoredTrial]:
-    """Return trials from the best reward to the worst; those without one last, in their order."""
+def by_reward(trials: Iterable[ScoredTrial], *, objective: Objective) -> list[ScoredTrial]:
+    """Return trials from the best to the worst; those without a reward last, in their order."""
     return sorted(
         trials,
-        key=lambda trial: (trial.score is None, 0.0 if trial.score is None else -direction.sign * _reward(trial)),
+        key=lambda trial: (trial.score is None, () if trial.score is None else rank_key(trial.score, objective)),
     )
 
 
@@ -105,17 +112,7 @@ def winner(record: StudyRecord) -> ScoredTrial | None:
         for trial in record.trials:
             if trial.record.number == record.result.best_trial_number:
                 return trial
-    by_key = {trial.record.key: trial.record for trial in record.trials}
-    continuations = [trial.record for trial in record.trials if trial.record.continues in by_key]
-    superseded = {each.continues for each in continuations if each.supersedes(by_key[each.continues])}
-    finished = [trial for trial in record.trials if trial.record.state.is_fully_trained]
-    standing = [trial for trial in finished if trial.record.key not in superseded]
-    return best_of(standing, direction=record.definition.objective.direction)
-
-
-def _reward(trial: ScoredTrial) -> float:
-    assert trial.score is not None
-    return trial.score.reward
+    return best_of(may_win(record.trials), objective=record.definition.objective)
 
 
 def _opening_rows(opening: StageOpening) -> Iterable[dict[str, Any]]:

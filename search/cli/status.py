@@ -15,7 +15,9 @@ from search.cli import figures
 from search.cli.console import plain_table, stores, unbroken
 from search.cli.device_line import device_line
 from search.cli.forecast_words import forecast_line, spent_words
-from search.cli.rows import best_of, winner
+from search.cli.front import front_of, infeasible_line
+from search.cli.rows import winner
+from search.recorded_best import best_of, none_is_feasible
 from search.study_definition import Budget
 from search.study_forecast import recorded_pace, study_forecast
 from search.study_record import ScoredTrial, StudyForecast, StudyRecord, StudyState
@@ -45,6 +47,10 @@ def status_report(record: StudyRecord) -> RenderableType:
             f"\nBest: #{best.record.number}, {monitor} {figures.metric(score.best_value)} at epoch {score.best_epoch}"
         )
         parts.append(Text(f"{line}, gap {figures.gap(score.gap_at_best)}"))
+        infeasible = infeasible_line(record)
+        parts.extend([] if infeasible is None else [infeasible])
+        if front := front_of(record):
+            parts.append(Text(f"Pareto front: {figures.count(len(front), 'trial')}"))
         parts.append(unbroken(f"`zeroin best {name}` has all of it"))
     return Group(*parts)
 
@@ -60,6 +66,7 @@ def status_plain(record: StudyRecord) -> dict[str, Any]:
         "stages": [_stage_plain(record, index) for index in range(len(record.definition.stages))],
         "best_trial": None if best is None else best.record.number,
         "best_reward": None if best is None or best.score is None else best.score.reward,
+        **_standing_plain(record),
         "storage": record.storage,
         "tracking_uri": record.tracking_uri,
         "directory": record.directory,
@@ -70,6 +77,15 @@ def status_plain(record: StudyRecord) -> dict[str, Any]:
         "device_use": dict(record.device_use),
         "n_test_readings": 0 if record.result is None else record.result.n_test_readings,
     }
+
+
+def _standing_plain(record: StudyRecord) -> dict[str, Any]:
+    """Return what constraints and several objectives add; nothing for a study without them."""
+    objective = record.definition.objective
+    plain: dict[str, Any] = {"front": [trial.record.number for trial in front_of(record)]} if objective.further else {}
+    if objective.constraints:
+        plain["none_is_feasible"] = none_is_feasible(record.trials, objective=objective)
+    return plain
 
 
 def _time(record: StudyRecord) -> list[RenderableType]:
@@ -148,5 +164,5 @@ def _trials_of(record: StudyRecord, stage: str) -> list[ScoredTrial]:
 
 def _best_reward(record: StudyRecord, trials: list[ScoredTrial]) -> float:
     successful = [trial for trial in trials if trial.record.state.is_fully_trained]
-    best = best_of(successful, direction=record.definition.objective.direction)
+    best = best_of(successful, objective=record.definition.objective)
     return math.nan if best is None or best.score is None else best.score.reward

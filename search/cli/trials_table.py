@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from lightning_modules.callbacks.metric_names import gap_name
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, state_text
 from search.cli.rows import continued_number
+from search.study_definition import Objective
 from search.study_record import ScoredTrial, StudyRecord
-from search.trial import TrialState
+from search.trial import Score, TrialState
 
 _EXPLAINED = (TrialState.FAILED, TrialState.DIVERGED, TrialState.INTERRUPTED)
 """States that call for an explanation; why a trial was pruned or stopped is in the other formats."""
@@ -79,12 +82,36 @@ def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[
     if objective.gap_weight:
         rewards = [figures.MISSING if score is None else figures.metric(score.reward) for score in scores]
         columns.append(("reward", "right", rewards))
+    columns.extend(_measured_columns(objective, scores))
     return [*columns, ("time", "right", [_seconds(trial) for trial in trials])]
 
 
+def _measured_columns(objective: Objective, scores: Sequence[Score | None]) -> list[_Column]:
+    """Return what further objectives and constraints are about, but for the gap, and whether constraints are kept."""
+    names = [name for name in objective.measured_metrics if name != gap_name(objective.monitor)]
+    columns: list[_Column] = []
+    for name in names:
+        values = [math.nan if score is None else score.measured[name] for score in scores]
+        columns.append((name, "right", [figures.measured(name, value) for value in values]))
+    if objective.constraints:
+        columns.append(("kept", "left", [_kept(score) for score in scores]))
+    return columns
+
+
+def _kept(score: Score | None) -> str:
+    if score is None:
+        return figures.MISSING
+    return "no" if score.violation > 0.0 else "yes"
+
+
 def _stage_of(trial: ScoredTrial) -> str:
-    """Return its stage; a trial that was sampled outside the stage's ranges is no sign of where these are."""
-    return f"{trial.record.stage}, outside" if trial.record.is_outside else trial.record.stage
+    """Return its stage, and what it is beside that.
+
+    One that was sampled outside the stage's ranges is no sign of where these are, nor is one of a warm start.
+    """
+    record = trial.record
+    notes = ("outside" if record.is_outside else "", "warm start" if record.origin else "")
+    return ", ".join([record.stage, *filter(None, notes)])
 
 
 def _seconds(trial: ScoredTrial) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from search.messages import ModelAssembly
 from search.search_space import Hyperparameters, Value
 from search.seeds import derived_seed
-from search.study_definition import Direction, StudyDefinition
+from search.study_definition import N_PARAMETERS, Direction, StudyDefinition
 
 
 def assemble(definition: StudyDefinition, hyperparameters: Hyperparameters) -> ModelAssembly:
@@ -30,6 +30,7 @@ def assemble(definition: StudyDefinition, hyperparameters: Hyperparameters) -> M
         monitor=definition.objective.monitor,
         maximize=definition.objective.direction is Direction.MAXIMIZE,
         data_seed=derived_seed(definition.seed, "data"),
+        counts_parameters=N_PARAMETERS in definition.objective.measured_metrics,
     )
 
 

@@ -8,7 +8,8 @@ from bisect import insort
 from search.coordinator.history import History
 from search.coordinator.promotions import Promotions
 from search.paths import StudyPaths
-from search.study_definition import Direction
+from search.reward import rank_key
+from search.study_definition import Objective
 from search.trial import FinishedTrial
 
 _N_KEPT = 3
@@ -19,17 +20,17 @@ class BestCheckpoints:
 
     Args:
         paths: The study's files.
-        direction: Whether more reward is better.
+        objective: What is optimized.
         history: The study's trials.
         promotions: Which checkpoints others continue from.
     """
 
-    def __init__(self, paths: StudyPaths, *, direction: Direction, history: History, promotions: Promotions) -> None:
+    def __init__(self, paths: StudyPaths, *, objective: Objective, history: History, promotions: Promotions) -> None:
         self._paths = paths
-        self._sign = direction.sign
+        self._objective = objective
         self._history = history
         self._promotions = promotions
-        self._best: list[tuple[float, int, str]] = []
+        self._best: list[tuple[tuple[float, ...], int, str]] = []
         self._present: set[str] = set()
 
     def tidy(self) -> None:
@@ -49,7 +50,7 @@ class BestCheckpoints:
         self._present.add(record.key)
         if record.state.is_fully_trained and score is not None and math.isfinite(score.reward):
             assert record.number is not None
-            insort(self._best, (-self._sign * score.reward, record.number, record.key))
+            insort(self._best, (rank_key(score, self._objective), record.number, record.key))
         if record.continues or len(self._best) > _N_KEPT:
             self._best = [each for each in self._best if not self._history.is_superseded(each[2])][:_N_KEPT]
 

@@ -8,49 +8,31 @@ the search still run. A run that turns out to be needless is stopped and its rew
 
 from __future__ import annotations
 
-import heapq
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.constraint import violation
+from search.coordinator.contenders import contenders, contenders_worth
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
-from search.coordinator.search_stage import number_of
 from search.coordinator.search_trials import SearchTrials
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
 from search.elimination import survivors
 from search.errors import StudyFailedError
-from search.reward import score
+from search.preference import Worth
+from search.reward import measured_means, score
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
-from search.study_definition import FinishSettings
+from search.study_definition import Direction, FinishSettings, Objective
 from search.study_record import Confirmation, FinishPlan
 from search.trial import CONFIRM, Score, TrialRecord, TrialState
 from search.wall_clock import CLOCK
 
 # Chance of dropping the best contender before its last seed; its runs are then compared by their means anyway.
 _ELIMINATION_RISK = 0.1
-
-
-def contenders(history: History, context: StudyContext, *, at_most: int) -> tuple[int, ...]:
-    """Return the numbers of the best fully trained trials of any stage, best first, by the rewards that they reached.
-
-    What a short trial might have reached is no reason to prefer it to one that has. A trial that is not among the best
-    of those that have finished never will be. Where none is fully trained, those that the budget stopped take their
-    place. Of a trial and the one that continues it, only one is a contender, and none before both have ended.
-    """
-    sign = context.definition.objective.direction.sign
-    scored = [
-        (-sign * trial.score.reward, number_of(trial.record), trial.record.state)
-        for trial in history.contending
-        if trial.score is not None and math.isfinite(trial.score.reward)
-    ]
-    fit = [each for each in scored if each[2].is_fully_trained] or [
-        each for each in scored if each[2] is TrialState.STOPPED
-    ]
-    return tuple(number for _, number, _ in heapq.nsmallest(at_most, fit))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +71,7 @@ class Confirmations:
         self._settled = context.study.finish_plan()
         self._is_announced = False
         self._known: tuple[int, tuple[int, ...]] = (-1, ())
+        self._worth: Worth
         self._begun: set[str] = set()
         self._interrupted: dict[str, TrialRecord] = {}
         self.records: dict[str, TrialRecord] = {}
@@ -99,7 +82,7 @@ class Confirmations:
     @property
     def idle_for(self) -> DeviceUse:
         """Stragglers of the search; once confirmations may begin, all that there may be have, and nothing is left."""
-        return DeviceUse.ENDING if self._search.may_be_followed else DeviceUse.STAGE_BORDER
+        return DeviceUse.ENDING if self._may_begin else DeviceUse.STAGE_BORDER
 
     def search_is_over(self) -> None:
         """Note that no search trial will be started any more, though some of a stage may never have begun.
@@ -122,7 +105,7 @@ class Confirmations:
 
     def next_trial(self) -> LiveTrial | None:
         """Return the first run of the earliest round that has not begun, of those contenders that are still in."""
-        if not self._search.may_be_followed or not self._best_so_far():
+        if not self._may_begin or not self._best_so_far():
             return None
         numbers = self._contenders()
         self._announce(numbers)
@@ -136,6 +119,15 @@ class Confirmations:
             _, record = self._interrupted.popitem()
             return self._context.open_trial(record)  # needless by now, which its verdict says at once
         return None
+
+    @property
+    def _may_begin(self) -> bool:
+        """Whether runs may begin.
+
+        On a Pareto front, what is not among the best now may be so later, when its better ones are dominated: runs
+        begin when the search is over.
+        """
+        return self._search.is_over if self._context.definition.objective.further else self._search.may_be_followed
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a run that has had its epochs, or that is needless."""
@@ -164,7 +156,9 @@ class Confirmations:
         """Return the contenders with what their runs said, winner first; all that is needed has run."""
         definition = self._context.definition
         rounds = self._rounds(self._contenders())
-        worst, sign = definition.objective.direction.worst, definition.objective.direction.sign
+        objective = definition.objective
+        worst = objective.direction.worst
+        worths = self._worths(rounds.scores)
         confirmations = []
         for number, scores in rounds.scores.items():
             rewards = tuple(worst if each is None else each.reward for each in scores)
@@ -174,9 +168,17 @@ class Confirmations:
                 best_epochs=tuple(0 if each is None else each.best_epoch for each in scores),
                 mean=statistics.fmean(rewards),
                 eliminated_after=rounds.eliminated.get(number),
+                measured=measured_means(scores, objective),
+                violation=_violation(scores, objective),
             )
             confirmations.append(confirmation)
-        return tuple(sorted(confirmations, key=lambda each: (each.eliminated_after is not None, -sign * each.mean)))
+        means = {number: statistics.fmean(each) for number, each in worths.items()}
+        return tuple(
+            sorted(
+                confirmations,
+                key=lambda each: (each.violation, each.eliminated_after is not None, -means[each.trial_number]),
+            )
+        )
 
     def runs_of(self, confirmation: Confirmation) -> tuple[TrialRecord, ...]:
         """Return the runs that a confirmation sums up, in the order of its rewards."""
@@ -193,6 +195,7 @@ class Confirmations:
         if self._known[0] != n_finished:
             numbers = contenders(self._history, self._context, at_most=self._settings.top_k)
             self._known = (n_finished, numbers)
+            self._worth = contenders_worth(self._history, self._context)
         if self._search.is_over and not self._known[1]:
             raise no_contender(self._history, self._context)
         return self._known[1]
@@ -215,12 +218,18 @@ class Confirmations:
         return rounds
 
     def _survivors(self, scores: Mapping[int, Sequence[Score | None]]) -> tuple[int, ...]:
-        direction = self._context.definition.objective.direction
-        rewards = {
-            number: [direction.worst if each is None else each.reward for each in runs]
+        """Return the contenders that stay; those that break constraints so far neither drop others nor are dropped."""
+        objective = self._context.definition.objective
+        fit = {number: runs for number, runs in scores.items() if not _violation(runs, objective) > 0.0}
+        stay = survivors(self._worths(fit), direction=Direction.MAXIMIZE, risk=_ELIMINATION_RISK)
+        return (*stay, *(number for number in scores if number not in fit))
+
+    def _worths(self, scores: Mapping[int, Sequence[Score | None]]) -> dict[int, list[float]]:
+        """Return what each run is worth, more is better; -inf for one that failed."""
+        return {
+            number: [-math.inf if each is None else self._worth(each) for each in runs]
             for number, runs in scores.items()
         }
-        return survivors(rewards, direction=direction, risk=_ELIMINATION_RISK)
 
     def _announce(self, numbers: Sequence[int]) -> None:
         plan = self.plan()
@@ -267,6 +276,16 @@ def finish_run(
         horizon_epochs=definition.horizon_epochs(definition.stages[-1]),
         started_ms=CLOCK.now_ms(),
     )
+
+
+def _violation(runs: Sequence[Score | None], objective: Objective) -> float:
+    """Return how far a contender's runs are, in their means, from keeping all constraints; 0 if there are none."""
+    if not objective.constraints:
+        return 0.0
+    if any(each is None or not math.isfinite(each.reward) for each in runs):
+        return math.inf
+    means = measured_means(runs, objective)
+    return violation(each.excess(means[each.metric]) for each in objective.constraints)
 
 
 def no_contender(history: History, context: StudyContext) -> StudyFailedError:

@@ -10,6 +10,7 @@ from search.observer import StudyObserver
 from search.storage import StoredStudy
 from search.study_definition import StudyDefinition
 from search.study_edits import Begun, judge_edits
+from search.study_file import masked_warm_start
 from search.study_views import Edit
 from search.uris import masked
 
@@ -67,4 +68,10 @@ def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObs
 
 def _kept_as(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
     checkpoints = given.checkpoints and masked(given.checkpoints)
-    return replace(given, storage=recorded.storage, tracking_uri=recorded.tracking_uri, checkpoints=checkpoints)
+    return replace(
+        given,
+        storage=recorded.storage,
+        tracking_uri=recorded.tracking_uri,
+        checkpoints=checkpoints,
+        warm_start=masked_warm_start(given.warm_start),
+    )

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from search.budget_words import what_was_cut
 from search.coordinator.assembly import assemble
-from search.coordinator.confirmations import Confirmations, contenders, finish_run, no_contender, why_not
+from search.coordinator.confirmations import Confirmations, finish_run, no_contender, why_not
+from search.coordinator.contenders import contenders
 from search.coordinator.history import History
 from search.coordinator.live_trial import TrialSource
 from search.coordinator.request import Request
@@ -56,6 +57,7 @@ class Finish:
         """Return the result, or None if the user interrupted; what `following` returned has run."""
         settings, confirmations = self.context.definition.finish, self.confirmations
         if settings is None or confirmations is None:
+            self._tell_infeasible(())
             return self._result(self._best_of_search(), confirmations=(), refits=(), test=None)
         confirmations.search_is_over()
         if not self.context.pool.run(confirmations):
@@ -68,6 +70,7 @@ class Finish:
                 f"{why_not(self.context)}"
             )
         winner = confirmed[0].trial_number if confirmed else self._best_of_search()
+        self._tell_infeasible(confirmed)
         trial = self.history.finished_trial(winner)
         if confirmed:
             n_epochs = self._refit_epochs(confirmations.runs_of(confirmed[0]), confirmed[0])
@@ -84,6 +87,18 @@ class Finish:
         if not best:
             raise no_contender(self.history, self.context)
         return best[0]
+
+    def _tell_infeasible(self, confirmed: Sequence[Confirmation]) -> None:
+        """Say plainly that nothing keeps all constraints, in the search or over seeds."""
+        best = self.history.finished_trial(self._best_of_search()).score
+        constraints = ", ".join(each.text for each in self.context.definition.objective.constraints)
+        if best is not None and best.violation > 0.0:
+            self.notices.append(f"no trial keeps all constraints ({constraints}); the best breaks them least.")
+        elif confirmed and confirmed[0].violation > 0.0:
+            self.notices.append(
+                f"no contender keeps all constraints ({constraints}) in the mean over its seeds; the winner breaks "
+                "them least."
+            )
 
     def _refit(
         self, hyperparameters: Hyperparameters, *, n_epochs: int, n_refits: int

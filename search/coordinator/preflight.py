@@ -7,10 +7,10 @@ from collections.abc import Callable
 from search.coordinator.assembly import assemble
 from search.coordinator.request import Request
 from search.coordinator.workforce import Workforce
-from search.errors import StudyDefinitionError, StudyInterruptedError
+from search.errors import StudyDefinitionError, StudyInterruptedError, did_you_mean
 from search.messages import Inspect, InspectionResult
 from search.search_space import Hyperparameters
-from search.study_definition import StudyDefinition
+from search.study_definition import N_PARAMETERS, Objective, StudyDefinition
 
 
 def try_out(
@@ -68,11 +68,37 @@ def inspect_study(
     result = try_out(definition, middle, workforce, doing="the model was tried out", notify=notify)
     if result.error:
         details = f"\n{result.traceback.rstrip()}" if result.traceback else ""
-        raise StudyDefinitionError(f"{result.error}{details}", key=result.error_key)
+        raise StudyDefinitionError(f"{result.error}{details}", key=_in_file(result.error_key, definition))
     if definition.objective.gap_weight > 0.0 and not result.measures_gap:
         raise StudyDefinitionError(
             f"must be 0 where the generalization gap of {definition.objective.monitor!r} cannot be measured, but is "
             f"{definition.objective.gap_weight:g}: {' '.join(result.notices)}",
-            key="objective.gap_weight",
+            key=_in_file("objective.gap_weight", definition),
         )
+    _require_measured(definition.objective, result.measured)
     return result
+
+
+def _in_file(key: str, definition: StudyDefinition) -> str:
+    """Return where the study file has a key of the objective; of several, that is the first of the list."""
+    prefix = "objective."
+    is_in_list = key.startswith(prefix) and bool(definition.objective.further)
+    return f"objectives.0.{key.removeprefix(prefix)}" if is_in_list else key
+
+
+def _require_measured(objective: Objective, measured: tuple[str, ...]) -> None:
+    """Check that all that constraints and further objectives are about is reported with every epoch.
+
+    Raises:
+        StudyDefinitionError: If one is not; `key` says which.
+    """
+    keys = {f"objectives.{index}.monitor": each.monitor for index, each in enumerate(objective.further, start=1)}
+    keys |= {f"constraints.{each.metric}": each.metric for each in objective.constraints}
+    for key, metric in keys.items():
+        if metric not in measured:
+            known = sorted({*measured, N_PARAMETERS})
+            raise StudyDefinitionError(
+                f"must be something that is measured, but got {metric!r}; an epoch of this model reports "
+                f"{', '.join(known)}.{did_you_mean(metric, known)}",
+                key=key,
+            )

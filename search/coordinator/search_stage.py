@@ -8,6 +8,7 @@ from search.comparable_rewards import Observation
 from search.coordinator.allotment import StageTally
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.failure_streak import FailureStreak
+from search.coordinator.guidance import guided
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.promotions import Promotions
@@ -17,7 +18,7 @@ from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
 from search.pruning import Pruner
-from search.sampling import MOST_OBSERVATIONS, outside_point, propose
+from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, outside_point, propose
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
@@ -77,6 +78,8 @@ class StageTrials:
         self._failures = failures
         self._checkpoints = checkpoints
         self._promotions = promotions
+        self._past = context.study.past()
+        self._has_priors = any(dimension.prior is not None for dimension in context.definition.space)
         following = context.study.openings()[opening.index + 1 :]
         self._last_number = context.allotment.last_number(opening, following[0] if following else None)
         self._tally = StageTally(
@@ -110,11 +113,24 @@ class StageTrials:
 
     def _proposed(self, number: int) -> TrialRecord:
         outside = self._outside(number)
-        return self._record(
+        chosen, origin = (outside, "") if outside is not None else self._guided(number)
+        record = self._record(
             number,
-            hyperparameters=self._propose(number) if outside is None else outside,
+            hyperparameters=chosen,
             seed=derived_seed(self._context.definition.seed, "training", number),
-            is_outside=outside is not None,
+            is_outside=not self._opening.narrowed.space.contains(chosen),
+        )
+        return replace(record, origin=origin)
+
+    def _guided(self, number: int) -> tuple[Hyperparameters, str]:
+        """Return what the sampler proposes, or what an earlier study makes of it, and where it comes from then."""
+        return guided(
+            self._propose(number),
+            past=self._past,
+            definition=self._context.definition,
+            opening=self._opening,
+            history=self._history,
+            number=number,
         )
 
     def _promoted(self, number: int, continued: TrialRecord) -> TrialRecord:
@@ -294,8 +310,8 @@ class StageTrials:
         )
 
     def _observations(self) -> tuple[Observation, ...]:
-        """Return what the sampler learns from: nothing, if it does not learn."""
-        at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
+        """Return what the sampler learns from: nothing, if it does not learn, and there is no prior to be checked."""
+        at_most = MOST_OBSERVATIONS.get(self._stage.sampler, MOST_CHECKED if self._has_priors else None)
         if at_most is None:
             return ()
         return self._history.rewards.informative(self._opening.narrowed.space, at_most=at_most)

@@ -41,7 +41,7 @@ class SearchTrials:
         self._failures = FailureStreak(has_succeeded=has_succeeded)
         self._promotions = Promotions(definition, history)
         self._checkpoints = BestCheckpoints(
-            context.paths, direction=objective.direction, history=history, promotions=self._promotions
+            context.paths, objective=objective, history=history, promotions=self._promotions
         )
         self._unfinished = deque(history.running)
         self._is_closed = context.study.finish_plan() is not None

@@ -16,6 +16,7 @@ from search.coordinator.history import History
 from search.coordinator.interruption import Interruption, interruption
 from search.coordinator.ledger import Ledger
 from search.coordinator.packing import pack_devices
+from search.coordinator.past_taken import taken_past
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
 from search.coordinator.search_trials import SearchTrials
@@ -32,6 +33,7 @@ from search.errors import SearchError, StateError, StudyFailedError, StudyInterr
 from search.lease import Lease
 from search.messages import InspectionResult
 from search.observer import StudyObserver
+from search.past import Past
 from search.paths import StateDirectory, StudyPaths, obstacle_to_writing
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
@@ -73,7 +75,7 @@ class Session:
             The finished study.
 
         Raises:
-            StudyDefinitionError: If model, data and study do not fit each other.
+            StudyDefinitionError: If model, data and study do not fit each other, or there is no such earlier study.
             StudyConflictError: If another coordinator runs the study.
             StateError: If the state directory or a store cannot be written.
             StudyFailedError: If the study cannot go on.
@@ -82,7 +84,8 @@ class Session:
         paths = self.state.study(self.definition.study)
         try:
             self._require_writable_stores(paths)
-        except StateError:
+            past = taken_past(self.definition, self.uris, notify=self.observer.notice)
+        except SearchError:
             self.engine.close(timeout_seconds=0.0)  # one that is on a cluster has joined it already
             raise
         with quick_handover(), interruption() as interrupted, self._workforce(interrupted) as workforce:
@@ -104,7 +107,7 @@ class Session:
                 for uri in (self.uris.tracking, self.uris.checkpoints or ""):
                     keep_credentials(paths.credentials, uri)
                 with closing(StudyStore(self.uris.storage, create=True, notify=self.observer.notice)) as store:
-                    return self._run_leased(store, workforce, interrupted, inspection)
+                    return self._run_leased(store, workforce, interrupted, inspection, past)
             finally:
                 lease.release()
 
@@ -135,10 +138,15 @@ class Session:
             self.engine.close(timeout_seconds=_CLOSE_SECONDS)
 
     def _run_leased(
-        self, store: StudyStore, workforce: Workforce, interrupted: Interruption, inspection: InspectionResult
+        self,
+        store: StudyStore,
+        workforce: Workforce,
+        interrupted: Interruption,
+        inspection: InspectionResult,
+        past: Past | None,
     ) -> StudyRecord:
         paths = self.state.study(self.definition.study)
-        study, resumed = open_or_create(store, self.definition, paths=paths, observer=self.observer)
+        study, resumed = open_or_create(store, self.definition, paths=paths, observer=self.observer, past=past)
         take_edits(study, self.definition, observer=self.observer)
         tracker = MlflowTracker(
             tracking_uri=self.uris.tracking,

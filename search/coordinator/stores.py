@@ -91,7 +91,7 @@ def with_stores(
     checkpoints = checkpoints or definition.checkpoints
     return replace(
         definition,
-        storage=None if storage is None else _given_storage(storage),
+        storage=None if storage is None else given_storage(storage),
         tracking_uri=None if tracking_uri is None else absolute_uri(tracking_uri),
         checkpoints=None if checkpoints is None else absolute_uri(checkpoints),
     )
@@ -103,10 +103,15 @@ def storage_uri(given: str | None, state: StateDirectory) -> str:
     Raises:
         StateError: If it can name none.
     """
-    return default_storage(state) if given is None else _given_storage(given)
+    return default_storage(state) if given is None else given_storage(given)
 
 
-def _given_storage(given: str) -> str:
+def given_storage(given: str) -> str:
+    """Return the Optuna storage URI for what the user gave; a local path becomes absolute.
+
+    Raises:
+        StateError: If it can name none.
+    """
     if not is_storage(given):
         raise StateError(f"the Optuna storage must be {STORAGE_EXPECTED}, but got {masked(given)!r}.")
     return absolute_uri(given if "://" in given else f"journal://{given}")

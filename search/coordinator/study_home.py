@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from search.errors import StudyConflictError
 from search.observer import StudyObserver
+from search.past import Past
 from search.paths import StudyPaths
 from search.storage import StoredStudy, StudyStore
 from search.study_definition import StudyDefinition
 
 
 def open_or_create(
-    store: StudyStore, definition: StudyDefinition, *, paths: StudyPaths, observer: StudyObserver
+    store: StudyStore,
+    definition: StudyDefinition,
+    *,
+    paths: StudyPaths,
+    observer: StudyObserver,
+    past: Past | None = None,
 ) -> tuple[StoredStudy, bool]:
     """Return the study and whether it was there already.
 
     What an earlier study of the same name left in the directory is moved into a directory of its own there.
+
+    Args:
+        store: Of the studies.
+        definition: The study.
+        paths: Its files.
+        observer: Told of what was moved.
+        past: What it takes from before if it is new.
 
     Raises:
         StudyConflictError: If the study's checkpoints and logs are elsewhere.
@@ -23,7 +36,7 @@ def open_or_create(
         study = store.open(definition.study)
         _require_home(study, paths)
         return study, True
-    study = store.create(definition, directory=paths.directory)
+    study = store.create(definition, directory=paths.directory, past=past)
     _move_strangers(study, paths, observer)
     return study, False
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from search.narrowing.quantile_box import MIN_TRIALS
+from search.narrowing.evidence import MIN_TRIALS
 from search.narrowing.rules import RULE_NAMES, declared, narrow
 
 __all__ = ["MIN_TRIALS", "RULE_NAMES", "declared", "narrow"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from search.comparable_rewards import Observation
-from search.narrowing.evidence import n_best, ranked, worse_p_value
-from search.search_space import Value
+from search.narrowing.decisions import Pair, decided
+from search.narrowing.evidence import is_zero, n_best, ranked, worse_p_value
+from search.search_space import Choices, Dimension, Value
 from search.study_definition import Direction
+from search.study_record import RangeChange
 
 MIN_TRIALS_PER_CHOICE = 5
 RISK = 0.05  # of dropping any choice that is as good as the best
@@ -64,6 +66,34 @@ def worse_choices(
         if p_value < RISK and label not in leaders:
             dropped.append(label)
     return Dropped(labels=tuple(dropped), reason=_reason(dropped, reference, figures), figures=figures)
+
+
+def without_worse(dimension: Dimension, trials: Sequence[Observation], direction: Direction) -> Pair:
+    """Return a dimension of choices without those that are worse, on the trials in which it is active."""
+    assert isinstance(dimension.range, Choices)
+    labels = {each.number: each.hyperparameters[dimension.name] for each in trials}
+    verdict = worse_choices(trials, labels, dimension.range.values, direction)
+    left = tuple(value for value in dimension.range.values if value not in verdict.labels)
+    after = replace(dimension, range=Choices(values=left))
+    change = RangeChange.CHOICES_DROPPED if verdict.labels else RangeChange.KEPT
+    return after, decided(dimension, after, change, verdict.reason, verdict.figures)
+
+
+def without_worse_zero(pair: Pair, dimension: Dimension, trials: Sequence[Observation], direction: Direction) -> Pair:
+    """Return what a rule made of a numeric `dimension`, without its extra zero if that is worse than the others."""
+    numeric, decision = pair
+    if dimension.zero_share == 0.0:
+        return pair
+    zeros = {each.number: is_zero(each.hyperparameters[dimension.name], dimension) for each in trials}
+    labels: dict[int, Value] = {number: "zero" if zero else "not zero" for number, zero in zeros.items()}
+    verdict = worse_choices(trials, labels, ("zero", "not zero"), direction)
+    if "zero" not in verdict.labels:
+        return pair
+    after = replace(numeric, zero_share=0.0)
+    change = RangeChange.CHOICES_DROPPED if decision.change is RangeChange.KEPT else decision.change
+    reason = f"{decision.reason}; zero dropped, {verdict.reason}"
+    figures = {**decision.figures, **verdict.figures}
+    return after, decided(dimension, after, change, reason, figures, cut_off=decision.cut_off)
 
 
 def _reason(dropped: Sequence[Value], reference: Value, figures: Mapping[str, float]) -> str:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from scipy import stats
 
 from search.comparable_rewards import Observation
+from search.search_space import Choices, Dimension, Value
 from search.study_definition import Direction
 
+MIN_TRIALS = 12  # fewer say nothing about a dimension
 BEST_SHARE = 0.25
 MIN_BEST = 5  # fewer best trials say nothing about where the good region ends
 
@@ -20,10 +22,39 @@ def ranked(observations: Sequence[Observation], direction: Direction) -> list[Ob
     return sorted(observations, key=lambda each: (each.diverged, -direction.sign * each.reward, each.number))
 
 
+def active(trials: Sequence[Observation], name: str) -> list[Observation]:
+    """Return the trials in which a dimension is active, in their order."""
+    return [each for each in trials if name in each.hyperparameters]
+
+
+def too_few(trials: Sequence[Observation], *, what: str) -> str:
+    """Return why there are too few trials to say anything, empty if there are enough.
+
+    Args:
+        trials: Finished trials that could tell.
+        what: What they have in common, in words: ``lie in the current ranges``.
+    """
+    n_fit = sum(each.may_be_best for each in trials)
+    if len(trials) < MIN_TRIALS:
+        return f"only {len(trials)} finished trials {what}; {MIN_TRIALS} are needed"
+    if n_fit < MIN_BEST:
+        fit = "keep the constraints" if any(each.excesses for each in trials) else "did not diverge"
+        return f"only {n_fit} of {len(trials)} trials that {what} {fit}; {MIN_BEST} are needed"
+    return ""
+
+
+def leaders(best_first: Sequence[Observation]) -> list[Observation]:
+    """Return the best quarter of trials, none that diverged and none that breaks a constraint."""
+    return [each for each in best_first[: math.ceil(BEST_SHARE * len(best_first))] if each.may_be_best]
+
+
 def n_best(observations: Sequence[Observation]) -> int:
-    """Return how many of the observations count as best: a quarter, at least `MIN_BEST`, none that diverged."""
-    n_finite = sum(not observation.diverged for observation in observations)
-    return min(max(math.ceil(BEST_SHARE * len(observations)), MIN_BEST), n_finite)
+    """Return how many of the observations count as best: a quarter, at least `MIN_BEST`.
+
+    None that diverged, and none that breaks a constraint.
+    """
+    n_fit = sum(observation.may_be_best for observation in observations)
+    return min(max(math.ceil(BEST_SHARE * len(observations)), MIN_BEST), n_fit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +97,20 @@ class Positions:
         n_inside = n_inside_best + sum(low <= position <= high for position in self.rest)
         tail = stats.hypergeom.sf(n_inside_best - 1, len(self.best) + len(self.rest), n_inside, len(self.best))
         return n_inside_best, float(tail)
+
+
+def positions_of(best_first: Sequence[Observation], dimension: Dimension) -> Positions:
+    """Return where trials, best first and diverged ones last, lie; all have a number of that dimension's scale."""
+    assert not isinstance(dimension.range, Choices)
+    scale = dimension.range.scale
+    where = [scale(float(each.hyperparameters[dimension.name])) for each in best_first]
+    count, n_finite = n_best(best_first), sum(not each.diverged for each in best_first)
+    return Positions(best=tuple(where[:count]), rest=tuple(where[count:n_finite]), diverged=tuple(where[n_finite:]))
+
+
+def is_zero(value: Value, dimension: Dimension) -> bool:
+    """Whether a value is the extra zero of a range, which has no position on its scale."""
+    return dimension.zero_share > 0.0 and value == 0
 
 
 def worse_p_value(candidate: Sequence[float], reference: Sequence[float]) -> float:

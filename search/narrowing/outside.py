@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search.comparable_rewards import Observation
-from search.narrowing.evidence import n_best, ranked
+from search.narrowing.evidence import MIN_TRIALS, n_best, ranked
+from search.narrowing.guard import PADDING_SHARE
 from search.narrowing.interval import Interval, interval_of, range_from
-from search.narrowing.quantile_box import MIN_TRIALS, PADDING_SHARE
 from search.range_text import range_text
 from search.search_space import Choices, Dimension, SearchSpace, Value
 from search.study_definition import Direction

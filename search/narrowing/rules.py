@@ -7,14 +7,17 @@ from collections.abc import Callable, Sequence
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
 from search.narrowing.outside import reaching_out
+from search.narrowing.posterior import posterior
 from search.narrowing.quantile_box import quantile_box
+from search.narrowing.request import NarrowingRequest
+from search.narrowing.trust_region import trust_region
 from search.range_text import range_text
 from search.search_space import SearchSpace
 from search.study_definition import Direction, NarrowRule
 from search.study_record import NarrowedSpace, RangeChange, RangeDecision
 
-Rule = Callable[[Sequence[Observation], SearchSpace, Direction], NarrowedSpace]
-"""Observations in any order, the current ranges, the direction of the rewards; must not depend on anything else."""
+Rule = Callable[[NarrowingRequest], NarrowedSpace]
+"""Must not depend on anything else, nor on the order of the observations."""
 
 
 def narrow(
@@ -32,8 +35,8 @@ def narrow(
         space: The current ranges.
         direction: Whether more reward is better.
         rule: Which rule decides.
-        study_space: The ranges as declared, to which those of the rule may reach out again if trials that were sampled
-            outside `space` are among the best; None for never.
+        study_space: The ranges as declared: what `posterior` and `trust_region` look at, and to which the ranges of any
+            rule reach out again if trials that were sampled outside `space` are among the best; None for `space`.
 
     Raises:
         StudyDefinitionError: If no rule has that name.
@@ -44,7 +47,11 @@ def narrow(
             f"{did_you_mean(rule.rule, RULE_NAMES)}",
             key="narrow",
         )
-    narrowed = _RULES[rule.rule](observations, space, direction)
+    narrowed = _RULES[rule.rule](
+        NarrowingRequest(
+            observations=observations, space=space, declared=study_space or space, direction=direction, rule=rule
+        )
+    )
     if study_space is None or rule.rule == "none":
         return narrowed
     return reaching_out(narrowed, observations, before=space, study_space=study_space, direction=direction)
@@ -55,8 +62,8 @@ def declared(space: SearchSpace) -> NarrowedSpace:
     return _unchanged(space, RangeChange.DECLARED, "as declared")
 
 
-def _keep_all(_observations: Sequence[Observation], space: SearchSpace, _direction: Direction) -> NarrowedSpace:
-    return _unchanged(space, RangeChange.KEPT, "this stage's narrowing is switched off")
+def _keep_all(request: NarrowingRequest) -> NarrowedSpace:
+    return _unchanged(request.space, RangeChange.KEPT, "this stage's narrowing is switched off")
 
 
 def _unchanged(space: SearchSpace, change: RangeChange, reason: str) -> NarrowedSpace:
@@ -74,5 +81,10 @@ def _unchanged(space: SearchSpace, change: RangeChange, reason: str) -> Narrowed
     return NarrowedSpace(space=space, decisions=decisions)
 
 
-_RULES: dict[str, Rule] = {"quantile_box": quantile_box, "none": _keep_all}
+_RULES: dict[str, Rule] = {
+    "quantile_box": quantile_box,
+    "posterior": posterior,
+    "trust_region": trust_region,
+    "none": _keep_all,
+}
 RULE_NAMES: tuple[str, ...] = tuple(_RULES)

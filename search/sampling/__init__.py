@@ -6,7 +6,19 @@ trial, seeded from the study and the trial, so that a resumed study asks for exa
 
 from __future__ import annotations
 
+from search.sampling.expected import completed
+from search.sampling.near_past import near_past
 from search.sampling.outside import outside_point
+from search.sampling.prior_trust import MOST_CHECKED
 from search.sampling.propose import MODEL_SAMPLERS, MOST_OBSERVATIONS, SAMPLER_NAMES, propose
 
-__all__ = ["MODEL_SAMPLERS", "MOST_OBSERVATIONS", "SAMPLER_NAMES", "outside_point", "propose"]
+__all__ = [
+    "MODEL_SAMPLERS",
+    "MOST_CHECKED",
+    "MOST_OBSERVATIONS",
+    "SAMPLER_NAMES",
+    "completed",
+    "near_past",
+    "outside_point",
+    "propose",
+]

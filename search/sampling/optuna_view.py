@@ -8,7 +8,7 @@ unit coordinate, so that every scale and every share of zeros works with every s
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -24,7 +24,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from search.comparable_rewards import Observation
 from search.sampling.request import ProposalRequest
 from search.search_space import Choices, Dimension, Hyperparameters, IntLogRange, IntRange, SearchSpace, Value
-from search.study_definition import Direction
 
 _UNIT = FloatDistribution(0.0, 1.0)
 _INACTIVE_UNIT = 0.5
@@ -35,70 +34,97 @@ _MOMENT = datetime(2000, 1, 1)  # a trial must have begun some time
 def tpe_point(request: ProposalRequest) -> dict[str, Value]:
     """Return what the multivariate tree-structured Parzen estimator proposes, running trials counted as bad.
 
+    Of trials that break constraints, only the total violation counts. Of several objectives, the good trials are those
+    of the first fronts, of the last of these the ones that add most to the hypervolume.
+
     Source: Watanabe, "Tree-structured Parzen estimator: understanding its algorithm components and their roles for
-    better empirical performance", arXiv 2304.11127.
+    better empirical performance", arXiv 2304.11127; Ozaki et al., "Multiobjective tree-structured Parzen estimator for
+    computationally expensive optimization problems", GECCO 2020.
     """
     view = _view(request.box)
-    trials = [view.finished(each.hyperparameters, each.reward) for each in request.observations]
+    losses, excesses = _losses(request), _excesses(request.observations)
+    trials = [
+        view.finished(each.hyperparameters, own, missed)
+        for each, own, missed in zip(request.observations, losses, excesses, strict=True)
+    ]
     trials += [view.running(each) for each in request.running]
     sampler = _ViewTPESampler(trials[: len(request.observations)], seed=request.trial_seed)
-    return _ask(sampler, view, trials, direction=request.direction, only_active=True)
+    return _ask(sampler, view, trials, n_objectives=len(losses[0]), only_active=True)
 
 
 def gp_point(request: ProposalRequest) -> dict[str, Value]:
     """Return what Optuna's Gaussian process proposes (log expected improvement; loads torch).
 
-    Inactive dimensions are filled in with the middle of their range, so that conditional ones are in the model too.
-    Rewards worse than the median are cut off as far below it as the best one is above: a diverged trial must not
-    stretch the scale on which the good ones differ.
+    With constraints it is the improvement times the chance of keeping them, with several objectives that of the
+    hypervolume. Inactive dimensions are filled in with the middle of their range, so that conditional ones are in the
+    model too. What is worse than the median is cut off as far below it as the best one is above: a diverged trial must
+    not stretch the scale on which the good ones differ.
     """
     view = _view(request.box)
-    rewards = winsorized(request.observations, sign=request.direction.sign)
+    columns = [_winsorized(column) for column in zip(*_losses(request), strict=True)]
+    losses, excesses = list(zip(*columns, strict=True)), _excesses(request.observations)
     trials = [
-        view.finished(_filled_in(each.hyperparameters, request), reward)
-        for each, reward in zip(request.observations, rewards, strict=True)
+        view.finished(_filled_in(each.hyperparameters, request), own, missed)
+        for each, own, missed in zip(request.observations, losses, excesses, strict=True)
     ]
     trials += [view.running(_filled_in(each, request)) for each in request.running]
     sampler = GPSampler(n_startup_trials=1, seed=request.trial_seed, warn_independent_sampling=False)
-    return _ask(sampler, view, trials, direction=request.direction, only_active=False)
+    return _ask(sampler, view, trials, n_objectives=len(losses[0]), only_active=False)
 
 
 def staged_gp_point(request: ProposalRequest) -> dict[str, Value]:
-    """Return what zeroin's Gaussian process proposes: it sees each trial at its own number of epochs."""
+    """Return what zeroin's Gaussian process proposes: it sees each trial at its own number of epochs.
+
+    It follows one number: with constraints or several objectives, the trial's place among all, which has no curve.
+    """
     from search.samplers.staged_gp import StagedGPSampler
 
-    view = _view(request.box)
-    trials = [
-        view.finished(each.hyperparameters, each.course[-1][1] if each.course else each.reward, each.course)
-        for each in request.observations
-    ]
+    view, sign = _view(request.box), request.direction.sign
+    trials = []
+    for each in request.observations:
+        course = () if each.losses or each.excesses else tuple((n, -sign * reward) for n, reward in each.course)
+        loss = course[-1][1] if course else -sign * each.reward
+        trials.append(view.finished(each.hyperparameters, (loss,), (), course))
     trials += [view.running(each) for each in request.running]
     sampler = StagedGPSampler(max_epochs=request.target_epochs, n_startup_trials=1, seed=request.trial_seed)
-    return _ask(sampler, view, trials, direction=request.direction, only_active=True)
+    return _ask(sampler, view, trials, n_objectives=1, only_active=True)
 
 
 def policy_point(request: ProposalRequest) -> dict[str, Value]:
-    """Return what zeroin's policy draws: reinforcement learning on all trials of the box, those under way as well."""
+    """Return what zeroin's policy draws: reinforcement learning on all trials of the box, those under way as well.
+
+    It follows one number: with constraints or several objectives, the trial's place among all.
+    """
     from search.samplers.policy import PolicySampler
 
-    view = _view(request.box)
-    trials = [view.finished(each.hyperparameters, each.reward) for each in request.observations]
+    view, sign = _view(request.box), request.direction.sign
+    trials = [view.finished(each.hyperparameters, (-sign * each.reward,), ()) for each in request.observations]
     trials += [view.running(each) for each in request.running]
     sampler = PolicySampler(seed=request.trial_seed, n_startup_trials=1)
-    return _ask(sampler, view, trials, direction=request.direction, only_active=True)
+    return _ask(sampler, view, trials, n_objectives=1, only_active=True)
 
 
-def winsorized(observations: tuple[Observation, ...], *, sign: float) -> list[float]:
-    """Return the rewards, none further on the bad side of the median than the best is on its good side.
+def _losses(request: ProposalRequest) -> list[tuple[float, ...]]:
+    """Return what the model minimizes, one vector for each observation."""
+    return [each.losses or (-request.direction.sign * each.reward,) for each in request.observations]
 
-    Args:
-        observations: At least one.
-        sign: +1.0 if more is better, else -1.0.
+
+def _excesses(observations: Sequence[Observation]) -> list[tuple[float, ...]]:
+    """Return by how much each observation misses each constraint; empty vectors if there are none.
+
+    A diverged one, which may never have got as far as being measured, misses all of them by as much as any does.
     """
-    signed = [sign * each.reward for each in observations]
-    median = statistics.median(signed)
-    floor = median - (max(signed) - median)
-    return [sign * max(value, floor) for value in signed]
+    columns = list(zip(*(each.excesses for each in observations if each.excesses), strict=True))
+    worst = tuple(max(1.0, *column) for column in columns)
+    none_missed = (0.0,) * len(columns)
+    return [worst if each.diverged else each.excesses or none_missed for each in observations]
+
+
+def _winsorized(losses: Sequence[float]) -> list[float]:
+    """Return the losses, none further above the median than the least is below it."""
+    median = statistics.median(losses)
+    ceiling = median + (median - min(losses))
+    return [min(loss, ceiling) for loss in losses]
 
 
 class _Shown(FrozenTrial):
@@ -136,10 +162,17 @@ class _View:
         self._known: dict[tuple[tuple[str, Value], ...], tuple[dict[str, Any], dict[str, BaseDistribution]]] = {}
 
     def finished(
-        self, hyperparameters: Hyperparameters, reward: float, course: tuple[tuple[int, float], ...] = ()
+        self,
+        hyperparameters: Hyperparameters,
+        losses: Sequence[float],
+        excesses: Sequence[float],
+        course: tuple[tuple[int, float], ...] = (),
     ) -> FrozenTrial:
-        """Return a complete trial of the private study, with what it had on the way."""
-        return self._shown(hyperparameters, TrialState.COMPLETE, reward, course)
+        """Return a complete trial of the private study, with what it had lost on the way."""
+        trial = self._shown(hyperparameters, TrialState.COMPLETE, losses, course)
+        for index, excess in enumerate(excesses):
+            trial.set_constraint(str(index), excess)
+        return trial
 
     def running(self, hyperparameters: Hyperparameters) -> FrozenTrial:
         """Return a trial of the private study that is under way."""
@@ -161,7 +194,7 @@ class _View:
         self,
         hyperparameters: Hyperparameters,
         state: TrialState,
-        reward: float | None,
+        losses: Sequence[float] | None,
         course: tuple[tuple[int, float], ...] = (),
     ) -> FrozenTrial:
         params, distributions = self._coordinates(hyperparameters)
@@ -169,7 +202,8 @@ class _View:
             number=-1,
             trial_id=-1,
             state=state,
-            value=reward,
+            value=None,
+            values=losses,
             datetime_start=_MOMENT,
             datetime_complete=_MOMENT if state.is_finished() else None,
             params=params,
@@ -201,11 +235,11 @@ def _view(box: SearchSpace) -> _View:
 
 
 def _ask(
-    sampler: BaseSampler, view: _View, trials: list[FrozenTrial], *, direction: Direction, only_active: bool
+    sampler: BaseSampler, view: _View, trials: list[FrozenTrial], *, n_objectives: int, only_active: bool
 ) -> dict[str, Value]:
     with _quiet():
         storage = InMemoryStorage()
-        study = optuna.create_study(storage=storage, sampler=sampler, direction=direction.value)
+        study = optuna.create_study(storage=storage, sampler=sampler, directions=["minimize"] * n_objectives)
         study_id = storage.get_study_id_from_name(study.study_name)
         for shown in trials:  # what `Study.add_trial` does, but for its checks
             storage.create_new_trial(study_id, template_trial=shown)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
+from search.sampling.expected import with_priors
 from search.sampling.quasi_random import quasi_random_point
 from search.sampling.request import ProposalRequest
 from search.sampling.uniform import uniform_point
@@ -73,7 +74,8 @@ def propose(
         target_epochs=target_epochs,
         is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
     )
-    return _sampler(sampler)(request)
+    point = _sampler(sampler)(request)
+    return with_priors(point, request) if sampler in MODEL_SAMPLERS else point
 
 
 def _sampler(name: str) -> Sampler:

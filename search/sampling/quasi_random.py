@@ -8,24 +8,37 @@ Source: Owen, "Scrambling Sobol' and Niederreiter-Xing points", J. Complexity 14
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import qmc
 
+from search.sampling.expected import EVEN_SHARE, expected_point, has_priors
 from search.sampling.request import ProposalRequest
 from search.search_space import SearchSpace, Value
 
 
 def quasi_random_point(request: ProposalRequest) -> dict[str, Value]:
-    """Return point `index_in_stage` of the stage's sequence, whatever is known already."""
-    return sobol_point(request.box, seed=request.stage_seed, index=request.index_in_stage)
+    """Return point `index_in_stage` of the stage's sequence; with priors there are two, of which one ignores them."""
+    box, seed, index = request.box, request.stage_seed, request.index_in_stage
+    if not has_priors(box):
+        return sobol_point(box, seed=seed, index=index)
+    first = seed / 2**31  # which one is the first that ignores them: no place in the stage is favoured
+    n_even, n_after = (math.floor(first + each * EVEN_SHARE) for each in (index, index + 1))
+    if n_after > n_even:
+        return sobol_point(box, seed=(seed, 1), index=n_even)
+    return expected_point(request, sobol_units(box, seed=seed, index=index - n_even))
 
 
 def sobol_point(space: SearchSpace, *, seed: int | Sequence[int], index: int) -> dict[str, Value]:
-    """Return point `index`, from 0, of the sequence that `seed` scrambles."""
+    """Return point `index`, from 0, of the sequence that `seed` scrambles; it knows of no prior."""
+    return space.from_units(sobol_units(space, seed=seed, index=index))
+
+
+def sobol_units(space: SearchSpace, *, seed: int | Sequence[int], index: int) -> dict[str, float]:
+    """Return the unit coordinates of point `index`, from 0, of the sequence that `seed` scrambles."""
     sequence = qmc.Sobol(len(space), scramble=True, seed=np.random.default_rng(seed))
     if index > 0:
         sequence.fast_forward(index)
-    units = sequence.random(1)[0]
-    return space.from_units(dict(zip(space.names, units.tolist(), strict=True)))
+    return dict(zip(space.names, sequence.random(1)[0].tolist(), strict=True))

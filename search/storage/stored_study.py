@@ -20,10 +20,12 @@ from optuna.trial import TrialState as OptunaState
 from search.errors import StateError
 from search.messages import TestResult
 from search.optuna_storage import OpenedStorage
+from search.past import Past
 from search.patience import Patient
 from search.record_codec import (
     opening_from_plain,
     opening_to_plain,
+    past_from_plain,
     result_from_plain,
     result_to_plain,
     test_result_from_plain,
@@ -41,6 +43,9 @@ DEFINITION = "zeroin.definition"
 UID = "zeroin.uid"
 HOME = "zeroin.directory"
 
+PAST = "zeroin.past."
+"""What begins the names of the attributes that hold what is taken from earlier studies; each fits any database."""
+
 _TEST = "zeroin.test"
 _RESULT = "zeroin.result"
 _DELIVERED = "zeroin.is_delivered"
@@ -52,6 +57,8 @@ _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _DEVICE_USE = "zeroin.device_use"
 _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
+
+_ORIGIN = "zeroin.origin"
 
 # Attributes of a trial that continues another one.
 _CONTINUES = "zeroin.continues"
@@ -85,6 +92,12 @@ class StoredStudy:
     def name(self) -> str:
         """The study's name."""
         return self.definition.study
+
+    def past(self) -> Past:
+        """What was taken from before the study when it was created."""
+        return past_from_plain(
+            {key.removeprefix(PAST): part for key, part in self._attributes().items() if key.startswith(PAST) and part}
+        )
 
     def record_directory(self, directory: Path) -> None:
         """Store that the study's checkpoints and logs have moved."""
@@ -216,6 +229,8 @@ class StoredStudy:
             "zeroin.horizon_epochs": record.horizon_epochs,
             "zeroin.is_outside": record.is_outside,
         }
+        if record.origin:
+            attributes[_ORIGIN] = record.origin
         if record.continues:
             attributes |= {_CONTINUES: record.continues, _N_TAKEN_OVER: record.n_taken_over}
         taken_over = zip(count(1), record.curve(self.definition.objective.monitor)[: record.n_taken_over], strict=False)
@@ -266,11 +281,29 @@ class StoredStudy:
         outcome: dict[str, Any] = {"state": record.state.value, "reason": record.reason}
         if score is not None and score.best_epoch:
             outcome |= {"best_epoch": score.best_epoch, "gap_at_best": score.gap_at_best}
+            if score.measured:
+                outcome |= {"measured": dict(score.measured)}
         self._storage.set_trial_user_attr(trial_id, _OUTCOME, outcome)
         has_value = score is not None and record.state is not TrialState.DIVERGED
-        values = [score.reward] if score is not None and has_value else None
+        values = self._values(score) if score is not None and has_value else None
+        for key, excess in self._constraint_attributes(score).items():
+            self._storage.set_trial_system_attr(trial_id, key, excess)
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # a repeated call, whose first answer was lost
             self._storage.set_trial_state_values(trial_id, _OPTUNA_STATES[record.state], values)
+
+    def _values(self, score: Score) -> list[float]:
+        """Return what the trial comes to in each direction of the Optuna study."""
+        further = zip(self.definition.objective.further, score.losses, strict=True)
+        return [score.reward, *(-each.direction.sign * loss for each, loss in further)]
+
+    def _constraint_attributes(self, score: Score | None) -> Mapping[str, Any]:
+        """Return what Optuna itself would store of the constraints, by its names for them."""
+        if score is None or not score.best_epoch:
+            return {}
+        constraints = self.definition.objective.constraints
+        named = {each.text: excess for each, excess in zip(constraints, score.excesses, strict=True)}
+        attributes: Mapping[str, Any] = create_trial(value=0.0, constraints=named).system_attrs
+        return attributes
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial as the storage knows it, by number; epochs hold the monitored metric only."""
@@ -306,7 +339,7 @@ class StoredStudy:
             horizon_epochs=attributes["zeroin.horizon_epochs"],
             is_outside=attributes.get("zeroin.is_outside", False),
             epochs=tuple(
-                EpochRecord(epoch=step, metrics={self.definition.objective.monitor: value}, time_ms=_ms(started))
+                EpochRecord(epoch=step, metrics=self._metrics(step, value, outcome), time_ms=_ms(started))
                 for step, value in sorted(trial.intermediate_values.items())
             ),
             state=TrialState(outcome.get("state", TrialState.FAILED))
@@ -317,7 +350,13 @@ class StoredStudy:
             finished_ms=_ms(trial.datetime_complete) if trial.datetime_complete else None,
             continues=attributes.get(_CONTINUES, ""),
             n_taken_over=attributes.get(_N_TAKEN_OVER, 0),
+            origin=attributes.get(_ORIGIN, ""),
         )
+
+    def _metrics(self, epoch: int, value: float, outcome: Mapping[str, Any]) -> dict[str, float]:
+        """Return what the storage knows of an epoch: more than the monitored metric at the best one only."""
+        known = outcome.get("measured", {}) if epoch == outcome.get("best_epoch") else {}
+        return {**known, self.definition.objective.monitor: value}
 
 
 def trial_key(number: int) -> str:

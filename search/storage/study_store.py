@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import optuna
 from optuna.storages import BaseStorage
@@ -17,10 +17,12 @@ from optuna.study import StudyDirection
 
 from search.errors import StateError, StudyConflictError, StudyNotFoundError, did_you_mean
 from search.optuna_storage import open_storage
+from search.past import Past
 from search.patience import Patient
-from search.storage.stored_study import DEFINITION, HOME, UID, StoredStudy
+from search.record_codec import past_to_plain
+from search.storage.stored_study import DEFINITION, HOME, PAST, UID, StoredStudy
 from search.study_definition import Direction, StudyDefinition
-from search.study_file import definition_to_plain
+from search.study_file import definition_to_plain, masked_warm_start
 from search.uris import local_path, masked
 
 _RECORDING_SECONDS = 1.0
@@ -68,34 +70,44 @@ class StudyStore:
             sorted(study.study_name for study in self._storage.get_all_studies() if DEFINITION in study.user_attrs)
         )
 
-    def create(self, definition: StudyDefinition, *, directory: Path) -> StoredStudy:
+    def create(self, definition: StudyDefinition, *, directory: Path, past: Past | None = None) -> StoredStudy:
         """Record a new study; one that a crash left half recorded is recorded whole.
 
         Args:
             definition: The study; passwords in the URIs of its stores are not recorded.
             directory: Where its checkpoints and logs are.
+            past: What it takes from before, None for nothing.
 
         Raises:
             StateError: If the storage has a study of that name that zeroin did not make.
             StudyConflictError: If another coordinator begins a study of that name at this moment.
         """
-        direction = (
-            StudyDirection.MAXIMIZE if definition.objective.direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
-        )
+        directions = [
+            StudyDirection.MAXIMIZE if direction is Direction.MAXIMIZE else StudyDirection.MINIMIZE
+            for direction in definition.objective.directions
+        ]
         try:
-            study_id = self._storage.create_new_study([direction], definition.study)
+            study_id = self._storage.create_new_study(directions, definition.study)
         except optuna.exceptions.DuplicatedStudyError:
             study_id = self._storage.get_study_id_from_name(definition.study)
             self._require_abandoned(study_id, definition.study)
         uid = uuid.uuid4().hex
         self._storage.set_study_user_attr(study_id, UID, uid)
         self._storage.set_study_user_attr(study_id, HOME, os.fspath(directory))
+        for name, part in self._parts_of(past, study_id).items():
+            self._storage.set_study_user_attr(study_id, name, part)
         self._storage.set_study_user_attr(study_id, DEFINITION, definition_to_plain(_public(definition)))
         self._opened.sync()
         study = StoredStudy(self._opened, study_id)
         if study.uid != uid:
             raise _begun_elsewhere(definition.study)
         return study
+
+    def _parts_of(self, past: Past | None, study_id: int) -> dict[str, Any]:
+        """Return the attributes that hold it, and None for those that a half-recorded study has beside them."""
+        there = (name for name in self._storage.get_study_user_attrs(study_id) if name.startswith(PAST))
+        parts = {} if past is None else past_to_plain(past)
+        return {**dict.fromkeys(there), **{f"{PAST}{name}": part for name, part in parts.items()}}
 
     def _require_abandoned(self, study_id: int, name: str) -> None:
         """Check that a study is the half-recorded one of a crash, by giving whoever records it now time to finish."""
@@ -104,7 +116,8 @@ class StudyStore:
             attributes = self._storage.get_study_user_attrs(study_id)
             if DEFINITION in attributes:
                 raise _begun_elsewhere(name)
-            if set(attributes) - {UID, HOME} or self._storage.get_n_trials(study_id):
+            known = {UID, HOME, *(name for name in attributes if name.startswith(PAST))}
+            if set(attributes) - known or self._storage.get_n_trials(study_id):
                 raise StateError(
                     f"{masked(self.uri)} has an Optuna study {name!r} that zeroin did not make. "
                     "Give yours another name (`study:` in the file)."
@@ -147,4 +160,10 @@ def _public(definition: StudyDefinition) -> StudyDefinition:
     """Return the definition as everybody may read it who can read the storage: without the stores' passwords."""
     given = (definition.storage, definition.tracking_uri, definition.checkpoints)
     storage, tracking_uri, checkpoints = (uri and masked(uri) for uri in given)
-    return replace(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
+    return replace(
+        definition,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        checkpoints=checkpoints,
+        warm_start=masked_warm_start(definition.warm_start),
+    )

@@ -10,6 +10,7 @@ from search.coordinator.stores import default_storage, storage_uri, store_uris
 from search.errors import SearchError, StudyNotFoundError
 from search.lease import is_held
 from search.paths import StateDirectory, StudyPaths
+from search.recorded_best import best_of
 from search.storage import StoredStudy, StudyStore
 from search.study_record import StudyRecord, StudyState
 from search.study_views import FoundStudy, StudySummary
@@ -109,18 +110,14 @@ def _summary_of(name: str, store: StudyStore, state: StateDirectory) -> StudySum
 
 
 def _summary(record: StudyRecord) -> StudySummary:
-    sign = record.definition.objective.direction.sign
-    rewards = [
-        trial.score.reward
-        for trial in record.trials
-        if trial.record.state.is_fully_trained and trial.score is not None and trial.score.best_epoch
-    ]
+    finished = [trial for trial in record.trials if trial.record.state.is_fully_trained]
+    best = best_of(finished, objective=record.definition.objective)
     moments = [trial.record.finished_ms or trial.record.started_ms for trial in record.trials]
     return StudySummary(
         name=record.definition.study,
         state=record.state,
         n_finished=sum(trial.record.state.is_finished for trial in record.trials),
         n_trials=record.definition.n_trials,
-        best_reward=max(rewards, key=lambda reward: sign * reward, default=None),
+        best_reward=None if best is None or best.score is None else best.score.reward,
         updated_ms=max(moments, default=None),
     )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from search.checkpoint_store import CheckpointStore
 from search.coordinator.edited_study import edits_of, require_safe
 from search.coordinator.interruption import interruption
+from search.coordinator.past_taken import taken_past
 from search.coordinator.preflight import inspect_study
 from search.coordinator.reading import read_record
 from search.coordinator.session import Session
@@ -129,7 +130,7 @@ def preview_study(
     `notify` is told what the user should know meanwhile (that the cluster has no room, that a worker was lost).
 
     Raises:
-        StudyDefinitionError: If model, data and study do not fit each other.
+        StudyDefinitionError: If model, data and study do not fit each other, or there is no such earlier study.
         StateError: If a study of that name cannot be read.
     """
     state = directory or StateDirectory.default()
@@ -138,6 +139,8 @@ def preview_study(
         definition, record, edits = _found(definition, store, state, new=new)
     uris = store_uris(state, definition)
     _require_usable(uris)
+    told: list[str] = []
+    taken_past(definition, uris, notify=told.append)
     placed = place_engine(
         engine, devices=devices, resources=definition.resources, ray_address=ray_address, notify=notify
     )
@@ -147,8 +150,8 @@ def preview_study(
             inspection = inspect_study(definition, workforce, notify=notify)
     finally:
         placed.engine.close(timeout_seconds=0.0)
-    if placed.notice:
-        inspection = replace(inspection, notices=(*inspection.notices, placed.notice))
+    told += [placed.notice] if placed.notice else []
+    inspection = replace(inspection, notices=(*inspection.notices, *told))
     return StudyPreview(
         inspection=inspection,
         n_workers=placed.engine.n_slots,

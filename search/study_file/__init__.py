@@ -17,6 +17,7 @@ from search.study_file.dimensions import dimension_to_plain, space_from_plain, s
 from search.study_file.document import KeyPath
 from search.study_file.schema import study_json_schema
 from search.study_file.starter import starter_study
+from search.study_file.warm_start import masked_warm_start
 
 __all__ = [
     "Difference",
@@ -29,6 +30,7 @@ __all__ = [
     "dimension_to_plain",
     "error_in_file",
     "load_study_file",
+    "masked_warm_start",
     "space_from_plain",
     "space_to_plain",
     "starter_study",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,23 @@ from search.search_space import SearchSpace
 from search.study_definition import (
     Budget,
     ClassSpec,
-    Direction,
     EarlyStopping,
     FinishSettings,
     NarrowRule,
-    Objective,
     Resources,
     ScheduleHorizon,
     SearchStage,
     StudyDefinition,
+    Winner,
 )
 from search.study_file.dimensions import read_space, space_to_plain
 from search.study_file.document import Document, parse_dotted, plain_copy
+from search.study_file.objectives import objective_of, objective_to_plain
 from search.study_file.overrides import overridden
 from search.study_file.problems import error_of, problems_of
 from search.study_file.rules import broken_rules
 from search.study_file.schema import ClassSection, NarrowSection, StageSection, StudySection
+from search.study_file.warm_start import read_warm_start, warm_start_to_plain
 from search.study_file.yaml_source import read_document, to_yaml
 
 
@@ -81,12 +83,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         "model": _class_to_plain(definition.model),
         "data": None if definition.data is None else _class_to_plain(definition.data),
         "trainer": copy.deepcopy(dict(definition.trainer)),
-        "objective": {
-            "monitor": definition.objective.monitor,
-            "direction": definition.objective.direction.value,
-            "gap_weight": definition.objective.gap_weight,
-            "gap_tolerance": definition.objective.gap_tolerance,
-        },
+        **objective_to_plain(definition.objective),
         "schedule_horizon": definition.schedule_horizon.value,
         "space": space_to_plain(definition.space),
         "stages": [_stage_to_plain(stage) for stage in definition.stages],
@@ -101,10 +98,16 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         },
         "finish": None
         if finish is None
-        else {"top_k": finish.top_k, "n_seeds": finish.n_seeds, "ensemble": finish.ensemble},
+        else {
+            "top_k": finish.top_k,
+            "n_seeds": finish.n_seeds,
+            "ensemble": finish.ensemble,
+            **({} if finish.winner is Winner.FIRST_OBJECTIVE else {"winner": finish.winner.value}),
+        },
         "budget": None
         if budget == Budget()
         else {"hours": budget.hours, "device_hours": budget.device_hours, "n_trials": budget.n_trials},
+        "warm_start": warm_start_to_plain(definition.warm_start),
         "storage": definition.storage,
         "tracking_uri": definition.tracking_uri,
         "checkpoints": definition.checkpoints,
@@ -124,6 +127,7 @@ def with_overrides(definition: StudyDefinition, overrides: Sequence[str]) -> Stu
     """
     plain = definition_to_plain(definition)
     if any(text.startswith("narrow") for text in overrides):
+        plain["narrow"] = plain["stages"][-1]["narrow"]
         for stage in plain["stages"]:  # each has its rule spelled out, which would win over the study-wide one
             del stage["narrow"]
     return definition_from_plain(plain, overrides=overrides)
@@ -153,7 +157,13 @@ def _definition(document: Document) -> StudyDefinition:
     problems = [*broken_rules(study), *(space if isinstance(space, list) else ())]
     if problems or isinstance(space, list):
         raise error_of(problems, document)
-    return _from_section(study, space)
+    definition = _from_section(study, space)
+    if study.warm_start is None:
+        return definition
+    warm_start = read_warm_start(study.warm_start, space, n_first=study.stages[0].n_trials)
+    if isinstance(warm_start, list):
+        raise error_of(warm_start, document)
+    return replace(definition, warm_start=warm_start)
 
 
 def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
@@ -164,12 +174,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         model=_class_spec(study.model),
         data=None if study.data is None else _class_spec(study.data),
         trainer=study.trainer,
-        objective=Objective(
-            monitor=study.objective.monitor,
-            direction=Direction(study.objective.direction),
-            gap_weight=study.objective.gap_weight,
-            gap_tolerance=study.objective.gap_tolerance,
-        ),
+        objective=objective_of(study),
         schedule_horizon=ScheduleHorizon(study.schedule_horizon),
         space=space,
         stages=tuple(_stage(index, stage, study.narrow) for index, stage in enumerate(study.stages)),
@@ -184,7 +189,9 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         ),
         finish=None
         if finish is None
-        else FinishSettings(top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble),
+        else FinishSettings(
+            top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble, winner=Winner(finish.winner)
+        ),
         budget=Budget()
         if budget is None
         else Budget(hours=budget.hours, device_hours=budget.device_hours, n_trials=budget.n_trials),
@@ -205,7 +212,7 @@ def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStag
         n_trials=stage.n_trials,
         max_epochs=stage.max_epochs,
         sampler=stage.sampler or ("tpe" if index else "qmc"),
-        narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share),
+        narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share, probability=chosen.probability),
         promote=stage.promote,
     )
 
@@ -214,12 +221,17 @@ def _class_to_plain(spec: ClassSpec) -> dict[str, Any]:
     return {"class_path": spec.class_path, "init_args": copy.deepcopy(dict(spec.init_args))}
 
 
+def _narrow_to_plain(narrow: NarrowRule) -> dict[str, Any]:
+    own = {"probability": narrow.probability} if narrow.rule == "posterior" else {}
+    return {"rule": narrow.rule, "outside_share": narrow.outside_share, **own}
+
+
 def _stage_to_plain(stage: SearchStage) -> dict[str, Any]:
     return {
         "name": stage.name,
         "n_trials": stage.n_trials,
         "max_epochs": stage.max_epochs,
         "sampler": stage.sampler,
-        "narrow": {"rule": stage.narrow.rule, "outside_share": stage.narrow.outside_share},
+        "narrow": _narrow_to_plain(stage.narrow),
         "promote": stage.promote,
     }

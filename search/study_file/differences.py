@@ -30,7 +30,7 @@ def definition_differences(old: StudyDefinition, new: StudyDefinition) -> list[D
 
 
 def _compare(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any, Any]]:
-    if path == ("pruner",) and old["name"] != new["name"]:  # each rule has keys of its own
+    if _is_another_rule(old, new, path):  # each has keys of its own
         yield path, old, new
     elif isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
@@ -43,6 +43,11 @@ def _compare(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any, 
             yield from _compare(before, after, (*path, index))
     elif old != new or type(old) is not type(new):
         yield path, old, new
+
+
+def _is_another_rule(old: Any, new: Any, path: KeyPath) -> bool:
+    key = {"pruner": "name", "narrow": "rule"}.get(str(path[-1])) if path else None
+    return key is not None and isinstance(old, dict) and isinstance(new, dict) and old.get(key) != new.get(key)
 
 
 def _holds_mappings(value: Any) -> bool:

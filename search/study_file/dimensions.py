@@ -23,6 +23,7 @@ from search.search_space import (
 )
 from search.study_file.default_limits import default_limits
 from search.study_file.document import Document, KeyPath, plain_copy, shown
+from search.study_file.prior_entries import PriorEntryError, prior_to_plain, read_prior
 from search.study_file.problems import Problem, error_of, problems_of
 from search.study_file.schema import KINDS, DimensionSection
 
@@ -61,7 +62,10 @@ def read_space(sections: Mapping[str, DimensionSection]) -> SearchSpace | list[P
 
 
 def dimension_to_plain(dimension: Dimension) -> dict[str, Any]:
-    """Return the dimension as its entry in a study file, every default spelled out (the name is the entry's key)."""
+    """Return the dimension as its entry in a study file (the name is the entry's key).
+
+    Every default is spelled out, except that a dimension without a prior has no such key.
+    """
     plain: dict[str, Any] = {
         _KIND_OF[type(dimension.range)]: _values(dimension.range),
         "limits": _values(dimension.limits),
@@ -69,6 +73,8 @@ def dimension_to_plain(dimension: Dimension) -> dict[str, Any]:
     if not isinstance(dimension.range, Choices):
         plain["or_zero"] = dimension.zero_share
     plain["when"] = {condition.name: list(condition.values) for condition in dimension.conditions}
+    if dimension.prior is not None:
+        plain["prior"] = prior_to_plain(dimension)
     return plain
 
 
@@ -115,8 +121,15 @@ def _read_dimension(name: str, section: DimensionSection) -> Dimension:
         )
     try:
         return Dimension(
-            name=name, range=declared, limits=limits, zero_share=section.or_zero or 0.0, conditions=conditions
+            name=name,
+            range=declared,
+            limits=limits,
+            zero_share=section.or_zero or 0.0,
+            conditions=conditions,
+            prior=None if section.prior is None else read_prior(section.prior, limits=limits),
         )
+    except PriorEntryError as error:
+        raise _BrokenRuleError((*path, "prior", *filter(None, [error.key])), str(error)) from None
     except SearchSpaceError as error:
         at = path if section.limits is None else (*path, "limits")
         raise _BrokenRuleError(at, str(error).removeprefix(f"{name}: ")) from None

@@ -109,6 +109,8 @@ def _assign(plain: Any, path: KeyPath, value: Any) -> None:
         node = child
     if path == ("pruner", "name") and node.get("name") != value:
         node.clear()  # the other keys belong to the rule that had been named
+    if path[-2:] == ("narrow", "rule") and node.get("rule") != value:
+        node.pop("probability", None)
     node[path[-1]] = value
 
 

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from search.errors import StudyDefinitionError, did_you_mean
 from search.study_file.document import Document, KeyPath, shown
 from search.study_file.expectations import expectation, keys_at, without_tags, words_at
-from search.study_file.schema import OWN_ERROR
+from search.study_file.schema_parts import OWN_ERROR
 
 MAX_SHOWN = 5
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from search.paths import is_reserved_name
 from search.study_file.document import KeyPath, shown
+from search.study_file.objectives import broken_objectives
 from search.study_file.problems import Problem
-from search.study_file.schema import ClassSection, StudySection
+from search.study_file.schema import ClassSection, NarrowSection, StudySection
 from search.uris import STORAGE_EXPECTED, is_storage, masked
 
 PREFIXES = ("model", "data", "trainer")
@@ -62,8 +63,10 @@ def broken_rules(study: StudySection) -> list[Problem]:
         *_trainer(study),
         *_searched_names(study),
         *_searched_constants(study),
+        *broken_objectives(study),
         *_stages(study),
         *_promotions(study),
+        *_narrowing(study),
         *_strategy(study),
         *_stores(study),
     ]
@@ -199,6 +202,20 @@ def _stages(study: StudySection) -> Iterator[Problem]:
             path=("stages", 0, "sampler"),
             message=f"the first of several stages explores: must be random or qmc, but got {first.sampler!r}.",
         )
+
+
+def _narrowing(study: StudySection) -> Iterator[Problem]:
+    sections: list[tuple[KeyPath, NarrowSection]] = [(("narrow",), study.narrow)]
+    sections += [
+        (("stages", index, "narrow"), stage.narrow) for index, stage in enumerate(study.stages) if stage.narrow
+    ]
+    for path, section in sections:
+        if "probability" in section.model_fields_set and section.rule != "posterior":
+            yield Problem(
+                path=(*path, "probability"),
+                message=f"must be left out unless the rule is posterior, but got {section.probability} with "
+                f"{section.rule}.",
+            )
 
 
 def _promotions(study: StudySection) -> Iterator[Problem]:

@@ -5,47 +5,29 @@ What several entries must agree on (names, conditions, constants) is checked in 
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from search.study_file.document import shown
 from search.study_file.pruner_schema import NoneSection, Pruner
-from search.study_file.schema_parts import Count, Section, Shorthand, named
+from search.study_file.schema_parts import Count, Scalar, Section, Shorthand, named
+from search.study_file.warm_start_schema import WarmStartSection
 
 SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp", "staged_gp", "policy"]
-NarrowRuleName = Literal["quantile_box", "none"]
+NarrowRuleName = Literal["quantile_box", "posterior", "trust_region", "none"]
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")
 KINDS = (*RANGE_KINDS, "choice")
 
-OWN_ERROR = "zeroin"
-"""Type of the validation errors whose text is ours and complete."""
-
-
 _OR_NONE = Shorthand(lambda value: None if value == "none" else value, ("none",))
 _OR_AUTO = Shorthand(lambda value: None if value == "auto" else value, ("auto",))
-
-
-def own_error(message: str) -> PydanticCustomError:
-    """Return a validation error whose text goes to the user as it is."""
-    return PydanticCustomError(OWN_ERROR, "{message}", {"message": message})
-
-
-def _check_scalar(value: Any) -> Any:
-    if isinstance(value, bool | str | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise own_error(f"must be a finite number, a string, true or false, but got {shown(value)}.")
 
 
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-Scalar = Annotated[Any, AfterValidator(_check_scalar), WithJsonSchema({"type": ["number", "string", "boolean"]})]
 FloatBounds = Annotated[list[float], Field(min_length=2, max_length=2)]
 IntBounds = Annotated[list[int], Field(min_length=2, max_length=2)]
 _ScalarOrList = Annotated[
@@ -85,6 +67,21 @@ class ObjectiveSection(Section):
     """Generalization gap that costs nothing, in the metric's own unit."""
 
 
+MOST_OBJECTIVES = 4
+"""With more, nearly every trial is on the front."""
+
+
+class ConstraintSection(Section):
+    """What a measured value must be, so that its trial may win: one bound or both."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"at_most": 0.05}], "minProperties": 1})
+
+    at_most: float | None = None
+    """Upper bound, inclusive, in the metric's own unit."""
+    at_least: float | None = None
+    """Lower bound, inclusive, in the metric's own unit."""
+
+
 class DimensionSection(Section):
     """One searched hyperparameter: exactly one kind of range, and what holds for it."""
 
@@ -114,13 +111,20 @@ class DimensionSection(Section):
     """Share of trials that get exactly 0 instead of a value from the range."""
     when: dict[str, _ScalarOrList] | None = None
     """Search it only while these choices have one of these values: {model.optimizer: [sgd, nesterov]}."""
+    prior: Annotated[dict[str, float] | None, Field(min_length=1)] = None
+    """Where good values are expected: {mean: 1.0e-3, decades: 1} on log scales (standard deviation; for one_minus_log
+    in decades of 1 - x), {mean: 4, spread: 2} on others, {he: 0.6} for a choice (what shares leave of 1 goes to the
+    choices without one). A quarter of the trials ignores it, and models ask it less with every trial."""
 
 
 class NarrowSection(Section):
     """How a stage's ranges follow from the finished trials before it."""
 
     rule: NarrowRuleName
-    """quantile_box: a box around the best trials; none: the ranges of the stage before."""
+    """quantile_box: a box around the best trials; posterior: where a model of all trials has the optimum; trust_region:
+    a box about the best trial that grows with success; none: the ranges of the stage before."""
+    probability: Annotated[float, Field(ge=0.5, le=0.999)] = 0.8
+    """Of posterior alone: with which each range holds the optimum, by its model."""
     outside_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of each later stage's trials that are sampled outside its ranges, within the declared ones. Where one of
     them is among the best, the next stage's ranges reach out to it. Each stage's own; the first one has none."""
@@ -180,6 +184,9 @@ class FinishSection(Section):
     """Seeds that each may be trained with to be confirmed, and members of the refit."""
     ensemble: bool = False
     """Whether the refitted members' probabilities are averaged on the test split."""
+    winner: Literal["first_objective", "compromise"] = "first_objective"
+    """Of several objectives: the best of the Pareto front by the first one, or the point of the front that is nearest
+    to the best values of all."""
 
 
 class BudgetSection(Section):
@@ -196,7 +203,10 @@ class BudgetSection(Section):
 class StudySection(Section):
     """A zeroin study: what to train, what to search, in which stages. What the file leaves out does not happen."""
 
-    model_config = ConfigDict(title="zeroin study")
+    model_config = ConfigDict(
+        title="zeroin study",
+        json_schema_extra={"oneOf": [{"required": ["objective"]}, {"required": ["objectives"]}]},
+    )
 
     study: str
     """Name of the study: letters, digits, -, _ and ., at most 100 characters."""
@@ -208,15 +218,21 @@ class StudySection(Section):
     """The LightningDataModule; none if the model brings its own data loaders."""
     trainer: dict[str, Any] = Field(default={})
     """Constant arguments for pytorch_lightning.Trainer, without those that zeroin sets itself; strategy by its name."""
-    objective: ObjectiveSection
+    objective: ObjectiveSection | None = None
     """What trials are ranked by."""
+    objectives: Annotated[list[ObjectiveSection] | None, Field(min_length=2, max_length=MOST_OBJECTIVES)] = None
+    """Several objectives instead of one. The first one prunes, stops early, and says which of the best is the winner;
+    each other one is a metric of the epochs, n_parameters or epoch_seconds, at the best epoch of the first."""
+    constraints: dict[Annotated[str, Field(min_length=1)], ConstraintSection] = Field(default={})
+    """Bounds by name of what is measured: a metric of the epochs at the best one, n_parameters (trainable), or
+    epoch_seconds (median): {gap_acc: {at_most: 0.05}}. A trial that breaks one never wins over one that keeps all."""
     schedule_horizon: Literal["study", "stage"] = "study"
     """Epochs that the learning-rate schedule spans: the last stage's (study), or each stage's own (stage)."""
     space: Annotated[dict[str, DimensionSection], Field(min_length=1)]
     """The searched arguments by name: model.…, data.… or trainer.…"""
     stages: Annotated[list[StageSection], Field(min_length=1, max_length=100)]
     """The rounds of the search in order, coarse to fine."""
-    narrow: Narrow = NarrowSection(rule="quantile_box")
+    narrow: Narrow = NarrowSection(rule="posterior")
     """How each stage's ranges follow from the trials before it, unless the stage says otherwise."""
     pruner: Pruner = NoneSection(name="none")
     """Which trials are stopped for being worse than their peers."""
@@ -228,6 +244,8 @@ class StudySection(Section):
     """What follows the last stage; without it the test split is never read."""
     budget: Annotated[BudgetSection | None, _OR_NONE] = None
     """What the study may cost; none for no bound."""
+    warm_start: Annotated[WarmStartSection | None, _OR_NONE] = None
+    """What is known before the first trial: good configurations, earlier studies."""
     storage: Annotated[str | None, Field(min_length=1)] = None
     """Optuna storage URL; by default a journal file in the state directory."""
     tracking_uri: Annotated[str | None, Field(min_length=1)] = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.annotated_handlers import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from search.study_file.document import shown
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 CountOrZero = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -39,3 +42,21 @@ class Shorthand:
 def named(key: str) -> Callable[[Any], Any]:
     """Return what makes ``{key: word}`` of a word."""
     return lambda value: {key: value} if isinstance(value, str) else value
+
+
+OWN_ERROR = "zeroin"
+"""Type of the validation errors whose text is ours and complete."""
+
+
+def own_error(message: str) -> PydanticCustomError:
+    """Return a validation error whose text goes to the user as it is."""
+    return PydanticCustomError(OWN_ERROR, "{message}", {"message": message})
+
+
+def _check_scalar(value: Any) -> Any:
+    if isinstance(value, bool | str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise own_error(f"must be a finite number, a string, true or false, but got {shown(value)}.")
+
+
+Scalar = Annotated[Any, AfterValidator(_check_scalar), WithJsonSchema({"type": ["number", "string", "boolean"]})]

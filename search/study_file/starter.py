@@ -27,6 +27,10 @@ trainer: {{precision: 32-true}}
 # Trials are ranked by a metric that the model logs in validation, at its best epoch. gap_weight takes off that much per
 # unit of generalization gap (training less validation) beyond gap_tolerance; 0 records the gap and takes nothing off.
 objective: {{monitor: val_acc, direction: maximize, gap_weight: 0.0, gap_tolerance: 0.02}}
+# Several objectives instead, of which the first prunes and names the winner of the Pareto front:
+# objectives: [{{monitor: val_acc, direction: maximize}}, {{monitor: gap_acc, direction: minimize}}]
+# Bounds that a winner must keep: any metric of the epochs, n_parameters, epoch_seconds (median).
+# constraints: {{gap_acc: {{at_most: 0.05}}, n_parameters: {{at_most: 1.0e+6}}, epoch_seconds: {{at_most: 30}}}}
 
 # The learning-rate schedule spans the last stage's epochs (study) or each stage's own (stage).
 schedule_horizon: study
@@ -36,7 +40,7 @@ schedule_horizon: study
 #   int_log: [low, high]        integers on a log scale            int: [low, high]        integers
 #   one_minus_log: [low, high]  1 - x even on a log scale          choice: [a, b, …]       no order
 # and may have: limits (where later stages may move the range to), or_zero (share of trials with exactly 0),
-# when (search it only for some values of a choice).
+# when (search it only for some values of a choice), prior (where good ones are expected: {{mean: 1.0e-3, decades: 1}}).
 space:
   model.learning_rate: {{log: [1.0e-5, 1.0], limits: [1.0e-7, 10.0]}}
   model.weight_decay: {{log: [1.0e-7, 1.0e-1]}}
@@ -51,9 +55,11 @@ stages:
   - {{name: coarse, n_trials: 32, max_epochs: 2, sampler: qmc}}
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: tpe}}
 
-# Each stage's ranges: a box around the best trials so far; none: as declared. Let {{rule: quantile_box,
-# outside_share: 0.1}} have a tenth of each later stage's trials look outside its ranges, which good ones widen again.
-narrow: quantile_box
+# Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, such as
+# {{rule: posterior, probability: 0.8}}; quantile_box, a box around the best trials; trust_region, about the best trial,
+# larger with success; none: as declared. Let {{rule: quantile_box, outside_share: 0.1}} have a tenth of each later
+# stage's trials look outside its ranges, which good ones widen again.
+narrow: posterior
 # Stop trials that are worse than the median of their peers; or percentile, asha, hyperband, wilcoxon, each with keys of
 # its own such as {{name: asha, min_epochs: 1, reduction_factor: 3}}; none: never.
 pruner: median
@@ -70,6 +76,9 @@ finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 # What all of it may cost: hours of wall time, device_hours, n_trials, or several of them. When it is used up, the best
 # so far is confirmed, refitted and tested all the same; time for that is held back. none: no bound.
 budget: none
+
+# What is known beforehand, looked up once: configurations to try first, and earlier studies to learn from.
+# warm_start: {{configurations: [{{model.learning_rate: 1.0e-3}}], studies: [an-earlier-study]}}
 
 # storage: postgresql://user@host/optuna  # any Optuna storage; by default a file beside the results
 # tracking_uri: http://mlflow.example.org:5000  # any MLflow server; by default a file beside the results

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from search.recorded_best import pareto_trials
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.environment import environment_tags
@@ -15,11 +16,21 @@ from search.tracking.experiments import open_experiment
 from search.tracking.runs import ExperimentRuns, TrackedRun
 from search.tracking.saved_view import experiment_tags
 from search.tracking.study_note import NOTE_TAG, is_ours, ranges_note, result_note
-from search.tracking.study_rows import range_rows, ranges_json, result_json, result_rows, stage_best_rows, study_yaml
+from search.tracking.study_rows import (
+    pareto_json,
+    range_rows,
+    ranges_json,
+    result_json,
+    result_rows,
+    stage_best_rows,
+    study_yaml,
+)
 from search.tracking.trial_rows import (
+    PARETO_TAG,
     RUNNING,
     STATE_TAG,
     epoch_rows,
+    feasibility_tags,
     identity_tags,
     log_scale_rows,
     parameters,
@@ -168,7 +179,7 @@ class Delivery:
         record = trial.record
         if record.stage in self._finished and record.number is not None and record.state.is_finished:
             self._finished[record.stage][record.key] = trial
-        tags = state_tags(record.state.value, record.reason)
+        tags = {**state_tags(record.state.value, record.reason), **feasibility_tags(record, trial.score)}
         run = self._runs.trial(
             record.key, tags={**self._source_tags, **identity_tags(record), **tags}, start_ms=record.started_ms
         )
@@ -201,6 +212,8 @@ class Delivery:
         best = [each.record.key for each in record.trials if each.record.number == result.best_trial_number]
         self._tell_finished_stages(search_is_over=True)
         self._runs.write_text(self._runs.parent, result_json(result), name="result.json")
+        if record.definition.objective.further:
+            self._front(record)
         self._runs.log(
             self._runs.parent,
             metrics=result_rows(record, result),
@@ -211,6 +224,14 @@ class Delivery:
             },
         )
         self._runs.terminate(self._runs.parent, status="FINISHED", end_ms=result.time_ms)
+
+    def _front(self, record: StudyRecord) -> None:
+        """Log the Pareto front and mark its trials' runs; what a study that went on has dominated loses the mark."""
+        self._runs.write_text(self._runs.parent, pareto_json(record), name="pareto.json")
+        front = {trial.record.key for trial in pareto_trials(record.trials, objective=record.definition.objective)}
+        for key, run in self._runs.trials.items():
+            if (key in front or PARETO_TAG in run.tags) and not run.is_deleted:
+                self._runs.log(run, tags={PARETO_TAG: str(key in front).lower()})
 
     def _ending(self, ending: Ending) -> None:
         """End every run that is still going."""
@@ -233,7 +254,7 @@ class Delivery:
             is_over = len(finished) >= stage.n_trials or search_is_over
             if stage.name in self._stages_told or not is_over:
                 continue
-            rows = stage_best_rows(number, finished.values(), monitor=objective.monitor, direction=objective.direction)
+            rows = stage_best_rows(number, finished.values(), objective=objective)
             self._runs.log(self._runs.parent, metrics=rows)
             self._stages_told.add(stage.name)
 

@@ -14,9 +14,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lightning_modules.callbacks.metric_names import gap_name, train_eval_name
+from search.reward import measured_name
 from search.search_space import Dimension
 from search.study_definition import Direction, StudyDefinition
-from search.tracking.trial_rows import STAGE_TAG, STATE_TAG, TRIAL_TAG, log_scale_name, metric_key
+from search.tracking.trial_rows import (
+    FEASIBLE_TAG,
+    PARETO_TAG,
+    STAGE_TAG,
+    STATE_TAG,
+    TRIAL_TAG,
+    log_scale_name,
+    metric_key,
+)
 
 VIEW_ID = "zeroin-trials"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_ID}"
@@ -80,7 +89,10 @@ def _view(definition: StudyDefinition, dimensions: tuple[Dimension, ...]) -> dic
     summary = [best, f"{gap_name(monitor)}_at_best", "best_epoch"]
     if definition.objective.gap_weight != 0.0:  # else it is the best value itself
         summary.append("reward")
-    columns = [f"tags.`{name}`" for name in (STAGE_TAG, STATE_TAG)]
+    summary += [name for name in map(measured_name, definition.objective.measured_metrics) if name not in summary]
+    marks = [FEASIBLE_TAG] if definition.objective.constraints else []
+    marks += [PARETO_TAG] if definition.objective.further else []
+    columns = [f"tags.`{name}`" for name in (STAGE_TAG, STATE_TAG, *marks)]
     columns += [f"metrics.`{metric_key(name)}`" for name in summary]
     columns += [f"params.`{dimension.name}`" for dimension in dimensions]
     return {

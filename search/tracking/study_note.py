@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from search.range_text import number_text
+from search.recorded_best import none_is_feasible, pareto_trials
 from search.search_space import Choices, Dimension, Value
 from search.study_definition import StudyDefinition
 from search.study_record import RangeChange, RangeDecision, ScoredTrial, StageOpening, StudyRecord, StudyResult
@@ -14,6 +15,7 @@ NOTE_TAG = "mlflow.note.content"
 """MLflow's own name of a run's description."""
 
 _OPENING = "**Study "
+_MAX_FRONT = 20
 _MAX_CHARACTERS = 5000  # the oldest servers that we talk to take no more
 
 
@@ -31,6 +33,13 @@ def result_note(record: StudyRecord, result: StudyResult) -> str:
     """Return the whole story: the winner, what the test split says, the ranges."""
     winner = next((each for each in record.trials if each.record.number == result.best_trial_number), None)
     facts = [] if winner is None else [_winner_line(winner, monitor=record.definition.objective.monitor)]
+    if none_is_feasible(record.trials, objective=record.definition.objective):
+        facts.append("**No trial keeps all constraints**; the best breaks them least.")
+    front = pareto_trials(record.trials, objective=record.definition.objective)
+    if front:
+        numbers = ", ".join(f"`{each.record.key}`" for each in front[:_MAX_FRONT])
+        more = f" and {len(front) - _MAX_FRONT} more" if len(front) > _MAX_FRONT else ""
+        facts.append(f"Pareto front: {numbers}{more}; all of it stands in the artifact `pareto.json`.")
     if result.test_ensemble:
         readings = ", ".join(f"{test_name(name)} {value:.4g}" for name, value in result.test_ensemble.items())
         facts.append(f"Test split ({result.n_test_samples} samples), ensemble of {len(result.refit_keys)}: {readings}.")
@@ -42,7 +51,10 @@ def _note(
     definition: StudyDefinition, facts: Sequence[str], openings: Sequence[StageOpening], *, winner: ScoredTrial | None
 ) -> str:
     objective = definition.objective
-    lines = [f"{_OPENING}{definition.study}**: {objective.direction.value} `{objective.monitor}`.", ""]
+    aims = [f"{objective.direction.value} `{objective.monitor}`"]
+    aims += [f"{each.direction.value} `{each.monitor}`" for each in objective.further]
+    bounds = ", ".join(f"`{each.text}`" for each in objective.constraints)
+    lines = [f"{_OPENING}{definition.study}**: {', '.join(aims)}{' with ' if bounds else ''}{bounds}.", ""]
     lines += [line for fact in facts for line in (fact, "")]
     closing = ["", "Why each range moved stands in the artifact `ranges.json`, the whole definition in `study.yaml`."]
     room = _MAX_CHARACTERS - len("\n".join([*lines, *closing]))

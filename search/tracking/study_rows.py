@@ -10,8 +10,9 @@ from typing import Any
 
 from search.device_use import lost_share
 from search.record_codec import opening_to_plain, result_to_plain
+from search.recorded_best import best_of, front_to_plain, pareto_trials
 from search.search_space import Choices
-from search.study_definition import Direction, StudyDefinition
+from search.study_definition import Objective, StudyDefinition
 from search.study_file import definition_to_yaml
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.trial_rows import MetricRow, finite_or_nan, metric_key, summary_rows
@@ -30,28 +31,25 @@ def range_rows(opening: StageOpening) -> list[MetricRow]:
     return _rows({f"ranges/{name}": value for name, value in values.items()}, opening.index + 1, opening.time_ms)
 
 
-def stage_best_rows(
-    number: int, finished: Iterable[ScoredTrial], *, monitor: str, direction: Direction
-) -> list[MetricRow]:
+def stage_best_rows(number: int, finished: Iterable[ScoredTrial], *, objective: Objective) -> list[MetricRow]:
     """Return the best of a stage's trials as metrics.
 
     Args:
         number: The stage's position, counted from 1.
         finished: Its finished trials so far.
-        monitor: The monitored metric.
-        direction: Whether more reward is better.
+        objective: What is optimized.
 
     Returns:
         Nothing if no trial has a finite reward. Not to be asked before the stage is over: the best so far would depend
         on when it was asked.
     """
     trials = list(finished)
-    scores = [trial.score for trial in trials if trial.score is not None and math.isfinite(trial.score.reward)]
-    if not scores:
+    best = best_of(trials, objective=objective)
+    if best is None or best.score is None:
         return []
-    best = max(scores, key=lambda score: direction.sign * score.reward)
     time_ms = max(trial.record.latest_ms for trial in trials)
-    return _rows({f"stages/best_{monitor}": best.best_value, "stages/best_reward": best.reward}, number, time_ms)
+    values = {f"stages/best_{objective.monitor}": best.score.best_value, "stages/best_reward": best.score.reward}
+    return _rows(values, number, time_ms)
 
 
 def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
@@ -79,6 +77,12 @@ def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
 def ranges_json(openings: Mapping[int, StageOpening]) -> str:
     """Return the stages opened so far, each with its ranges and their reasons."""
     return _json([opening_to_plain(openings[index]) for index in sorted(openings)])
+
+
+def pareto_json(record: StudyRecord) -> str:
+    """Return the Pareto front, best reward first."""
+    objective = record.definition.objective
+    return _json(front_to_plain(pareto_trials(record.trials, objective=objective), objective=objective))
 
 
 def result_json(result: StudyResult) -> str:

@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 
 from lightning_modules.callbacks.metric_names import gap_name
+from search.reward import measured_name
 from search.search_space import Dimension, IntLogRange, LogRange, OneMinusLogRange, SearchSpace
+from search.study_definition import N_PARAMETERS
 from search.trial import Score, TrialRecord, TrialState
 
 TRIAL_TAG = "zeroin.trial"
@@ -19,8 +21,11 @@ STAGE_TAG = "zeroin.stage"
 SEED_TAG = "zeroin.seed"
 OUTSIDE_TAG = "zeroin.outside"
 CONTINUES_TAG = "zeroin.continues"
+ORIGIN_TAG = "zeroin.origin"
 STATE_TAG = "zeroin.state"
 REASON_TAG = "zeroin.reason"
+FEASIBLE_TAG = "zeroin.feasible"
+PARETO_TAG = "zeroin.pareto"
 
 RUNNING = "RUNNING"
 """MLflow's status of a run that is not over."""
@@ -92,6 +97,8 @@ def summary_rows(record: TrialRecord, score: Score | None, *, monitor: str) -> l
         "best_epoch": float(score.best_epoch) if score.best_epoch > 0 else math.nan,
         f"{gap_name(monitor)}_at_best": score.gap_at_best,
         "reward": score.reward,
+        **{measured_name(name): value for name, value in score.measured.items() if name != N_PARAMETERS},
+        **({"violation": score.violation} if score.excesses else {}),
     }
     return [
         MetricRow(key=metric_key(name), value=value, step=len(record.epochs), time_ms=record.latest_ms)
@@ -153,11 +160,20 @@ def state_tags(state: str, reason: str) -> dict[str, str]:
     return {STATE_TAG: state, REASON_TAG: reason[:MAX_TAG_CHARACTERS]}
 
 
+def feasibility_tags(record: TrialRecord, score: Score | None) -> dict[str, str]:
+    """Return the tag that says whether a finished trial keeps the constraints; none if there are no constraints."""
+    if score is None or not score.excesses or not record.state.is_finished:
+        return {}
+    return {FEASIBLE_TAG: str(not score.violation > 0.0).lower()}
+
+
 def identity_tags(record: TrialRecord) -> dict[str, str]:
-    """Return the tags that never change in a trial's life; those of two kinds of trials only where they apply."""
+    """Return the tags that never change in a trial's life; those of some kinds of trials only where they apply."""
     tags = {TRIAL_TAG: record.key, STAGE_TAG: record.stage, SEED_TAG: str(record.seed)}
     if record.is_outside:
         tags[OUTSIDE_TAG] = "true"
     if record.continues:
         tags[CONTINUES_TAG] = record.continues
+    if record.origin:
+        tags[ORIGIN_TAG] = record.origin[:MAX_TAG_CHARACTERS]
     return tags

@@ -117,6 +117,11 @@ def import_class(path: str, *, base: type, key: str) -> type[Any]:
     return cls
 
 
+def n_trainable_parameters(model: LightningModule) -> int:
+    """Return how many parameters training may change, before any strategy has shared them out."""
+    return sum(each.numel() for each in model.parameters() if each.requires_grad)
+
+
 def check_arguments(cls: type[Any], arguments: Mapping[str, Any], *, prefix: str, searched: tuple[str, ...]) -> None:
     """Check init arguments against a class's signature.
 

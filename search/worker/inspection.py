@@ -14,8 +14,17 @@ from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from lightning_modules.callbacks.metric_names import gap_name
 from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
+from search.study_definition import N_PARAMETERS
 from search.usable_cores import usable_cores
-from search.worker.assembly import Assembled, check_arguments, import_class, make_data, make_model, seed_setup
+from search.worker.assembly import (
+    Assembled,
+    check_arguments,
+    import_class,
+    make_data,
+    make_model,
+    n_trainable_parameters,
+    seed_setup,
+)
 from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
 from search.worker.memory import MemoryMeter, is_out_of_memory
 from search.worker.scratch_directory import scratch_directory
@@ -74,17 +83,20 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
         worker_bytes=dry_run.memory.worker_bytes,
         n_cores=usable_cores(),
         out_of_memory=out_of_memory,
+        measured=dry_run.measured,
     )
 
 
 class _DryRun:
     def __init__(self, order: Inspect) -> None:
         self.metrics: tuple[str, ...] = ()
+        self.measured: tuple[str, ...] = ()
         self.notices: tuple[str, ...] = ()
         self.n_parameters = 0
         self.measures_gap = False
         self.has_test_data = False
         self.memory = MemoryMeter()
+        self._gap_names: tuple[str, ...] = ()
         self._assembly = order.assembly
         self._searched = order.searched
 
@@ -99,12 +111,14 @@ class _DryRun:
             given = trainer_as_given(assembly.trainer_args, directory=directory)
             self.memory.begin()
             assembled = self._assemble()
-            self.n_parameters = sum(each.numel() for each in assembled.model.parameters() if each.requires_grad)
+            self.n_parameters = n_trainable_parameters(assembled.model)
             self.has_test_data = assembled.defines("test_dataloader")
             _check_hooks(assembly, assembled)
             found = self._train_one_batch(assembled, directory, given=given)
             self.memory.end()
         self.metrics = found.validation_names
+        counted = (N_PARAMETERS,) if assembly.counts_parameters else ()
+        self.measured = tuple(dict.fromkeys((*found.values, *self._gap_names, *counted)))
         self._check_monitor(found)
 
     def _check_class(self, path: str, base: type, arguments: Mapping[str, Any], *, prefix: str) -> None:
@@ -144,6 +158,7 @@ class _DryRun:
             culprit = self._assembly.data_class if in_data else self._assembly.model_class
             raise _UserCodeError(key, f"one batch of training and validation with {culprit} raised") from error
         self.notices = gap.notices
+        self._gap_names = tuple(gap.metrics)
         self.measures_gap = gap_name(self._assembly.monitor) in gap.metrics
         if stop.found is None:
             key = "data.class_path" if assembled.data is not None else "model.class_path"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
@@ -27,6 +27,7 @@ class EpochReporting(Callback):
         coordinator: Gets the reports.
         collector: Has the epoch's metrics.
         gap: Has the gap's, or None without validation.
+        also: Returns what else is reported with an epoch.
         reports: Of the epochs that a checkpoint holds.
 
     Attributes:
@@ -42,6 +43,7 @@ class EpochReporting(Callback):
         coordinator: Coordinator,
         collector: EpochMetricsCollector,
         gap: GeneralizationGap | None,
+        also: Callable[[], Mapping[str, float]],
         reports: Sequence[EpochReport],
     ) -> None:
         self.reports = list(reports)
@@ -51,6 +53,7 @@ class EpochReporting(Callback):
         self._coordinator = coordinator
         self._collector = collector
         self._gap = gap
+        self._also = also
 
     @property
     def state_key(self) -> str:
@@ -64,7 +67,7 @@ class EpochReporting(Callback):
     def send_report(self, trainer: Trainer) -> None:
         """Report the epoch that is over now."""
         epoch = self._collector.collect(trainer)
-        metrics = {**epoch.values, **({} if self._gap is None else self._gap.metrics)}
+        metrics = {**epoch.values, **({} if self._gap is None else self._gap.metrics), **self._also()}
         report = EpochReport(trial_key=self._trial_key, epoch=trainer.current_epoch, metrics=metrics)
         self.reports.append(report)
         self._coordinator.send(report)

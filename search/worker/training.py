@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from search.checkpoint_store import CheckpointStore
 from search.errors import SearchError, StateError
 from search.messages import Action, Cause, EpochReport, Notice, TrialAssignment, TrialEnded
-from search.worker.assembly import Assembled, assemble, seed_setup
+from search.study_definition import N_PARAMETERS
+from search.worker.assembly import Assembled, assemble, n_trainable_parameters, seed_setup
 from search.worker.checkpoint_mirror import CheckpointMirror
 from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
@@ -184,6 +185,7 @@ class _TrialRun:
             coordinator=self._coordinator,
             collector=collector,
             gap=gap,
+            also=self._counting(assembled),
             reports=self._reports,
         )
         self._reports = reporting.reports
@@ -221,6 +223,13 @@ class _TrialRun:
         if reporting.last_action is not Action.PAUSE:
             # Of a group, a strategy may have the ranks put it together once more: rank 0 alone would have them already.
             self._keep_weights(assembled.model.state_dict() if this_group().is_one_process else final.weights)
+
+    def _counting(self, assembled: Assembled) -> Callable[[], dict[str, float]]:
+        """Return what counts parameters if the study asks for it: before a strategy shares them out, or once built."""
+        if not self._assignment.assembly.counts_parameters:
+            return dict
+        before = n_trainable_parameters(assembled.model)
+        return lambda: {N_PARAMETERS: float(max(before, n_trainable_parameters(assembled.model)))}
 
     def _make_gap(self) -> GeneralizationGap:
         assembly = self._assignment.assembly

@@ -1,0 +1,127 @@
+"""Does narrowing earn its place? The same staged searches with each rule and without, paired.
+
+    python benchmarks/narrowing.py --output runs.jsonl
+    python benchmarks/narrowing.py --regimes lcbench --data DIR --output runs.jsonl
+    python benchmarks/narrowing.py --table runs.jsonl more.jsonl
+
+The regimes of the synthetic surface, whose optimum is known, are `wide` (six decades), `off_centre` (eight decades, the
+optimum near an end) and `tight` (a decade); `lcbench` are real learning curves (see docs/search_quality.md). Regret is
+normalized: what the best value observed lacks to the best known one, in what the median of random full trainings in
+the declared ranges lacks, x 100; on a noisy surface the incumbent is judged without the noise. Differences are
+paired by instance. `cut off`: the optimum lay outside the last stage's ranges; `ever`: outside those of some stage;
+`undone`: share of the latter whose optimum was inside again in the last stage; `width`: of the last ranges, in
+declared widths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lcbench_surface import lcbench_instances
+from narrowing_report import report
+from narrowing_runs import PLANS, Conditions, Setting, append_search, make_search, narrow_rule, read_searches
+from quality_surface import SurfaceError
+from ranged_surface import REGIMES
+
+from search.narrowing import RULE_NAMES
+from search.sampling import MODEL_SAMPLERS
+
+_LCBENCH = "lcbench"
+_N_EPOCHS = {"long": 52, "short": 24}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.table:
+            print(report(read_searches(options.table)))
+        else:
+            _measure(options)
+    except SurfaceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--regimes", nargs="+", choices=(*REGIMES, _LCBENCH), default=list(REGIMES))
+    parser.add_argument("--data", type=Path, metavar="DIR", help="LCBench's learning curves")
+    parser.add_argument("--rules", nargs="+", default=list(RULE_NAMES), metavar="RULE", help="posterior:0.8 too")
+    parser.add_argument("--outside", nargs="+", type=float, default=[0.0], metavar="SHARE", help="but for rule none")
+    parser.add_argument("--noise", nargs="+", type=float, default=[0.0, 0.02], help="of each epoch, in accuracy")
+    parser.add_argument("--plans", nargs="+", choices=tuple(PLANS), default=list(PLANS))
+    parser.add_argument("--samplers", nargs="+", choices=MODEL_SAMPLERS, default=["tpe"])
+    parser.add_argument("--instances", nargs="+", metavar="NAME", help="of LCBench or synthetic, 0 to 39 by default")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, … of each instance")
+    parser.add_argument("--epochs", type=int, help="of a full synthetic training: 52, or 24 in the short plan")
+    parser.add_argument("--full-trainings", type=int, default=25, help="what a search of the long plan may cost")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="records, one a line; those it has are not made")
+    parser.add_argument("--table", nargs="+", type=Path, metavar="FILE", help="show the tables of records, run nothing")
+    return parser
+
+
+def _measure(options: argparse.Namespace) -> None:
+    print(f"{platform.platform()}, {os.cpu_count()} cores, {datetime.date.today()}: {' '.join(sys.argv)}", flush=True)
+    for rule in options.rules:
+        narrow_rule(rule, outside_share=0.0)
+    wanted = _settings(options)
+    file: Path | None = options.output
+    known = {each.setting: each for each in read_searches([file])} if file is not None and file.exists() else {}
+    for number, setting in enumerate(wanted, start=1):
+        if setting not in known:
+            known[setting] = make_search(setting, data=options.data)
+            if file is not None:
+                append_search(file, known[setting])
+        if number % 100 == 0:
+            print(f"{number}/{len(wanted)}", file=sys.stderr, flush=True)
+    print(f"\n{report(known[setting] for setting in wanted)}")
+
+
+def _settings(options: argparse.Namespace) -> list[Setting]:
+    return [
+        Setting(conditions=conditions, rule=rule, outside_share=share, instance=instance, seed=seed)
+        for conditions in _conditions(options)
+        for rule in options.rules
+        for share in ([0.0] if rule == "none" else options.outside)
+        for instance in _instances(options, conditions.regime)
+        for seed in range(options.seeds)
+    ]
+
+
+def _conditions(options: argparse.Namespace) -> list[Conditions]:
+    made = []
+    for regime in options.regimes:
+        for plan in options.plans:
+            n_epochs = _N_EPOCHS["long"] if regime == _LCBENCH else options.epochs or _N_EPOCHS[plan]
+            cost = sum(n_trials * max(1, round(share * n_epochs)) for n_trials, share in PLANS["short"])
+            budget = options.full_trainings * n_epochs if plan == "long" else cost
+            for noise in [0.0] if regime == _LCBENCH else options.noise:
+                made += [
+                    Conditions(
+                        regime=regime, noise=noise, plan=plan, n_epochs=n_epochs, budget_epochs=budget, sampler=sampler
+                    )
+                    for sampler in options.samplers
+                ]
+    return made
+
+
+def _instances(options: argparse.Namespace, regime: str) -> list[str]:
+    if options.instances:
+        return list(options.instances)
+    if regime != _LCBENCH:
+        return [str(index) for index in range(40)]
+    if options.data is None:
+        raise SurfaceError("LCBench's learning curves are not part of zeroin: name their directory, --data DIR.")
+    return list(lcbench_instances(options.data))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""One staged search with a narrowing rule: zeroin's own proposals, comparable rewards and rules, without its stores.
+
+Nothing is pruned or continued, so that the ranges are all that differs between two searches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from epoch_meter import BudgetSpentError, EpochMeter
+from lcbench_surface import LCBenchSurface
+from quality_surface import Number, Surface, SurfaceError, draw_seed
+from ranged_surface import optimum_of, ranged_surface
+
+from search.comparable_rewards import ComparableRewards
+from search.narrowing import RULE_NAMES, declared, narrow
+from search.reward import score
+from search.sampling import outside_point, propose
+from search.search_space import Dimension, Hyperparameters, IntLogRange, IntRange, LinearRange, LogRange, SearchSpace
+from search.seeds import derived_seed
+from search.study_definition import Direction, NarrowRule, Objective
+from search.trial import EpochRecord, FinishedTrial, TrialRecord, TrialState
+
+PLANS: dict[str, tuple[tuple[int, float], ...]] = {
+    "long": ((24, 4 / 52), (12, 12 / 52), (6, 36 / 52), (1_000_000, 1.0)),
+    "short": ((48, 2 / 24), (24, 6 / 24), (12, 1.0)),
+}
+"""Trials and share of the epochs of a full training, stage by stage: until a budget is spent, and as in `digits`."""
+
+_OBJECTIVE = Objective(monitor="val_acc", direction=Direction.MAXIMIZE, gap_weight=0.0, gap_tolerance=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What searches must have in common to be compared.
+
+    Attributes:
+        regime: ``lcbench``, or a regime of the synthetic surface.
+        noise: Of the synthetic surface.
+        plan: One of `PLANS`.
+        n_epochs: Epochs of a full training.
+        budget_epochs: Epochs of a search at most.
+        sampler: Of the stages after the first.
+    """
+
+    regime: str
+    noise: float
+    plan: str
+    n_epochs: int
+    budget_epochs: int
+    sampler: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One search to be made; `rule` is one of `narrow_rule`, and holds with `outside_share` for all later stages."""
+
+    conditions: Conditions
+    rule: str
+    outside_share: float
+    instance: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A search that was made.
+
+    Attributes:
+        setting: Of it.
+        improvements: Epochs spent at each new incumbent, and its normalized regret.
+        is_cut_off: Whether the optimum lay outside the ranges of each stage; empty if nobody knows where it is.
+        width: Mean over the dimensions of the last ranges' width in declared widths.
+    """
+
+    setting: Setting
+    improvements: Sequence[tuple[int, float]]
+    is_cut_off: Sequence[bool]
+    width: float
+
+    @property
+    def regret(self) -> float:
+        """Normalized regret of the incumbent at the end."""
+        return self.improvements[-1][1]
+
+
+def open_surface(conditions: Conditions, instance: str, *, data: Path | None) -> Surface:
+    """Return an instance's surface.
+
+    Raises:
+        SurfaceError: If it cannot be had.
+    """
+    if conditions.regime != "lcbench":
+        return ranged_surface(conditions.regime, instance, noise=conditions.noise, n_epochs=conditions.n_epochs)
+    if data is None:
+        raise SurfaceError("LCBench needs its data: --data DIR.")
+    return LCBenchSurface(data, instance)
+
+
+def narrow_rule(text: str, *, outside_share: float) -> NarrowRule:
+    """Return what ``quantile_box``, or ``posterior:0.8`` with its probability, stands for.
+
+    Raises:
+        SurfaceError: If it stands for nothing.
+    """
+    name, colon, probability = text.partition(":")
+    try:
+        if name not in RULE_NAMES or (colon and name != "posterior"):
+            raise ValueError
+        settings = {"probability": float(probability)} if colon else {}
+    except ValueError:
+        raise SurfaceError(
+            f"a rule must be one of {', '.join(RULE_NAMES)}, or posterior:PROBABILITY, but got {text!r}."
+        ) from None
+    return NarrowRule(rule=name, outside_share=outside_share, **settings)
+
+
+def make_search(setting: Setting, *, data: Path | None) -> Search:
+    """Make a search in this process.
+
+    Raises:
+        SurfaceError: If its surface cannot be had.
+    """
+    surface = open_surface(setting.conditions, setting.instance, data=data)
+    meter = EpochMeter(surface=surface, budget_epochs=setting.conditions.budget_epochs)
+    boxes = list(_stages(setting, meter))
+    optimum, space = optimum_of(surface), declared_space(surface)
+    return Search(
+        setting=setting,
+        improvements=tuple((spent, round(regret, 7)) for spent, regret in meter.improvements),
+        is_cut_off=() if optimum is None else tuple(not box.contains(optimum) for box in boxes),
+        width=round(sum(_width(box[each.name]) / _width(each) for box in boxes[-1:] for each in space) / len(space), 4),
+    )
+
+
+def declared_space(surface: Surface) -> SearchSpace:
+    """Return a surface's ranges as a search space, whose limits they are."""
+    kinds = {"log": LogRange, "linear": LinearRange, "int": IntRange, "int_log": IntLogRange}
+    ranges = {each.name: kinds[each.kind](low=each.low, high=each.high) for each in surface.ranges}
+    return SearchSpace(dimensions=tuple(Dimension(name=name, range=each, limits=each) for name, each in ranges.items()))
+
+
+def _width(dimension: Dimension) -> float:
+    range_ = dimension.range
+    return float(range_.scale(range_.high) - range_.scale(range_.low))
+
+
+def _stages(setting: Setting, meter: EpochMeter) -> Iterator[SearchSpace]:
+    """Search until the plan or the budget ends, and yield the ranges of each stage that begins."""
+    space = declared_space(meter.surface)
+    rule = narrow_rule(setting.rule, outside_share=setting.outside_share)
+    rewards = ComparableRewards(_OBJECTIVE)
+    box, number = declared(space).space, 0
+    for stage, (n_trials, share) in enumerate(PLANS[setting.conditions.plan]):
+        if stage:
+            box = narrow(
+                rewards.observations(), box, direction=_OBJECTIVE.direction, rule=rule, study_space=space
+            ).space
+        yield box
+        for index in range(n_trials):
+            point, is_outside = _point(setting, rewards, space=space, box=box, stage=stage, number=number, index=index)
+            n_epochs = max(1, round(share * meter.surface.n_epochs))
+            try:
+                trial = _trained(meter, point, number=number, stage=stage, n_epochs=n_epochs, is_outside=is_outside)
+            except BudgetSpentError:
+                return
+            rewards.add(trial)
+            number += 1
+
+
+def _point(
+    setting: Setting,
+    rewards: ComparableRewards,
+    *,
+    space: SearchSpace,
+    box: SearchSpace,
+    stage: int,
+    number: int,
+    index: int,
+) -> tuple[Hyperparameters, bool]:
+    """Return a trial's point, and whether it lies outside the ranges on purpose."""
+    seed = draw_seed(setting.instance, setting.seed)
+    stage_seed = derived_seed(seed, "stage", stage)
+    if stage:
+        outside = outside_point(
+            declared=space, box=box, share=setting.outside_share, stage_seed=stage_seed, index_in_stage=index
+        )
+        if outside is not None:
+            return outside, True
+    point = propose(
+        box=box,
+        sampler=setting.conditions.sampler if stage else "qmc",
+        direction=_OBJECTIVE.direction,
+        observations=rewards.observations() if stage else (),
+        running=(),
+        stage=str(stage),
+        stage_seed=stage_seed,
+        trial_seed=derived_seed(seed, "sampling", number),
+        index_in_stage=index,
+    )
+    return point, False
+
+
+def _trained(
+    meter: EpochMeter, point: Hyperparameters, *, number: int, stage: int, n_epochs: int, is_outside: bool
+) -> FinishedTrial:
+    numeric: dict[str, Number] = {name: value for name, value in point.items() if not isinstance(value, str)}
+    epochs = tuple(
+        EpochRecord(epoch=epoch, metrics={_OBJECTIVE.monitor: meter.train(numeric, epoch)}, time_ms=0)
+        for epoch in range(1, n_epochs + 1)
+    )
+    record = TrialRecord(
+        key=str(number),
+        number=number,
+        stage=str(stage),
+        hyperparameters=point,
+        seed=0,
+        n_epochs=n_epochs,
+        horizon_epochs=meter.surface.n_epochs,
+        is_outside=is_outside,
+        epochs=epochs,
+        state=TrialState.COMPLETE,
+        started_ms=0,
+        finished_ms=0,
+    )
+    return FinishedTrial(record=record, score=score(record, _OBJECTIVE))
+
+
+def append_search(file: Path, search: Search) -> None:
+    """Add a record to a file, one JSON object a line."""
+    with file.open("a") as stream:
+        stream.write(json.dumps(dataclasses.asdict(search), separators=(",", ":")) + "\n")
+
+
+def read_searches(files: Sequence[Path]) -> list[Search]:
+    """Return the records of files, one for each setting (the last one).
+
+    Raises:
+        SurfaceError: If a file cannot be read.
+    """
+    searches: dict[Setting, Search] = {}
+    for file in files:
+        try:
+            for line in file.read_text().splitlines():
+                search = _decoded(line)
+                searches[search.setting] = search
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise SurfaceError(f"{file} cannot be read as records of searches: {error!r}") from None
+    return list(searches.values())
+
+
+def _decoded(line: str) -> Search:
+    plain = json.loads(line)
+    setting = plain.pop("setting")
+    conditions = Conditions(**setting.pop("conditions"))
+    improvements = tuple((int(spent), float(regret)) for spent, regret in plain.pop("improvements"))
+    cut_off = tuple(plain.pop("is_cut_off"))
+    setting = Setting(conditions=conditions, **setting)
+    return Search(setting=setting, improvements=improvements, is_cut_off=cut_off, **plain)

@@ -1,0 +1,53 @@
+"""What becomes of a sampler's proposal in a study that takes something from before it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search.coordinator.history import History
+from search.past import Past
+from search.sampling import completed, near_past
+from search.search_space import Hyperparameters
+from search.seeds import derived_seed
+from search.study_definition import StudyDefinition
+from search.study_record import StageOpening
+
+
+def guided(
+    proposed: Hyperparameters,
+    *,
+    past: Past,
+    definition: StudyDefinition,
+    opening: StageOpening,
+    history: History,
+    number: int,
+) -> tuple[Hyperparameters, str]:
+    """Return a trial's hyperparameters and where they come from, in words; the proposal has no such origin.
+
+    The first trials of the study are its starting points, completed by the proposal; a later one may be a point near a
+    good trial of an earlier study.
+
+    Args:
+        proposed: By the stage's sampler, within its ranges.
+        past: What the study takes from before.
+        definition: The study.
+        opening: The trial's stage.
+        history: The trials so far.
+        number: Of the trial.
+    """
+    box, seed = opening.narrowed.space, derived_seed(definition.seed, "sampling", number)
+    if opening.index == 0 and number < len(past.starting_points):
+        point = past.starting_points[number]
+        units = dict(zip(box.names, np.random.default_rng([seed, 3]).random(len(box)).tolist(), strict=True))
+        return completed(box, point.hyperparameters, proposed, units=units), point.origin
+    near = near_past(
+        proposed,
+        studies=past.studies,
+        observations=history.rewards.observations,
+        direction=definition.objective.direction,
+        declared=definition.space,
+        box=box,
+        number=number,
+        trial_seed=seed,
+    )
+    return (proposed, "") if near is None else near

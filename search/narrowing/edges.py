@@ -1,0 +1,95 @@
+"""Best trials that crowd at an edge of a range: it moves out, as far as the hard limits let it, else it is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.comparable_rewards import Observation
+from search.narrowing.evidence import MIN_BEST, MIN_TRIALS, Positions, active, is_zero, n_best, positions_of
+from search.narrowing.interval import Interval, interval_of
+from search.range_text import number_text
+from search.search_space import Choices, Dimension
+
+EDGE_STRIP_SHARE = 0.15
+CROWDED_BELOW = 0.05
+OUTWARD_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowding:
+    """The edge at which the best trials crowd.
+
+    Attributes:
+        side: -1 the lower, +1 the upper, 0 neither.
+        n_best: How many of the best lie there.
+        p_value: Chance of so many if the strip at the edge were nothing special.
+    """
+
+    side: int
+    n_best: int
+    p_value: float
+
+    def is_at_limit(self, dimension: Dimension) -> bool:
+        """Whether that edge is the hard limit already, so that the optimum may be cut off."""
+        assert not isinstance(dimension.range, Choices)
+        assert not isinstance(dimension.limits, Choices)
+        if self.side < 0:
+            return dimension.range.low == dimension.limits.low
+        return self.side > 0 and dimension.range.high == dimension.limits.high
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is recorded of it; empty if no edge is crowded."""
+        return {"n_at_edge": float(self.n_best), "edge_p_value": self.p_value} if self.side else {}
+
+    def words(self, dimension: Dimension) -> str:
+        """Return what the reason says of it; empty if no edge is crowded."""
+        if not self.side:
+            return ""
+        assert not isinstance(dimension.limits, Choices)
+        edge = "lower" if self.side < 0 else "upper"
+        bound = dimension.limits.low if self.side < 0 else dimension.limits.high
+        limit = number_text(bound, dimension.limits)
+        end = f"but the hard limit {limit} forbids more" if self.is_at_limit(dimension) else "so it moves out"
+        return f"; {self.n_best} of the best crowd at the {edge} edge (p = {self.p_value:.2g}), {end}"
+
+
+NOT_CROWDED = Crowding(side=0, n_best=0, p_value=1.0)
+
+
+def crowding(positions: Positions, current: Interval) -> Crowding:
+    """Find the edge at which more of the best trials lie than chance explains; none if both are crowded."""
+    strip = EDGE_STRIP_SHARE * current.width
+    lower = positions.edge_p_value((current.low, current.low + strip))
+    upper = positions.edge_p_value((current.high - strip, current.high))
+    if (lower[1] < CROWDED_BELOW) == (upper[1] < CROWDED_BELOW):
+        return NOT_CROWDED
+    side, (count, p_value) = (-1, lower) if lower[1] < CROWDED_BELOW else (1, upper)
+    return Crowding(side=side, n_best=count, p_value=p_value)
+
+
+def edge_crowding(inside: Sequence[Observation], dimension: Dimension) -> Crowding:
+    """Return the edge of a numeric dimension's current range at which the best trials crowd; none if they are few.
+
+    Args:
+        inside: Trials inside the current ranges, best first.
+        dimension: With its current range.
+    """
+    assert not isinstance(dimension.range, Choices)
+    trials = [
+        each for each in active(inside, dimension.name) if not is_zero(each.hyperparameters[dimension.name], dimension)
+    ]
+    if len(trials) < MIN_TRIALS or n_best(trials) < MIN_BEST:
+        return NOT_CROWDED
+    return crowding(positions_of(trials, dimension), interval_of(dimension.range))
+
+
+def moved_out(box: Interval, side: int, current: Interval, limits: Interval) -> Interval:
+    """Return the box with the crowded edge beyond the current one by a share of the width, within the limits."""
+    step = OUTWARD_SHARE * current.width
+    if side < 0:
+        return Interval(low=min(box.low, max(current.low - step, limits.low)), high=box.high)
+    if side > 0:
+        return Interval(low=box.low, high=max(box.high, min(current.high + step, limits.high)))
+    return box

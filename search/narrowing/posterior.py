@@ -1,0 +1,171 @@
+"""The `posterior` rule: ranges that hold the optimum with a stated probability, by a Gaussian process of the trials.
+
+Of the functions drawn from the process's posterior over all that was declared, each has its maximum somewhere. A
+numeric range becomes, on its own scale, the central interval that holds the stated share of these places, padded by
+15 % on each side, but never less than half of the current width; where trials of earlier stages outside the current
+range speak for it, it widens again. A dimension along which the process hardly changes keeps its range. A choice goes
+if next to no drawn function has its maximum there, and it has enough trials, none of them among the best quarter.
+Conditional dimensions are judged by the draws in which they are active, `or_zero` ranges by those that are not zero.
+
+The probability is the model's, for each dimension by itself: it is as good as the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from search.comparable_rewards import Observation
+from search.narrowing.choices import MIN_TRIALS_PER_CHOICE
+from search.narrowing.decisions import Pair, choices_change, decided, kept, kept_all, put_together
+from search.narrowing.edges import edge_crowding
+from search.narrowing.evidence import active, is_zero, leaders, too_few
+from search.narrowing.guard import PADDING_SHARE, Guarded, guarded
+from search.narrowing.interval import Interval, interval_of
+from search.narrowing.optimum import Model, model_of
+from search.narrowing.request import NarrowingRequest
+from search.range_text import number_text
+from search.search_space import Choices, Dimension, Hyperparameters, Value
+from search.study_record import NarrowedSpace, RangeChange
+
+NEGLIGIBLE_PART = 0.2
+"""Part of what a range may lose that a choice may hold and still be dropped: 4 % with a probability of 80 %."""
+
+MIN_DRAWS = 16  # with fewer, the ends of an interval mean nothing
+
+
+def posterior(request: NarrowingRequest) -> NarrowedSpace:
+    """Apply the rule to every dimension of the current ranges."""
+    known = request.within_reach
+    reason = too_few(known, what="lie in the declared ranges")
+    if reason:
+        return kept_all(request.space, reason)
+    model = model_of(known, request.reachable, request.direction, tells_stages_apart=True)
+    judge = _Judge(request=request, model=model, known=known, inside=request.inside, optima=model.optima())
+    return put_together([judge.judged(dimension) for dimension in request.space])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judge:
+    """What is known.
+
+    Attributes:
+        request: What the rule was given.
+        model: The process.
+        known: The trials that it may know, best first.
+        inside: Those in the current ranges, best first.
+        optima: Where the drawn functions have their maxima.
+    """
+
+    request: NarrowingRequest
+    model: Model
+    known: Sequence[Observation]
+    inside: Sequence[Observation]
+    optima: Sequence[Hyperparameters]
+
+    def judged(self, dimension: Dimension) -> Pair:
+        name = dimension.name
+        reason = too_few(active(self.known, name), what="have it active")
+        if reason:
+            return kept(dimension, reason)
+        drawn = [each[name] for each in self.optima if name in each]
+        if len(drawn) < MIN_DRAWS:
+            return kept(dimension, f"only {len(drawn)} of {len(self.optima)} draws have the optimum where it is active")
+        if isinstance(dimension.range, Choices):
+            return self._choices(dimension, dimension.range, drawn)
+        return self._with_zero(dimension, drawn)
+
+    def _choices(self, dimension: Dimension, choices: Choices, drawn: Sequence[Value]) -> Pair:
+        reachable = self.model.space[dimension.name].range
+        assert isinstance(reachable, Choices)
+        shares = {label: drawn.count(label) / len(drawn) for label in reachable.values}
+        trials = active(self.known, dimension.name)
+        labels = [each.hyperparameters[dimension.name] for each in trials]
+        best = {each.hyperparameters[dimension.name] for each in leaders(trials)}
+        counts = {label: labels.count(label) for label in reachable.values}
+        most = max(shares.values())
+        left = tuple(
+            label
+            for label in reachable.values
+            if shares[label] == most
+            or self._stays(shares[label], counts[label], is_best=label in best, is_there=label in choices.values)
+        )
+        after = replace(dimension, range=Choices(values=left))
+        figures = {f"probability {label}": share for label, share in shares.items()}
+        figures |= {f"n_trials {label}": float(count) for label, count in counts.items()}
+        each = ", ".join(f"{label} {shares[label]:.2g} ({counts[label]} trials)" for label in reachable.values)
+        reason = f"the optimum's probability by choice: {each}"
+        return after, decided(dimension, after, choices_change(choices, Choices(values=left)), reason, figures)
+
+    def _stays(self, share: float, n_trials: int, *, is_best: bool, is_there: bool) -> bool:
+        """Whether a choice is among the next ones: easily if it is there, if it was dropped only with good reason.
+
+        Args:
+            share: Of the draws that have their optimum there.
+            n_trials: How many trials have that choice.
+            is_best: Whether one of the best quarter has it.
+            is_there: Whether it is among the current ones.
+        """
+        lost = 1.0 - self.request.rule.probability
+        if not is_there:
+            return share >= lost
+        is_known = n_trials >= MIN_TRIALS_PER_CHOICE
+        return share >= NEGLIGIBLE_PART * lost or is_best or not is_known
+
+    def _with_zero(self, dimension: Dimension, drawn: Sequence[Value]) -> Pair:
+        reachable = self.model.space[dimension.name]
+        numeric = [float(value) for value in drawn if not is_zero(value, reachable)]
+        after, decision = self._numeric(dimension, numeric)
+        if reachable.zero_share == 0.0:
+            return after, decision
+        share = 1.0 - len(numeric) / len(drawn)
+        trials = active(self.known, dimension.name)
+        n_zeros = sum(is_zero(each.hyperparameters[dimension.name], reachable) for each in trials)
+        is_best = any(is_zero(each.hyperparameters[dimension.name], reachable) for each in leaders(trials))
+        stays = self._stays(share, n_zeros, is_best=is_best, is_there=dimension.zero_share > 0.0)
+        figures: Mapping[str, float] = {**decision.figures, "probability zero": share, "n_trials zero": float(n_zeros)}
+        if stays == (dimension.zero_share > 0.0):
+            return after, replace(decision, figures=figures)
+        after = replace(after, zero_share=reachable.zero_share if stays else 0.0)
+        change, verb = (RangeChange.EXTENDED, "returns") if stays else (RangeChange.CHOICES_DROPPED, "dropped")
+        change = change if decision.change is RangeChange.KEPT else decision.change
+        reason = (
+            f"{decision.reason}; zero {verb}: it holds the optimum with a probability of {share:.2g} ({n_zeros} trials)"
+        )
+        return after, decided(dimension, after, change, reason, figures, cut_off=decision.cut_off)
+
+    def _numeric(self, dimension: Dimension, drawn: Sequence[float]) -> Pair:
+        assert not isinstance(dimension.range, Choices)
+        figures = {
+            "lengthscale": self.model.length(dimension.name),
+            "n_trials": float(len(self.known)),
+            "n_draws": float(len(drawn)),
+        }
+        idle = self.model.idle_reason(dimension.name)
+        if idle:
+            return kept(dimension, idle, figures)
+        if len(drawn) < MIN_DRAWS:
+            return kept(dimension, f"only {len(drawn)} of {len(self.optima)} draws have the optimum off zero", figures)
+        reachable = self.model.space[dimension.name].range
+        assert not isinstance(reachable, Choices)
+        tail = (1.0 - self.request.rule.probability) / 2.0
+        low, high = np.quantile([dimension.range.scale(value) for value in drawn], (tail, 1.0 - tail)).tolist()
+        good, within = Interval(low=low, high=high), interval_of(reachable)
+        crowded = edge_crowding(self.inside, dimension)
+        result = guarded(dimension, good.padded(PADDING_SHARE * good.width).clipped(within), crowded, within=within)
+        figures |= {"width_share": result.width_share, **crowded.figures}
+        reason = self._words(dimension, good, result) + crowded.words(dimension)
+        cut_off = crowded.is_at_limit(dimension)
+        return result.after, decided(dimension, result.after, result.change, reason, figures, cut_off=cut_off)
+
+    def _words(self, dimension: Dimension, good: Interval, result: Guarded) -> str:
+        assert not isinstance(dimension.range, Choices)
+        low, high = (number_text(dimension.range.unscale(end), dimension.range) for end in (good.low, good.high))
+        share = f"{100.0 * self.request.rule.probability:.3g} %"
+        text = f"holds the optimum with a probability of {share} in [{low}, {high}] ({len(self.known)} trials)"
+        if result.change is RangeChange.KEPT:
+            return f"{text}, which is about all of the range"
+        text += f"; padded by {100.0 * PADDING_SHARE:.0f} %"
+        return f"{text} and held at half of the width" if result.was_held else text

@@ -1,0 +1,74 @@
+"""Which of a study's recorded trials are its best: one, or a Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from search.reward import pareto_front, rank_key
+from search.study_definition import Objective
+from search.study_record import ScoredTrial
+
+
+def best_of(trials: Iterable[ScoredTrial], *, objective: Objective) -> ScoredTrial | None:
+    """Return the best trial with a finite reward, the earliest among equals, or None.
+
+    One that keeps the constraints, if any does; else the one that breaks them least.
+    """
+    return min(_scored(trials), key=lambda trial: _key(trial, objective), default=None)
+
+
+def may_win(trials: Iterable[ScoredTrial]) -> list[ScoredTrial]:
+    """Return the trials that trained as long as was worth it; of one and its continuation only that."""
+    trials = list(trials)
+    by_key = {trial.record.key: trial.record for trial in trials}
+    continuations = [trial.record for trial in trials if trial.record.continues in by_key]
+    superseded = {each.continues for each in continuations if each.supersedes(by_key[each.continues])}
+    return [trial for trial in trials if trial.record.state.is_fully_trained and trial.record.key not in superseded]
+
+
+def pareto_trials(trials: Iterable[ScoredTrial], *, objective: Objective) -> list[ScoredTrial]:
+    """Return those of the trials that may win that none of them dominates, the best reward first.
+
+    Empty for a study with one objective, which has a winner instead. Where all break constraints, these are the ones
+    that break them least.
+    """
+    if not objective.further:
+        return []
+    scored = _scored(may_win(trials))
+    found = pareto_front([trial.score for trial in scored if trial.score is not None], objective)
+    return sorted((scored[position] for position in found), key=lambda trial: _key(trial, objective))
+
+
+def none_is_feasible(trials: Iterable[ScoredTrial], *, objective: Objective) -> bool:
+    """Whether there are trials that may win, and all of them break constraints."""
+    best = best_of(may_win(trials), objective=objective)
+    return best is not None and best.score is not None and best.score.violation > 0.0
+
+
+def front_to_plain(front: Iterable[ScoredTrial], *, objective: Objective) -> list[dict[str, Any]]:
+    """Return a Pareto front as JSON-able data: what each trial comes to in every objective, and its hyperparameters."""
+    return [
+        {
+            "number": trial.record.number,
+            "stage": trial.record.stage,
+            "values": {
+                objective.monitor: trial.score.reward,
+                **{each.monitor: trial.score.measured[each.monitor] for each in objective.further},
+            },
+            "feasible": not trial.score.violation > 0.0,
+            "hyperparameters": dict(trial.record.hyperparameters),
+        }
+        for trial in front
+        if trial.score is not None
+    ]
+
+
+def _scored(trials: Iterable[ScoredTrial]) -> Sequence[ScoredTrial]:
+    return [trial for trial in trials if trial.score is not None and math.isfinite(trial.score.reward)]
+
+
+def _key(trial: ScoredTrial, objective: Objective) -> tuple[float, ...]:
+    assert trial.score is not None
+    return rank_key(trial.score, objective)
