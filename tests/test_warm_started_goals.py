@@ -9,8 +9,10 @@ import pytest
 from goal_studies import BOUNDED, TWO_FOLD, engine
 from no_tracker import NoTracker
 from plain_study import BELL
+from rich.console import Console
 from study_runs import run_session
 
+from search.cli.trials_table import trials_table
 from search.coordinator.stores import default_storage
 from search.paths import StateDirectory
 from search.storage import past_trials
@@ -83,3 +85,18 @@ def test_a_prior_goes_with_them(tmp_path: Path, plain: dict[str, Any]) -> None:
     ]
     assert len(rates) == 20
     assert sum(2.5e-5 < rate < 4e-4 for rate in rates[:12]) >= 6
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_narrow_table_leaves_out_what_was_measured_first(tmp_path: Path, width: int) -> None:
+    stages = [STAGES[0], {**STAGES[1], "promote": 1}]
+    record = run(tmp_path, BOUNDED, stages=stages, warm_start={"configurations": [{RATE: 1e-3}]})
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(trials_table(record, record.trials, width=width))
+    head, first, *_ = capture.get().splitlines()
+    words = ["#", "continues", "stage", "state", "epochs", "val_acc", "gap", "kept", "time"]
+    assert head.split()[: len(words)] == words
+    assert "coarse, warm" in first and "complete" in first and " no " in first
+    assert ("epoch_seconds" in head) == (width == 160)
+    assert ("No room here for epoch_seconds, learning_rate" in capture.get()) == (width == 80)

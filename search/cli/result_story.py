@@ -74,7 +74,7 @@ def _finish(record: StudyRecord, result: StudyResult) -> list[RenderableType]:
 
 def _confirmation_table(record: StudyRecord, result: StudyResult) -> Table:
     measured = record.definition.objective.measured_metrics
-    means = [(f"mean {name}", "right") for name in measured]
+    means = [(f"mean\n{name}", "right") for name in measured]
     table = plain_table([("trial", "left"), ("mean reward", "right"), *means, ("by seed", "left"), ("", "left")])
     for each in result.confirmations:
         is_winner = each.trial_number == result.best_trial_number

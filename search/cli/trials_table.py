@@ -26,7 +26,7 @@ _COLUMN_GAP = 2
 
 
 def trials_table(record: StudyRecord, trials: Sequence[ScoredTrial], *, width: int) -> RenderableType:
-    """Return one line per trial, with as many hyperparameters as there is room for.
+    """Return one line per trial, with as much of what was measured, and as many hyperparameters, as there is room for.
 
     Args:
         record: The study.
@@ -38,14 +38,12 @@ def trials_table(record: StudyRecord, trials: Sequence[ScoredTrial], *, width: i
     columns = _figure_columns(record, trials)
     room = width - sum(_width_of(column) for column in columns)
     hidden: list[str] = []
-    names = record.definition.space.names
-    for name, title in zip(names, short_names(names), strict=True):
-        column = (title, "right", [_setting_of(trial, name) for trial in trials])
+    for column in (*_measured_columns(record.definition.objective, trials), *_setting_columns(record, trials)):
         if not hidden and _width_of(column) <= room + _COLUMN_GAP:
             columns.append(column)
             room -= _width_of(column)
         else:
-            hidden.append(title)
+            hidden.append(column[0])
     table = plain_table([(title, justify) for title, justify, _ in columns])
     styles = {trial.record.state.value: state_text(trial.record.state) for trial in trials}
     for cells in zip(*(cells for _, _, cells in columns), strict=True):
@@ -82,19 +80,26 @@ def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[
     if objective.gap_weight:
         rewards = [figures.MISSING if score is None else figures.metric(score.reward) for score in scores]
         columns.append(("reward", "right", rewards))
-    columns.extend(_measured_columns(objective, scores))
+    if objective.constraints:
+        columns.append(("kept", "left", [_kept(score) for score in scores]))
     return [*columns, ("time", "right", [_seconds(trial) for trial in trials])]
 
 
-def _measured_columns(objective: Objective, scores: Sequence[Score | None]) -> list[_Column]:
-    """Return what further objectives and constraints are about, but for the gap, and whether constraints are kept."""
+def _setting_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[_Column]:
+    names = record.definition.space.names
+    return [
+        (title, "right", [_setting_of(trial, name) for trial in trials])
+        for name, title in zip(names, short_names(names), strict=True)
+    ]
+
+
+def _measured_columns(objective: Objective, trials: Sequence[ScoredTrial]) -> list[_Column]:
+    """Return what further objectives and constraints are about, but for the gap."""
     names = [name for name in objective.measured_metrics if name != gap_name(objective.monitor)]
     columns: list[_Column] = []
     for name in names:
-        values = [math.nan if score is None else score.measured[name] for score in scores]
+        values = [math.nan if trial.score is None else trial.score.measured[name] for trial in trials]
         columns.append((name, "right", [figures.measured(name, value) for value in values]))
-    if objective.constraints:
-        columns.append(("kept", "left", [_kept(score) for score in scores]))
     return columns
 
 
