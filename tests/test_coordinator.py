@@ -167,16 +167,23 @@ def test_a_killed_study_resumes_to_what_it_would_have_been(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pruner", ["asha", "wilcoxon"])
+@pytest.mark.parametrize(
+    ("pruner", "sampler"),
+    [
+        ("asha", "random"),
+        ("wilcoxon", "random"),
+        ({"name": "forecast", "min_epochs": 2, "n_startup_trials": 3}, "staged_gp"),
+    ],
+)
 def test_every_pruner_prunes_and_decides_alike_after_a_kill(
-    tmp_path: Path, copied_mlflow_database: Any, pruner: str
+    tmp_path: Path, copied_mlflow_database: Any, pruner: Any, sampler: str
 ) -> None:
     def rising(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
         # The best come first, so that there is always somebody to be worse than.
         metrics = bell_curve(assignment, 1)
         return metrics | {"val_acc": (metrics["val_acc"] - int(assignment.trial_key[6:10])) * (2.0 - 1.0 / epoch)}
 
-    stages = [{"name": "only", "n_trials": 12, "max_epochs": 9, "sampler": "random"}]
+    stages = [{"name": "only", "n_trials": 16, "max_epochs": 9, "sampler": sampler}]
     study = definition(pruner=pruner, stages=stages, finish="none")
     whole = _fresh(tmp_path / "whole", copied_mlflow_database)
     undisturbed = run(whole, VirtualEngine(metrics=rising), study)

@@ -78,10 +78,10 @@ class ForecastPruner:
         chance = float(ndtr((mean - float(model.scale.standardized(np.array([best]))[0])) / deviation))
         if chance >= self._settings.risk:
             return ""
-        sign = self._metric.direction.sign
+        sign, risk = self._metric.direction.sign, self._settings.risk
         return (
             f"best {sign * curve.reached:.6g} by epoch {epoch} has a chance of {chance:.2g} not to end "
-            f"{self._metric.worse} {sign * best:.6g}, the best so far; the risk is {self._settings.risk:g}"
+            f"{self._metric.worse} {sign * best:.6g}, the best of the trials so far; the risk is {risk:g}"
         )
 
     def _is_due(self, epoch: int, horizon: int) -> bool:
