@@ -201,6 +201,7 @@ def _point(
         stage_seed=stage_seed,
         trial_seed=derived_seed(seed, "sampling", number),
         index_in_stage=index,
+        target_epochs=setting.conditions.n_epochs,
     )
     return point, False
 

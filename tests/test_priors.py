@@ -81,6 +81,7 @@ def point(
         stage_seed=5,
         trial_seed=1000 + index,
         index_in_stage=index,
+        target_epochs=4,
     )
 
 

@@ -33,6 +33,8 @@ EXPLORED_SHARE = 0.05
 LEAST_DISTANCE = 0.03
 """In ranges: nearer to a known point in all coordinates, another training would teach next to nothing."""
 
+_DISTANCE_SHARES = (1.0, 0.25, 0.0)  # of that distance, where all that is promising is that near
+
 _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
@@ -116,8 +118,11 @@ def _best_point(
 
     proposer = Proposer(coordinates, rng)
     ranked = proposer.ranked(acquisition, around=np.nan_to_num(model.best_first(), nan=0.5))
-    new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=LEAST_DISTANCE)
-    return rng.random(len(coordinates.names)) if new is None else new
+    for share in _DISTANCE_SHARES:
+        new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=share * LEAST_DISTANCE)
+        if new is not None:
+            return new
+    return rng.random(len(coordinates.names))
 
 
 def _require_one_objective(study: Study) -> None:
