@@ -173,7 +173,10 @@ def test_more_trials_are_taken_recorded_and_told(state: StateDirectory) -> None:
     record = run(state, TracedEngine(checkpoints=checkpoints), grown, listener)
     assert n_by_stage(record) == (16, 8)
     assert record.definition == grown == read_study("bell", directory=state).definition
-    lines = ["stages.1.n_trials: 6 -> 8", "budget: none -> {hours: 9.0, device_hours: none, n_trials: none}"]
+    lines = [
+        "stages.1.n_trials: 6 -> 8",
+        "budget: none -> {hours: 9.0, device_hours: none, n_trials: none, epochs: none}",
+    ]
     assert [line for line in listener.notices if "changed" in line] == [
         f"the study's definition has changed: {line}" for line in lines
     ]
