@@ -1,8 +1,8 @@
 """The stages' parts of a budget: shares of what the search may spend, and numbers of trials.
 
-In proportion to planned epochs ``n_trials * max_epochs``, laid end to end; of trials, each stage gets at least one
-while there are enough. A last stage without `n_trials` is open: it has as many trials as the budget allows. The stages
-before it get what they planned, at most half of the budget together, and it gets the rest.
+In proportion to planned epochs, laid end to end; of trials, each stage gets at least one while there are enough. A last
+stage without `n_trials` is open: it has as many trials as the budget allows. The stages before it get what they planned,
+at most half of the budget together, and it gets the rest.
 """
 
 from __future__ import annotations
@@ -50,12 +50,25 @@ def stage_part(stages: Sequence[SearchStage], index: int) -> StagePart:
     )
 
 
+def planned_epochs(stages: Sequence[SearchStage]) -> tuple[int, ...]:
+    """Return the epochs that the trials of each stage but an open one may take: ``n_trials * max_epochs``.
+
+    Less what trials that continue shorter ones take over at least.
+    """
+    planned = []
+    for index, stage in enumerate(stages):
+        shorter = [each.max_epochs for each in stages[:index] if each.max_epochs < stage.max_epochs]
+        if stage.n_trials is not None:
+            planned.append(stage.n_trials * stage.max_epochs - stage.promote * min(shorter, default=0))
+    return tuple(planned)
+
+
 def end_shares(stages: Sequence[SearchStage]) -> tuple[float, ...]:
     """Return, for each stage, the share of what the search has up to and including it; the last one is 1.
 
     In proportion to planned epochs; those of the stages before an open one share a half.
     """
-    planned = [stage.n_trials * stage.max_epochs for stage in stages if stage.n_trials is not None]
+    planned = planned_epochs(stages)
     shares = [sum(planned[: index + 1]) / sum(planned) for index in range(len(planned))]
     if len(planned) == len(stages):
         return tuple(shares)
@@ -67,7 +80,7 @@ def epoch_parts(n_epochs: int, stages: Sequence[SearchStage]) -> tuple[int, ...]
 
     All that is planned, if it fits; of an open stage what is left. What is rounded off goes to the stages after.
     """
-    planned = [stage.n_trials * stage.max_epochs for stage in stages if stage.n_trials is not None]
+    planned = planned_epochs(stages)
     is_open = len(planned) < len(stages)
     room = n_epochs * (_MOST_BEFORE_AN_OPEN_STAGE if is_open else 1.0)
     if sum(planned) > room:

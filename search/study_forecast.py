@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from search.budget import Allowance, affordable_finish, allowances
 from search.forecast import Cost, Load, Pace, cost, expected_epochs, finish_loads, measured_pace
-from search.stage_shares import StagePart, stage_part, stage_quotas
+from search.stage_shares import StagePart, planned_epochs, stage_part, stage_quotas
 from search.study_definition import StudyDefinition
 from search.study_record import Spent, StageOpening, StudyForecast
 from search.trial import TrialRecord
@@ -113,15 +113,19 @@ def _remaining(definition: StudyDefinition, opening: StageOpening, trials: Itera
     ended = [each.n_trained for each in trials if each.stage == opening.name and each.state.is_finished]
     found = []
     stages = definition.stages[opening.index :]
+    planned = planned_epochs(definition.stages)[opening.index :]
     quotas = stage_quotas(definition.budget, stages, first_trial_number=opening.first_trial_number)
     for index, (stage, quota) in enumerate(zip(stages, quotas, strict=True)):
         done = [] if index else ended
+        n_epochs = expected_epochs(n_finished=len(done), n_epochs=sum(done), max_epochs=stage.max_epochs)
+        if not done and stage.n_trials is not None:
+            n_epochs = planned[index] / stage.n_trials
         remaining = _Remaining(
             name=stage.name,
             part=stage_part(definition.stages, opening.index + index),
             n_planned=None if stage.n_trials is None else stage.n_trials - len(done),
             n_runs=None if quota is None else max(0, quota - len(done)),
-            n_epochs=expected_epochs(n_finished=len(done), n_epochs=sum(done), max_epochs=stage.max_epochs),
+            n_epochs=n_epochs,
         )
         found.append(remaining)
     return found

@@ -14,7 +14,7 @@ from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, stores, unbroken
 from search.range_text import range_text
 from search.search_space import Dimension
-from search.stage_shares import epoch_parts, stage_quotas
+from search.stage_shares import epoch_parts, planned_epochs, stage_quotas
 from search.study_definition import Budget, FinishSettings, SearchStage, StudyDefinition
 from search.study_record import StudyState
 from search.study_views import StudyPreview
@@ -129,7 +129,7 @@ def _budget(definition: StudyDefinition) -> list[RenderableType]:
         lines.append(f"{stages[-1].name} has {as_many_words(budget)}")
     if budget.n_trials is not None and (n_trials is None or budget.n_trials < n_trials):
         lines.append(f"its trials are shared: {_shared(stages, _counted_quotas(definition))}")
-    if budget.epochs is not None and (n_trials is None or budget.epochs < _epochs_planned(definition)):
+    if budget.epochs is not None and (n_trials is None or budget.epochs < sum(planned_epochs(stages))):
         lines.append(f"its epochs are shared: {_shared(stages, epoch_parts(budget.epochs, stages))}")
     return [indented(Text(line)) for line in lines]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from search.budget import Allowance, affordable_finish, allowances, may_start
 from search.coordinator.ledger import Ledger
 from search.forecast import Load, Pace, expected_epochs
-from search.stage_shares import stage_part, stage_quotas
+from search.stage_shares import planned_epochs, stage_part, stage_quotas
 from search.study_definition import Budget, FinishSettings, StudyDefinition
 from search.study_record import FinishPlan, StageOpening
 from search.trial import FinishedTrial
@@ -137,12 +137,15 @@ class Allotment:
         """Return the loads of the stages after one whose last trial has that number; an open one asks for nothing."""
         if last_number is None:
             return []
-        quotas = self._quotas(index + 1, last_number + 1)
-        later = zip(quotas, self.definition.stages[index + 1 :], strict=True)
+        stages = self.definition.stages
+        later = zip(self._quotas(index + 1, last_number + 1), stages[index + 1 :], strict=True)
+        counted = [
+            (quota, stage.n_trials) for quota, stage in later if quota is not None and stage.n_trials is not None
+        ]
+        planned = planned_epochs(stages)[index + 1 :]
         return [
-            Load(n_runs=quota, n_epochs=stage.max_epochs)
-            for quota, stage in later
-            if quota is not None and stage.n_trials is not None
+            Load(n_runs=quota, n_epochs=n_epochs / n_trials)
+            for (quota, n_trials), n_epochs in zip(counted, planned, strict=True)
         ]
 
     def _quotas(self, index: int, first_trial_number: int) -> tuple[int | None, ...]:
