@@ -1,8 +1,8 @@
 """The stages' parts of a budget: shares of what the search may spend, and numbers of trials.
 
 In proportion to planned epochs, laid end to end; of trials, each stage gets at least one while there are enough. A last
-stage without `n_trials` is open: it has as many trials as the budget allows. The stages before it get what they planned,
-at most half of the budget together, and it gets the rest.
+stage without `n_trials` is open: it has as many trials as the budget allows. The stages before it get what they
+planned, at most half of the budget together, and it gets the rest.
 """
 
 from __future__ import annotations

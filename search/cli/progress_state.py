@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from search.recorded_best import best_of
+from search.stage_shares import stage_quotas
 from search.study_definition import Objective, StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord
 from search.trial import Score, TrialRecord, TrialState
@@ -102,9 +103,11 @@ class StudyProgress:
         self.definition = record.definition
         hours = record.definition.budget.hours
         self._ends_at = math.inf if hours is None else self._now() + 3600.0 * hours - record.spent.wall_seconds
+        stages = record.definition.stages
+        quotas = stage_quotas(record.definition.budget, stages, first_trial_number=0)
         self.stages = [
-            RoundProgress(name=stage.name, n_runs=stage.n_trials, n_epochs=stage.max_epochs)
-            for stage in record.definition.stages
+            RoundProgress(name=stage.name, n_runs=quota, n_epochs=stage.max_epochs)
+            for stage, quota in zip(stages, quotas, strict=True)
         ]
         self.phases = []
         for trial in record.trials:
@@ -118,8 +121,16 @@ class StudyProgress:
     def open_stage(self, opening: StageOpening) -> None:
         """Note that a stage has begun; the one before gets no more trials, even if a budget cut it short."""
         if opening.index > 0:
+            assert self.definition is not None
             *earlier, before = self.stages[: opening.index]
             before.n_runs = opening.first_trial_number - sum(stage.n_runs or 0 for stage in earlier)
+            quotas = stage_quotas(
+                self.definition.budget,
+                self.definition.stages[opening.index :],
+                first_trial_number=opening.first_trial_number,
+            )
+            for stage, quota in zip(self.stages[opening.index :], quotas, strict=True):
+                stage.n_runs = quota
         self.stages[opening.index].is_open = True
 
     def open_phase(self, name: str, *, n_runs: int, n_epochs: int) -> None:
@@ -190,8 +201,6 @@ class StudyProgress:
             shares.append(self._n_epochs_searched / budget.epochs)
         if budget.hours is not None:
             shares.append(1.0 - (self._ends_at - self._now()) / (3600.0 * budget.hours))
-        if budget.n_trials is not None:
-            shares.append(self.n_finished / budget.n_trials)
         return min(1.0, max(shares))
 
     @property
