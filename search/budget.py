@@ -166,13 +166,15 @@ def may_start(
         # Time is expected, by the mean trial; epochs are counted, and kept whatever happens.
         n_epochs = float(max_epochs) if each.counts_epochs else this.n_epochs
         planned = each.of(cost((replace(this, n_epochs=n_epochs), *others), pace))
-        if math.isnan(planned) or planned <= each.part_left(part.planned_share):
+        firsts = each.of(cost(part.firsts, pace))
+        room = min(each.part_left(part.planned_share), each.search_left - each.of(cost(part.unplanned, pace)))
+        if math.isnan(planned) or planned <= room:
             continue
         single = each.of(cost((Load(n_runs=1, n_epochs=n_epochs),), pace))
         ahead = single + each.under_way
         if each.name == "device_hours":
             ahead += 0.5 * n_running * single  # on average they have half of their time to go
-        if ahead > min(each.part_left(part.end_share), each.search_left - each.of(cost(part.firsts, pace))):
+        if ahead > min(each.part_left(part.end_share), each.search_left - firsts):
             return False
     return True
 

@@ -25,11 +25,13 @@ class StagePart:
         planned_share: Share in which all that is planned, from this stage on, must fit for nobody to be kept from
             anything: 1, or a half before an open stage, which is itself never done.
         firsts: One trial of each later stage.
+        unplanned: That of them which is nobody's plan: the one of a later open stage.
     """
 
     end_share: float
     planned_share: float
     firsts: tuple[Load, ...] = ()
+    unplanned: tuple[Load, ...] = ()
 
     @property
     def is_last(self) -> bool:
@@ -39,15 +41,12 @@ class StagePart:
 
 def stage_part(stages: Sequence[SearchStage], index: int) -> StagePart:
     """Return the part of the stage at that position."""
-    *_, last = stages
-    planned_share = 1.0
-    if last.n_trials is None:
-        planned_share = 0.0 if stages[index] is last else _MOST_BEFORE_AN_OPEN_STAGE
-    return StagePart(
-        end_share=end_shares(stages)[index],
-        planned_share=planned_share,
-        firsts=tuple(Load(n_runs=1, n_epochs=stage.max_epochs) for stage in stages[index + 1 :]),
-    )
+    firsts = tuple(Load(n_runs=1, n_epochs=stage.max_epochs) for stage in stages[index + 1 :])
+    end_share, is_open = end_shares(stages)[index], stages[-1].n_trials is None
+    if not is_open:
+        return StagePart(end_share=end_share, planned_share=1.0, firsts=firsts)
+    planned_share = _MOST_BEFORE_AN_OPEN_STAGE if firsts else 0.0
+    return StagePart(end_share=end_share, planned_share=planned_share, firsts=firsts, unplanned=firsts[-1:])
 
 
 def planned_epochs(stages: Sequence[SearchStage]) -> tuple[int, ...]:
@@ -80,14 +79,17 @@ def epoch_parts(n_epochs: int, stages: Sequence[SearchStage]) -> tuple[int, ...]
 
     All that is planned, if it fits; of an open stage what is left. What is rounded off goes to the stages after.
     """
-    planned = planned_epochs(stages)
-    is_open = len(planned) < len(stages)
-    room = n_epochs * (_MOST_BEFORE_AN_OPEN_STAGE if is_open else 1.0)
-    if sum(planned) > room:
-        ends = [int(n_epochs * share) for share in end_shares(stages)]
-    else:
-        ends = [sum(planned[: index + 1]) for index in range(len(planned))] + [n_epochs] * is_open
-    return tuple(end - before for before, end in zip((0, *ends), ends, strict=False))
+    planned, is_open = planned_epochs(stages), stages[-1].n_trials is None
+    room = min(n_epochs * _MOST_BEFORE_AN_OPEN_STAGE, n_epochs - stages[-1].max_epochs) if is_open else n_epochs
+    if sum(planned) <= room:
+        return (*planned, n_epochs - sum(planned)) if is_open else planned
+    parts: list[int] = []
+    for index, (stage, share) in enumerate(zip(stages, end_shares(stages), strict=True)):
+        left = n_epochs - sum(parts)
+        later = sum(each.max_epochs for each in stages[index + 1 :])
+        wanted = min(int(share * n_epochs) - sum(parts), left - later)
+        parts.append(min(left, max(wanted, stage.max_epochs)))
+    return tuple(parts)
 
 
 def stage_quotas(budget: Budget, stages: Sequence[SearchStage], *, first_trial_number: int) -> tuple[int | None, ...]:

@@ -33,8 +33,12 @@ def planned_epochs(plan: tuple[SearchStage, ...]) -> int:
 
 def searched(
     plan: tuple[SearchStage, ...], limit: int, *, n_workers: int = 1, saves: bool = False, seed: int = 0
-) -> tuple[int, list[int]]:
-    """Search by the rules and return the epochs trained, and the trials of each stage; `saves`: some end sooner."""
+) -> tuple[int, list[int], set[int]]:
+    """Search by the rules and return what was trained; `saves`: some trials end sooner than they may.
+
+    Returns:
+        Epochs, trials of each stage, and the stages that have a trial that the budget did not stop.
+    """
     rng = random.Random(seed)
     trained, index, n_begun = 0, 0, [0] * len(plan)
     running: list[list[int]] = []  # stage, epochs so far, epochs until it ends
@@ -70,7 +74,7 @@ def searched(
             else:
                 break
         if not running:
-            return trained, n_begun
+            return trained, n_begun, {each[0] for each in ended if each[1] == each[2]}
         trial = running.pop(rng.randrange(len(running)))
         trial[1] += 1
         trained += 1
@@ -83,14 +87,16 @@ def test_no_more_than_the_budget_is_trained_and_each_stage_has_a_trial_if_that_i
     plan: tuple[SearchStage, ...], limit: int, n_workers: int, is_open: bool, saves: bool, seed: int
 ) -> None:
     plan = opened(plan) if is_open else plan
-    trained, n_trials = searched(plan, limit, n_workers=n_workers, saves=saves, seed=seed)
+    trained, n_trials, whole = searched(plan, limit, n_workers=n_workers, saves=saves, seed=seed)
     assert trained <= limit + n_workers - 1
-    assert min(n_trials) >= 1 or limit < sum(stage.max_epochs for stage in plan)
+    if limit >= sum(stage.max_epochs for stage in plan):
+        assert min(n_trials) >= 1
+        assert n_workers > 1 or len(whole) == len(plan)
     assert all(n <= stage.n_trials for n, stage in zip(n_trials, plan, strict=True) if stage.n_trials is not None)
     if is_open:
         assert trained >= limit
         head = plan[:-1]
-        if planned_epochs(head) <= limit // 2:
+        if planned_epochs(head) <= min(limit // 2, limit - plan[-1].max_epochs):
             assert n_trials[:-1] == [stage.n_trials for stage in head]
 
 
@@ -98,7 +104,7 @@ def test_no_more_than_the_budget_is_trained_and_each_stage_has_a_trial_if_that_i
 def test_one_worker_trains_exactly_the_budget_or_all_that_is_planned(
     plan: tuple[SearchStage, ...], limit: int, seed: int
 ) -> None:
-    trained, n_trials = searched(plan, limit, seed=seed)
+    trained, n_trials, _ = searched(plan, limit, seed=seed)
     if planned_epochs(plan) <= limit:
         assert (trained, n_trials) == (planned_epochs(plan), [stage.n_trials for stage in plan])
     elif len(plan) == 1 or limit >= sum(stage.max_epochs for stage in plan):
@@ -115,8 +121,11 @@ def test_what_a_plan_tells_of_the_stages_parts_is_the_whole_budget_or_the_whole_
     assert min(*parts, *open_parts) >= 0
     assert sum(parts) == min(limit, planned_epochs(plan))
     assert sum(open_parts) == limit
-    assert sum(open_parts[:-1]) <= limit / 2
-    if planned_epochs(plan[:-1]) <= limit / 2:
+    firsts = [stage.max_epochs for stage in plan]
+    if sum(firsts) <= limit:
+        assert all(part >= first for part, first in zip(open_parts, firsts, strict=True))
+        assert sum(open_parts[:-1]) <= limit / 2 + sum(firsts[:-1])  # one trial each at least
+    if planned_epochs(plan[:-1]) <= min(limit / 2, limit - firsts[-1]):
         assert sum(open_parts[:-1]) == planned_epochs(plan[:-1])
 
 

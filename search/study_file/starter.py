@@ -75,7 +75,7 @@ resources: {{devices_per_trial: 1, trials_per_device: 1, hang_timeout_minutes: 3
 finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 
 # What all of it may cost: hours of wall time, device_hours, n_trials, epochs of all trials together, or several.
-# When it is used up, the best so far is confirmed, refitted and tested all the same; time for that is held back, and its
+# When it is used up, the best so far is confirmed, refitted and tested all the same; time for that is held back, its
 # epochs are not counted. none: no bound.
 budget: none
 
