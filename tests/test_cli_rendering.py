@@ -488,6 +488,8 @@ def test_a_study_without_a_number_of_trials_counts_only_what_is_done(record: Stu
     assert f"99 epochs, {n_trained} of them by trials of a budget of 900 epochs" in text
     assert "within the budget of 900 epochs" in text
     assert "None" not in text and "None" not in text_of(result_story(record, width=80))
+    words = figures.stage_words(record.definition.stages[-1], record.definition.budget)
+    assert words == "as many trials as 900 epochs allow, up to 24 epochs each, sampler tpe"
     summary = StudySummary(
         name="digits", state=record.state, n_finished=3, n_trials=None, best_reward=0.9, updated_ms=None
     )
