@@ -7,7 +7,10 @@ at which all stages up to it have spent theirs. What an early stage leaves over 
 has to be remembered: the same study at the same time always answers alike. Planned epochs are the user's own statement
 of what each stage is worth; spending the budget front to back would buy the whole coarse stage and nothing of the fine.
 
-Trials: the same with counts, each stage at least one while there are enough.
+Epochs of search trials: the same, but exact. What trials under way may still take counts as taken, and no stage takes
+what the first trial of each later one may need; the last stage spends the rest to the epoch.
+
+The parts themselves, those of trials among them, are in `search.stage_shares`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from search.forecast import Cost, Load, Pace, cost, finish_loads
-from search.study_definition import Budget, FinishSettings, SearchStage
+from search.stage_shares import StagePart
+from search.study_definition import Budget, FinishSettings
 from search.study_record import FinishPlan, Spent
 
 SECONDS_PER_HOUR = 3600.0
@@ -29,42 +33,67 @@ _FINISH_MARGIN = 1.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """One kind of time that a budget bounds.
+    """One thing that a budget bounds, in its own unit: seconds of wall time or of devices, or epochs of search trials.
 
     Attributes:
-        name: ``hours`` or ``device_hours``.
-        limit_seconds: The bound, > 0.
-        spent_seconds: What has been spent of it.
-        reserve_seconds: What is held back for the finish, in ``[0, limit_seconds / 2]``.
+        name: Its key in the budget: ``hours``, ``device_hours`` or ``epochs``.
+        limit: The bound, > 0.
+        spent: What has been spent of it.
+        reserve: What is held back for the finish, in ``[0, limit / 2]``; of epochs, which do not bound it, nothing.
+        under_way: Of epochs, how many the trials under way may still take; of time that is estimated where it is used.
     """
 
     name: str
-    limit_seconds: float
-    spent_seconds: float
-    reserve_seconds: float
+    limit: float
+    spent: float
+    reserve: float = 0.0
+    under_way: float = 0.0
 
     @property
-    def search_left_seconds(self) -> float:
-        """What the search may still spend; negative once it is used up."""
-        return self.limit_seconds - self.reserve_seconds - self.spent_seconds
+    def counts_epochs(self) -> bool:
+        """Whether it bounds the epochs of search trials, and so nothing of the finish."""
+        return self.name == "epochs"
 
-    def part_left_seconds(self, end_share: float) -> float:
-        """Return what is left up to that share, in ``(0, 1]``, of what the search has in all."""
-        return end_share * (self.limit_seconds - self.reserve_seconds) - self.spent_seconds
+    @property
+    def search_left(self) -> float:
+        """What the search may still spend; negative once it is used up."""
+        return self.part_left(1.0)
+
+    def part_left(self, end_share: float) -> float:
+        """Return what is left up to that share, in ``[0, 1]``, of what the search has in all."""
+        return end_share * (self.limit - self.reserve) - self.spent
 
     def of(self, price: Cost) -> float:
-        """Return the seconds of this kind in a cost."""
+        """Return what a cost takes of it."""
+        if self.counts_epochs:
+            return price.n_epochs
         return price.wall_seconds if self.name == "hours" else price.device_seconds
+
+    @property
+    def words(self) -> str:
+        """The bound as the study file has it, ``hours 0.75`` or ``epochs 2600``, and what else it is for."""
+        if self.counts_epochs:
+            return f"{self.name} {self.limit:.0f}"
+        return f"{self.name} {self.limit / SECONDS_PER_HOUR:.4g}, less what the finish needs"
 
 
 def allowances(
-    budget: Budget, *, spent: Spent, finish: FinishSettings | None, max_epochs: int, pace: Pace
+    budget: Budget,
+    *,
+    spent: Spent,
+    n_epochs: int,
+    n_epochs_under_way: int = 0,
+    finish: FinishSettings | None,
+    max_epochs: int,
+    pace: Pace,
 ) -> tuple[Allowance, ...]:
-    """Return each kind of time that is bounded, with what is held back for the finish.
+    """Return each kind of time, and the epochs, that are bounded, with what is held back for the finish.
 
     Args:
         budget: The bounds.
         spent: What has been spent.
+        n_epochs: Epochs that search trials have trained.
+        n_epochs_under_way: Epochs that those under way may still train.
         finish: The finish as the study wants it; if it would take more than half of a bound, a smaller one is kept for.
         max_epochs: Epochs of each run of the finish.
         pace: How fast the study trains; unknown, nothing is held back.
@@ -75,10 +104,10 @@ def allowances(
         ("device_hours", budget.device_hours, spent.device_seconds),
     ):
         if hours is not None:
-            limit = SECONDS_PER_HOUR * hours
-            bare = Allowance(name=name, limit_seconds=limit, spent_seconds=used, reserve_seconds=0.0)
-            reserve = _reserve_seconds(bare, finish, max_epochs=max_epochs, pace=pace)
-            found.append(replace(bare, reserve_seconds=reserve))
+            bare = Allowance(name=name, limit=SECONDS_PER_HOUR * hours, spent=used)
+            found.append(replace(bare, reserve=_reserve(bare, finish, max_epochs=max_epochs, pace=pace)))
+    if budget.epochs is not None:
+        found.append(Allowance(name="epochs", limit=budget.epochs, spent=n_epochs, under_way=n_epochs_under_way))
     return tuple(found)
 
 
@@ -91,7 +120,7 @@ def affordable_finish(
 
     Args:
         finish: The finish as the study wants it.
-        bounds: What bounds it; empty for no bound.
+        bounds: What bounds it, epochs of search trials aside; empty for no bound.
         n_contenders: Configurations that there are to confirm, >= 1.
         max_epochs: Epochs of each run.
         pace: How fast the study trains.
@@ -99,84 +128,61 @@ def affordable_finish(
     plans = list(_finish_plans(finish, n_contenders=n_contenders))
     for plan in plans:
         price = cost(finish_loads(plan, max_epochs=max_epochs), pace)
-        if not any(each.of(price) > each.limit_seconds - each.spent_seconds for each in bounds):
+        if not any(each.of(price) > each.limit - each.spent for each in bounds if not each.counts_epochs):
             return plan
     return plans[-1]
 
 
 def may_start(
-    bounds: Sequence[Allowance], *, loads: Sequence[Load], end_share: float, n_begun: int, n_running: int, pace: Pace
+    bounds: Sequence[Allowance],
+    *,
+    loads: Sequence[Load],
+    max_epochs: int,
+    part: StagePart,
+    n_begun: int,
+    n_running: int,
+    pace: Pace,
 ) -> bool:
     """Whether a stage may start one more trial.
 
     Args:
         bounds: What bounds it; empty for no bound.
-        loads: What is left of this stage (at least one run), and all of each later one; last, stragglers of the stages
-            before.
-        end_share: Share of the planned epochs up to and including this stage, in ``(0, 1]``.
-        n_begun: Trials that the stage has had. While the search has any time at all, it gets one, and one for each
+        loads: What is left of this stage (at least one run), and all of each later one that is not open; last,
+            stragglers of the stages before.
+        max_epochs: Epochs that the trial may take; what it is expected to take, `loads` say.
+        part: The stage's part.
+        n_begun: Trials that the stage has had. While the search has anything at all, it gets one, and one for each
             worker if only wall time is bounded, which they spend side by side.
-        n_running: Those that are under way; on average they have half of their time to go.
-        pace: How fast the study trains; unknown, only what has been spent counts.
+        n_running: Those that are under way.
+        pace: How fast the study trains; unknown, only what has been spent of time counts.
     """
-    single = cost((Load(n_runs=1, n_epochs=loads[0].n_epochs),), pace)
-    planned = cost(loads, pace)
+    this, *others = loads
     for each in bounds:
-        left = each.search_left_seconds
-        if not left > 0.0:
+        if not each.search_left > 0.0:
             return False
         is_wall = each.name == "hours"
-        is_first = n_begun < (pace.n_workers if is_wall else 1)
-        if is_first or math.isnan(pace.seconds_per_epoch) or each.of(planned) <= left:
+        if n_begun < (pace.n_workers if is_wall else 1) or (each.counts_epochs and part.is_last):
             continue
-        ahead = 1.0 if is_wall else 1.0 + 0.5 * n_running
-        if ahead * each.of(single) > each.part_left_seconds(end_share):
+        # Time is expected, by the mean trial; epochs are counted, and kept whatever happens.
+        n_epochs = float(max_epochs) if each.counts_epochs else this.n_epochs
+        planned = each.of(cost((replace(this, n_epochs=n_epochs), *others), pace))
+        firsts = each.of(cost(part.firsts, pace))
+        room = min(each.part_left(part.planned_share), each.search_left - each.of(cost(part.unplanned, pace)))
+        if math.isnan(planned) or planned <= room:
+            continue
+        single = each.of(cost((Load(n_runs=1, n_epochs=n_epochs),), pace))
+        ahead = single + each.under_way
+        if each.name == "device_hours":
+            ahead += 0.5 * n_running * single  # on average they have half of their time to go
+        if ahead > min(each.part_left(part.end_share), each.search_left - firsts):
             return False
     return True
 
 
-def end_shares(stages: Sequence[SearchStage]) -> tuple[float, ...]:
-    """Return, for each stage, the share of the study's planned epochs up to and including it; the last one is 1."""
-    planned = [stage.n_trials * stage.max_epochs for stage in stages]
-    return tuple(sum(planned[: index + 1]) / sum(planned) for index in range(len(planned)))
-
-
-def stage_quotas(budget: Budget, stages: Sequence[SearchStage], *, first_trial_number: int) -> tuple[int, ...]:
-    """Return the trials that each stage may have: those planned, or its part of what the budget leaves.
-
-    Args:
-        budget: The bounds; only ``n_trials`` counts here.
-        stages: Those to come, or from the one under way on.
-        first_trial_number: Trials that the stages before them had, >= 0.
-
-    Returns:
-        Each in ``[0, n_trials of the stage]``; all together they are the budget, or the plan if that is less.
-    """
-    planned = [stage.n_trials for stage in stages]
-    if budget.n_trials is None:
-        return tuple(planned)
-    left = max(0, budget.n_trials - first_trial_number)
-    quotas = []
-    for index in range(len(planned)):
-        quotas.append(_first_quota(planned[index:], left=left))
-        left -= quotas[-1]
-    return tuple(quotas)
-
-
-def _first_quota(planned: Sequence[int], *, left: int) -> int:
-    if left >= sum(planned):
-        return planned[0]
-    # One each as far as it goes, the rest in proportion; what is rounded off goes to the stages after.
-    rest, claims = left - len(planned), [n - 1 for n in planned]
-    if rest <= 0:
-        return min(left, 1)
-    return 1 + rest * claims[0] // sum(claims)
-
-
-def _reserve_seconds(bare: Allowance, finish: FinishSettings | None, *, max_epochs: int, pace: Pace) -> float:
+def _reserve(bare: Allowance, finish: FinishSettings | None, *, max_epochs: int, pace: Pace) -> float:
     if finish is None or math.isnan(pace.seconds_per_epoch):
         return 0.0
-    most = _MOST_OF_A_BUDGET_FOR_THE_FINISH * bare.limit_seconds
+    most = _MOST_OF_A_BUDGET_FOR_THE_FINISH * bare.limit
     for plan in _finish_plans(finish, n_contenders=finish.top_k):
         wanted = _FINISH_MARGIN * bare.of(cost(finish_loads(plan, max_epochs=max_epochs), pace))
         if wanted <= most:

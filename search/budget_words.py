@@ -11,15 +11,37 @@ from search.trial import TrialRecord, TrialState
 
 
 def budget_words(budget: Budget) -> str:
-    """Return ``2 hours, 3.5 device hours, 40 trials``, as far as they are bounded; empty for no budget."""
-    named = ((budget.hours, "hour"), (budget.device_hours, "device hour"), (budget.n_trials, "trial"))
-    return ", ".join(f"{value:.4g} {name}{'' if value == 1 else 's'}" for value, name in named if value is not None)
+    """Return ``2 hours, 3.5 device hours, 40 trials, 2,600 epochs``, as far as they are bounded, else nothing."""
+    return ", ".join(_bounds(budget))
+
+
+def as_many_words(budget: Budget) -> str:
+    """Return how many trials an open stage has: ``as many trials as 2,600 epochs allow``."""
+    bounds = _bounds(budget)
+    verb = "allows" if len(bounds) == 1 and bounds[0].startswith("1 ") else "allow"
+    return f"as many trials as {' and '.join(bounds)} {verb}"
+
+
+def _bounds(budget: Budget) -> list[str]:
+    times = [(f"{value:.4g}", value, name) for value, name in _times(budget) if value is not None]
+    counts = [(f"{value:,}", value, name) for value, name in _counts(budget) if value is not None]
+    return [f"{text} {name}{'' if value == 1 else 's'}" for text, value, name in (*times, *counts)]
+
+
+def _times(budget: Budget) -> tuple[tuple[float | None, str], ...]:
+    return (budget.hours, "hour"), (budget.device_hours, "device hour")
+
+
+def _counts(budget: Budget) -> tuple[tuple[int | None, str], ...]:
+    return (budget.n_trials, "trial"), (budget.epochs, "epoch")
 
 
 def what_was_cut(
     definition: StudyDefinition, trials: Iterable[TrialRecord], *, spent: Spent, plan: FinishPlan | None
 ) -> tuple[str, ...]:
     """Return what a budget left out of a study, one line for the search and one for the finish; empty if nothing.
+
+    An open stage has what it is given: nothing of it is left out.
 
     Args:
         definition: The study.
@@ -31,17 +53,19 @@ def what_was_cut(
         return ()
     records = list(trials)
     n_by_stage = Counter(record.stage for record in records)
-    n_stopped = sum(record.state is TrialState.STOPPED for record in records)
+    counted = {stage.name: stage.n_trials for stage in definition.stages if stage.n_trials is not None}
+    n_stopped = sum(record.state is TrialState.STOPPED and record.stage in counted for record in records)
     short = [
-        f"{stage.name} has {n_by_stage[stage.name]} of {stage.n_trials} trials"
-        for stage in definition.stages
-        if n_by_stage[stage.name] < stage.n_trials
+        f"{name} has {n_by_stage[name]} of {n_trials} trials"
+        for name, n_trials in counted.items()
+        if n_by_stage[name] < n_trials
     ]
     if n_stopped:
         short.append(f"{n_stopped} of them stopped under way")
     lines = []
     if short:
         used = f"{spent.wall_seconds / 3600.0:.4g} hours, {spent.device_seconds / 3600.0:.4g} device hours"
+        used += f", {sum(record.n_trained for record in records):,} epochs of trials"
         lines.append(
             f"The budget ({budget_words(definition.budget)}) did not reach for all: {', '.join(short)}. Spent: {used}."
         )

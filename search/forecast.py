@@ -68,10 +68,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a load takes: seconds of wall time, and seconds of devices summed over them; NaN if unknown."""
+    """What a load takes: seconds of wall time, and seconds of devices summed over them, NaN if unknown; and epochs."""
 
     wall_seconds: float
     device_seconds: float
+    n_epochs: float
 
 
 def cost(loads: Iterable[Load], pace: Pace) -> Cost:
@@ -82,7 +83,7 @@ def cost(loads: Iterable[Load], pace: Pace) -> Cost:
 
     Source: Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 17 (1969), list scheduling.
     """
-    wall = device = 0.0
+    wall = device = n_epochs = 0.0
     for load in loads:
         if load.n_runs == 0:
             continue
@@ -90,7 +91,8 @@ def cost(loads: Iterable[Load], pace: Pace) -> Cost:
         work = load.n_runs * longest
         wall += max(longest, 0.5 * longest + (work - 0.5 * longest) / pace.n_workers)
         device += work * pace.devices_per_worker
-    return Cost(wall_seconds=wall, device_seconds=device)
+        n_epochs += load.n_runs * load.n_epochs
+    return Cost(wall_seconds=wall, device_seconds=device, n_epochs=n_epochs)
 
 
 def expected_epochs(*, n_finished: int, n_epochs: int, max_epochs: int) -> float:
@@ -114,6 +116,8 @@ def finish_loads(plan: FinishPlan | None, *, max_epochs: int) -> tuple[Load, ...
     return (*rounds, Load(n_runs=plan.n_refits, n_epochs=max_epochs))
 
 
-def is_due(*, n_finished: int, n_trials: int, n_workers: int) -> bool:
-    """Whether a stage has enough finished trials for a forecast: three, a tenth of them, and one a worker."""
+def is_due(*, n_finished: int, n_trials: int | None, n_workers: int) -> bool:
+    """Whether a stage has enough finished trials for a forecast: three, a tenth of those counted, and one a worker."""
+    if n_trials is None:
+        return n_finished >= max(3, n_workers)
     return n_finished >= min(n_trials, max(3, math.ceil(n_trials / 10), n_workers))

@@ -123,7 +123,9 @@ def starting_points(
         for index, values in enumerate(listed, start=1)
     ]
     n_trials = definition.stages[0].n_trials
-    room = min(n_trials - len(points), max(1, min(MOST_TRIED, n_trials // TRIALS_PER_TRIED)))
+    room = MOST_TRIED
+    if n_trials is not None:
+        room = min(n_trials - len(points), max(1, min(MOST_TRIED, n_trials // TRIALS_PER_TRIED)))
     for each in sorted((each for study in studies for each in study), key=lambda each: -each.quality):
         if room <= 0:
             break

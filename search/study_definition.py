@@ -134,7 +134,7 @@ class SearchStage:
 
     Attributes:
         name: Unique in the study.
-        n_trials: Trials in this stage, >= 1.
+        n_trials: Trials in this stage, >= 1; None, in the last one only, for as many as the budget allows.
         max_epochs: Epochs that each may train, >= 1.
         sampler: ``random``, ``qmc``, ``tpe``, ``cmaes``, ``gp``, ``staged_gp`` or ``policy``.
         narrow: How this stage's ranges follow from the trials before it; the first stage has the declared ranges.
@@ -142,7 +142,7 @@ class SearchStage:
     """
 
     name: str
-    n_trials: int
+    n_trials: int | None
     max_epochs: int
     sampler: str
     narrow: NarrowRule
@@ -220,11 +220,13 @@ class Budget:
         hours: Wall time of the study, the finish included, > 0; the time between sessions does not count.
         device_hours: Time that training runs occupy devices, summed over the devices, > 0.
         n_trials: Search trials of all stages together, >= 1.
+        epochs: Epochs that all search trials train together, >= 1; those of the finish are not among them.
     """
 
     hours: float | None = None
     device_hours: float | None = None
     n_trials: int | None = None
+    epochs: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +245,8 @@ class StudyDefinition:
         checkpoints: fsspec URL of a directory for checkpoints, or None to keep them beside the trials' logs.
 
     Raises:
-        StudyDefinitionError: If two stages share a name or there is none.
+        StudyDefinitionError: If two stages share a name, or there is none, or one has no number of trials that is not
+            the last one under a budget.
     """
 
     study: str
@@ -274,11 +277,19 @@ class StudyDefinition:
                 raise StudyDefinitionError(
                     f"stage names must be unique, but {name!r} is there twice.", key=f"stages.{index}.name"
                 )
+        for index, stage in enumerate(self.stages):
+            may_be_open = index == len(self.stages) - 1 and self.budget != Budget()
+            if stage.n_trials is None and not may_be_open:
+                raise StudyDefinitionError(
+                    "only the last stage, under a budget, may do without a number of trials.",
+                    key=f"stages.{index}.n_trials",
+                )
 
     @property
-    def n_trials(self) -> int:
-        """Trials of all stages together."""
-        return sum(stage.n_trials for stage in self.stages)
+    def n_trials(self) -> int | None:
+        """Trials of all stages together; None for as many as the budget allows."""
+        planned = [stage.n_trials for stage in self.stages if stage.n_trials is not None]
+        return sum(planned) if len(planned) == len(self.stages) else None
 
     def horizon_epochs(self, stage: SearchStage) -> int:
         """Epochs that the learning-rate schedule of a trial of `stage` spans."""

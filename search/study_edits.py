@@ -101,7 +101,8 @@ def _opened_stage_refusal(index: int, key: str, recorded: StudyDefinition, given
     n_begun = begun.n_trials - begun.first_numbers[index]
     if key == "n_trials":
         n_given = given.stages[index].n_trials
-        return f"stage {name} has {n_begun} trials already" if n_given < n_begun else ""
+        is_fewer = n_given is not None and n_given < n_begun
+        return f"stage {name} has {n_begun} trials already" if is_fewer else ""
     if key in ("sampler", "promote"):
         return ""
     if key == "narrow":

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from search.budget import Allowance, affordable_finish, allowances, end_shares, stage_quotas
+from search.budget import Allowance, affordable_finish, allowances
 from search.forecast import Cost, Load, Pace, cost, expected_epochs, finish_loads, measured_pace
+from search.stage_shares import StagePart, planned_epochs, stage_part, stage_quotas
 from search.study_definition import StudyDefinition
 from search.study_record import Spent, StageOpening, StudyForecast
 from search.trial import TrialRecord
@@ -50,11 +51,12 @@ def study_forecast(
     bounds = allowances(
         definition.budget,
         spent=spent,
+        n_epochs=sum(each.n_trained for each in trials if each.state.is_finished),  # the others are yet to be trained
         finish=definition.finish,
         max_epochs=definition.stages[-1].max_epochs,
         pace=pace,
     )
-    fitting = _fitting([each.load for each in remaining], bounds, definition, stragglers=stragglers, pace=pace)
+    fitting = _fitting(remaining, bounds, stragglers=stragglers, pace=pace)
     finish, finish_is_cut = _finish(definition, bounds, searching=cost((*stragglers, *fitting), pace), pace=pace)
     whole = cost((*stragglers, *fitting, *finish), pace)
     return StudyForecast(
@@ -66,7 +68,7 @@ def study_forecast(
         left_out={
             each.name: each.n_planned - load.n_runs
             for each, load in zip(remaining, fitting, strict=True)
-            if each.n_planned > load.n_runs
+            if each.n_planned is not None and each.n_planned > load.n_runs
         },
         finish_is_cut=finish_is_cut,
     )
@@ -74,11 +76,26 @@ def study_forecast(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Remaining:
-    """What is left of a stage: the trials that were planned, and the load that a budget of trials leaves of them."""
+    """What is left of a stage.
+
+    Attributes:
+        name: The stage's.
+        part: Its part of the budget.
+        n_planned: Trials that were planned; None for as many as the budget allows.
+        n_runs: Those that a budget of trials leaves of them; None for any number.
+        n_epochs: Epochs that each is expected to take.
+    """
 
     name: str
-    n_planned: int
-    load: Load
+    part: StagePart
+    n_planned: int | None
+    n_runs: int | None
+    n_epochs: float
+
+    @property
+    def load(self) -> Load:
+        """All of it that is counted."""
+        return Load(n_runs=self.n_runs or 0, n_epochs=self.n_epochs)
 
 
 def _stragglers(definition: StudyDefinition, opening: StageOpening, trials: Sequence[TrialRecord]) -> list[Load]:
@@ -96,44 +113,50 @@ def _remaining(definition: StudyDefinition, opening: StageOpening, trials: Itera
     ended = [each.n_trained for each in trials if each.stage == opening.name and each.state.is_finished]
     found = []
     stages = definition.stages[opening.index :]
+    planned = planned_epochs(definition.stages)[opening.index :]
     quotas = stage_quotas(definition.budget, stages, first_trial_number=opening.first_trial_number)
     for index, (stage, quota) in enumerate(zip(stages, quotas, strict=True)):
         done = [] if index else ended
         n_epochs = expected_epochs(n_finished=len(done), n_epochs=sum(done), max_epochs=stage.max_epochs)
-        load = Load(n_runs=max(0, quota - len(done)), n_epochs=n_epochs)
-        found.append(_Remaining(name=stage.name, n_planned=stage.n_trials - len(done), load=load))
+        if not done and stage.n_trials is not None:
+            n_epochs = planned[index] / stage.n_trials
+        remaining = _Remaining(
+            name=stage.name,
+            part=stage_part(definition.stages, opening.index + index),
+            n_planned=None if stage.n_trials is None else stage.n_trials - len(done),
+            n_runs=None if quota is None else max(0, quota - len(done)),
+            n_epochs=n_epochs,
+        )
+        found.append(remaining)
     return found
 
 
 def _fitting(
-    loads: Sequence[Load],
-    bounds: Sequence[Allowance],
-    definition: StudyDefinition,
-    *,
-    stragglers: Sequence[Load],
-    pace: Pace,
+    remaining: Sequence[_Remaining], bounds: Sequence[Allowance], *, stragglers: Sequence[Load], pace: Pace
 ) -> list[Load]:
-    """Return of each stage's load what its part of the time allows; all of it, if all of it fits."""
-    planned = cost((*stragglers, *loads), pace)
-    if not any(each.of(planned) > each.search_left_seconds for each in bounds):
-        return list(loads)
-    shares = end_shares(definition.stages)[-len(loads) :]
+    """Return of each stage's load what its part of the budget allows; all that is planned, if it fits."""
+    planned = cost((*stragglers, *(each.load for each in remaining if each.n_planned is not None)), pace)
+    all_fits = not any(bound.of(planned) > bound.part_left(remaining[0].part.planned_share) for bound in bounds)
     fitting: list[Load] = []
-    for load, share in zip(loads, shares, strict=True):
+    for each in remaining:
+        if all_fits and each.n_planned is not None:
+            fitting.append(each.load)
+            continue
         used = cost((*stragglers, *fitting), pace)
-        single = Load(n_runs=1, n_epochs=load.n_epochs)
-        n_fit = min(
-            math.floor((each.part_left_seconds(share) - each.of(used)) / _seconds_a_run(single, each, pace))
-            for each in bounds
-        )
-        fitting.append(replace(load, n_runs=max(0, min(load.n_runs, n_fit))))
+        single = Load(n_runs=1, n_epochs=each.n_epochs)
+        n_fit = [
+            math.floor((bound.part_left(each.part.end_share) - bound.of(used)) / _price_of_a_run(single, bound, pace))
+            for bound in bounds
+        ]
+        n_runs = min([*n_fit, *([] if each.n_runs is None else [each.n_runs])])
+        fitting.append(replace(single, n_runs=max(0, n_runs)))
     return fitting
 
 
-def _seconds_a_run(single: Load, bound: Allowance, pace: Pace) -> float:
-    """Return what one run of many adds to a kind of time: workers share the wall time of their runs."""
-    seconds = bound.of(cost((single,), pace))
-    return seconds / pace.n_workers if bound.name == "hours" else seconds
+def _price_of_a_run(single: Load, bound: Allowance, pace: Pace) -> float:
+    """Return what one run of many adds to what is bounded: workers share the wall time of their runs."""
+    price = bound.of(cost((single,), pace))
+    return price / pace.n_workers if bound.name == "hours" else price
 
 
 def _finish(
@@ -143,6 +166,6 @@ def _finish(
     settings, max_epochs = definition.finish, definition.stages[-1].max_epochs
     if settings is None:
         return (), False
-    after = [replace(each, spent_seconds=each.spent_seconds + each.of(searching)) for each in bounds]
+    after = [replace(each, spent=each.spent + each.of(searching)) for each in bounds]
     plan = affordable_finish(settings, after, n_contenders=settings.top_k, max_epochs=max_epochs, pace=pace)
     return finish_loads(plan, max_epochs=max_epochs), plan.n_refits < settings.n_seeds

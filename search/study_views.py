@@ -16,7 +16,7 @@ class StudySummary:
     Attributes:
         state: Where it is; of a study that cannot be read, whether a coordinator works on it.
         n_finished: Finished search trials.
-        n_trials: Search trials in all its stages.
+        n_trials: Search trials in all its stages, None for as many as its budget allows.
         best_reward: Best finite reward so far, None without any.
         updated_ms: When a trial last began or ended, Unix time in milliseconds, None without any.
         error: Why the study cannot be read, its figures then being zero and None; empty normally.
@@ -25,7 +25,7 @@ class StudySummary:
     name: str
     state: StudyState
     n_finished: int
-    n_trials: int
+    n_trials: int | None
     best_reward: float | None
     updated_ms: int | None
     error: str = ""

@@ -19,13 +19,13 @@ from search.cli.formats import Format, encode, parquet_bytes, strict_json
 from search.cli.plan import plan_report
 from search.cli.result_story import result_story
 from search.cli.status import status_plain, status_report
-from search.cli.tables import opening_summary, ranges_reasons, ranges_story
+from search.cli.tables import opening_summary, ranges_reasons, ranges_story, studies_table
 from search.cli.trials_table import short_names, trials_table
 from search.range_text import range_text
 from search.recorded_best import best_of
 from search.search_space import LogRange, SearchSpace
 from search.study_definition import Budget, Direction, StudyDefinition
-from search.study_file import built_in_studies, load_study_file
+from search.study_file import built_in_studies, definition_from_plain, definition_to_plain, load_study_file
 from search.study_record import (
     Confirmation,
     NarrowedSpace,
@@ -38,6 +38,7 @@ from search.study_record import (
     StudyResult,
     StudyState,
 )
+from search.study_views import StudySummary
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
 LONG_REASON = "RuntimeError: mat1 and mat2 shapes cannot be multiplied\n" * 40
@@ -439,6 +440,60 @@ def test_the_plan_says_what_it_may_cost(definition: StudyDefinition) -> None:
     text = text_of(plan_report(replace(definition, budget=Budget(hours=8.0, n_trials=40))))
     assert "budget: 8 hours, 40 trials" in text
     assert "its trials are shared: coarse 22, medium 11, fine 7" in text
+
+
+def opened(definition: StudyDefinition, **budget: float) -> StudyDefinition:
+    """The study with a last stage of as many trials as the budget allows."""
+    *earlier, last = definition.stages
+    bounds = definition_from_plain({**definition_to_plain(definition), "budget": budget}).budget
+    return replace(definition, stages=(*earlier, replace(last, n_trials=None)), budget=bounds)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        (
+            {"epochs": 2600},
+            (
+                "as many trials as 2,600 epochs allow",
+                "coarse 96, medium 144, fine 2,360",
+                "at most 2,888 epochs in all",
+            ),
+        ),
+        ({"epochs": 300}, ("budget: 300 epochs", "its epochs are shared: coarse 60, medium 90, fine 150")),
+        ({"hours": 1.0}, ("as many trials as 1 hour allows", "as many epochs as the budget allows", "at most 288 in")),
+        (
+            {"n_trials": 40},
+            ("as many trials as 40 trials allow", "its trials are shared: coarse 13, medium 7, fine 20"),
+        ),
+    ],
+)
+def test_the_plan_of_an_open_stage_says_what_bounds_it(
+    definition: StudyDefinition, budget: dict[str, float], expected: tuple[str, ...]
+) -> None:
+    text = " ".join(text_of(plan_report(opened(definition, **budget))).split())
+    assert all(words in text for words in expected), text
+    assert "fine open 24 the rest" in text
+    counted = " ".join(text_of(plan_report(replace(definition, budget=Budget(epochs=5000)))).split())
+    assert "shared" not in counted and "at most 816 epochs in all" in counted
+
+
+def test_a_study_without_a_number_of_trials_counts_only_what_is_done(record: StudyRecord) -> None:
+    record = replace(record, definition=opened(record.definition, epochs=900))
+    n_trained = sum(trial.record.n_trained for trial in record.trials)
+    record = replace(record, spent=Spent(wall_seconds=60.0, worker_seconds=60.0, n_epochs=99, n_workers=1))
+    plain = status_plain(record)
+    assert plain["n_trials"] is None and plain["stages"][-1]["n_trials"] is None
+    text = " ".join(text_of(status_report(record)).split())
+    assert f"99 epochs, {n_trained} of them by trials of a budget of 900 epochs" in text
+    assert "within the budget of 900 epochs" in text
+    assert "None" not in text and "None" not in text_of(result_story(record, width=80))
+    words = figures.stage_words(record.definition.stages[-1], record.definition.budget)
+    assert words == "as many trials as 900 epochs allow, up to 24 epochs each, sampler tpe"
+    summary = StudySummary(
+        name="digits", state=record.state, n_finished=3, n_trials=None, best_reward=0.9, updated_ms=None
+    )
+    assert "None" not in text_of(studies_table([summary]))
 
 
 def test_status_tells_what_was_spent_and_what_is_to_come(record: StudyRecord) -> None:

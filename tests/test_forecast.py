@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.budget import Allowance, affordable_finish, allowances, end_shares, may_start, stage_quotas
+from search.budget import Allowance, affordable_finish, allowances, may_start
 from search.budget_words import budget_words
 from search.forecast import Load, Pace, cost, expected_epochs, finish_loads, is_due, measured_pace
 from search.narrowing import declared
+from search.stage_shares import StagePart, end_shares, stage_quotas
 from search.study_definition import Budget, FinishSettings, NarrowRule, SearchStage, StudyDefinition
 from search.study_file import definition_from_plain
 from search.study_forecast import recorded_pace, study_forecast
@@ -94,7 +95,7 @@ def test_the_stages_shares_lie_end_to_end(plan: list[SearchStage]) -> None:
 
 def bounds_of(limit_hours: float, *, spent: float, finish: FinishSettings, pace: Pace) -> tuple[Allowance, ...]:
     used = Spent(wall_seconds=spent, device_seconds=spent)
-    return allowances(Budget(hours=limit_hours), spent=used, finish=finish, max_epochs=10, pace=pace)
+    return allowances(Budget(hours=limit_hours), spent=used, n_epochs=0, finish=finish, max_epochs=10, pace=pace)
 
 
 @given(st.floats(0.001, 100.0), st.floats(0.0, 1e6), finishes, seconds, workers)
@@ -104,8 +105,8 @@ def test_what_is_held_back_leaves_the_search_half_and_pays_for_the_smallest_fini
     pace = a_pace(each, n_workers)
     (bound,) = bounds_of(hours, spent=spent, finish=finish, pace=pace)
     smallest = cost([Load(n_runs=1, n_epochs=10)], pace).wall_seconds
-    assert 0.0 <= bound.reserve_seconds <= 0.5 * bound.limit_seconds
-    assert bound.reserve_seconds >= min(smallest, 0.5 * bound.limit_seconds)
+    assert 0.0 <= bound.reserve <= 0.5 * bound.limit
+    assert bound.reserve >= min(smallest, 0.5 * bound.limit)
 
 
 @given(finishes, st.integers(1, 6), st.floats(0.0, 1e5), st.floats(0.0, 1e5), seconds, workers)
@@ -115,7 +116,7 @@ def test_more_time_never_buys_a_smaller_finish_and_there_is_always_one(
     pace = a_pace(each, n_workers)
     plans = []
     for left in sorted((one, other)):
-        bound = Allowance(name="hours", limit_seconds=left + 1.0, spent_seconds=1.0, reserve_seconds=0.0)
+        bound = Allowance(name="hours", limit=left + 1.0, spent=1.0, reserve=0.0)
         plan = affordable_finish(finish, [bound], n_contenders=n_contenders, max_epochs=10, pace=pace)
         price = cost(finish_loads(plan, max_epochs=10), pace).wall_seconds
         assert plan.n_refits >= 1
@@ -127,9 +128,10 @@ def test_more_time_never_buys_a_smaller_finish_and_there_is_always_one(
 
 
 def starts(spent: float, *, share: float, n_begun: int = 9, limit: float = 100.0, runs: int = 1000) -> bool:
-    bound = Allowance(name="hours", limit_seconds=limit, spent_seconds=spent, reserve_seconds=20.0)
+    bound = Allowance(name="hours", limit=limit, spent=spent, reserve=20.0)
     work = [Load(n_runs=runs, n_epochs=1.0)]
-    return may_start([bound], loads=work, end_share=share, n_begun=n_begun, n_running=0, pace=a_pace(1.0, 1))
+    part = StagePart(end_share=share, planned_share=1.0)
+    return may_start([bound], loads=work, max_epochs=1, part=part, n_begun=n_begun, n_running=0, pace=a_pace(1.0, 1))
 
 
 @given(st.floats(0.0, 120.0), st.floats(0.0, 120.0), st.floats(0.01, 1.0))
@@ -251,6 +253,7 @@ def test_nothing_is_forecast_without_an_epoch() -> None:
         (Budget(), ""),
         (Budget(hours=1.0), "1 hour"),
         (Budget(hours=0.5, device_hours=3, n_trials=40), "0.5 hours, 3 device hours, 40 trials"),
+        (Budget(n_trials=12_345_678, epochs=1), "12,345,678 trials, 1 epoch"),
     ],
 )
 def test_a_budget_in_words(budget: Budget, words: str) -> None:

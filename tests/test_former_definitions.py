@@ -22,6 +22,14 @@ def test_a_study_stored_before_there_were_priors_and_warm_starts_is_read() -> No
     assert past_from_plain({}) == Past()
 
 
+def test_a_study_stored_before_there_was_a_budget_in_epochs_is_read() -> None:
+    bounded = study(budget={"hours": 2.0, "n_trials": 9})
+    plain = definition_to_plain(bounded)
+    stored = {**plain, "budget": {key: value for key, value in plain["budget"].items() if key != "epochs"}}
+    assert stored["budget"] == {"hours": 2.0, "device_hours": None, "n_trials": 9}
+    assert definition_from_plain(as_of_now(stored)) == bounded
+
+
 def test_what_is_stored_today_is_left_alone() -> None:
     plain = definition_to_plain(study())
     assert as_of_now(plain) == plain

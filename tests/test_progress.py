@@ -13,7 +13,7 @@ from rich.console import Console
 from search.cli.console import make_console
 from search.cli.forecast_words import forecast_line
 from search.cli.progress_live import LiveProgress
-from search.cli.progress_plain import PlainProgress
+from search.cli.progress_plain import PlainProgress, opening_line
 from search.cli.progress_state import StudyProgress
 from search.cli.progress_view import progress_lines
 from search.observer import StudyObserver
@@ -187,6 +187,34 @@ def test_stages_that_a_budget_cut_short_are_over_and_time_left_ends_with_it() ->
     progress.start(a_trial(1))
     progress.open_stage(an_opening(1, first_trial_number=2))
     assert [stage.n_runs for stage in progress.stages] == [2, 24, 12]
+
+
+@pytest.mark.parametrize(
+    ("budget", "left", "share"),
+    [
+        (Budget(epochs=100), 96.0 / 2.0 + 288.0 / 2.0, 0.04),
+        (Budget(hours=0.01), 36.0 - 2.0, 2.0 / 36.0),
+        (Budget(device_hours=1.0), math.nan, 0.0),
+        (Budget(n_trials=190), (48 * 2 + 24 * 6 + 118 * 24 + 288 - 4) / 2.0, 0.0),
+    ],
+)
+def test_an_open_stage_is_as_far_as_its_budget(budget: Budget, left: float, share: float) -> None:
+    clock = Clock()
+    progress = StudyProgress(now=clock)
+    *earlier, last = DEFINITION.stages
+    opened = replace(DEFINITION, stages=(*earlier, replace(last, n_trials=None)), budget=budget)
+    progress.open(a_record(opened))
+    progress.start(a_trial(0))
+    for epoch in range(1, 5):
+        clock.seconds += 0.5
+        progress.advance(with_epochs(a_trial(0, n_epochs=9), epoch))
+    assert progress.seconds_left == pytest.approx(left, nan_ok=True)
+    assert progress.share_done(progress.stages[-1]) == pytest.approx(share)
+    text = "\n".join(line.plain for line in progress_lines(progress, width=110, height=40))
+    assert "None" not in text and "0/48" in text and "0/12" not in text
+    line = opening_line(a_record(opened), resumed=False, n_workers=2)
+    assert line.startswith("study digits: as many trials as ") and line.endswith(" 2 workers")
+    assert "resumed, 0 trials are done" in opening_line(a_record(opened), resumed=True, n_workers=2)
 
 
 def test_stages_that_a_budget_cut_short_in_an_earlier_session_are_over_too() -> None:

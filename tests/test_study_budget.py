@@ -173,7 +173,10 @@ def test_more_trials_are_taken_recorded_and_told(state: StateDirectory) -> None:
     record = run(state, TracedEngine(checkpoints=checkpoints), grown, listener)
     assert n_by_stage(record) == (16, 8)
     assert record.definition == grown == read_study("bell", directory=state).definition
-    lines = ["stages.1.n_trials: 6 -> 8", "budget: none -> {hours: 9.0, device_hours: none, n_trials: none}"]
+    lines = [
+        "stages.1.n_trials: 6 -> 8",
+        "budget: none -> {hours: 9.0, device_hours: none, n_trials: none, epochs: none}",
+    ]
     assert [line for line in listener.notices if "changed" in line] == [
         f"the study's definition has changed: {line}" for line in lines
     ]
@@ -223,3 +226,19 @@ def test_an_error_that_sets_in_later_stops_the_study_after_a_row_of_them(
     assert len(read_study("bell", directory=state).trials) == 8 + n_in_a_row
     record = run(state, TracedEngine(), definition())
     assert (record.state, n_by_stage(record)) == (StudyState.FINISHED, (16, 6))
+
+
+@pytest.mark.slow
+def test_the_best_of_a_stage_without_a_number_of_trials_is_told_when_the_search_is_over(state: StateDirectory) -> None:
+    import mlflow
+
+    opened = {key: value for key, value in PLAIN["stages"][1].items() if key != "n_trials"}
+    record = run(state, TracedEngine(), definition(stages=[PLAIN["stages"][0], opened], budget={"epochs": 70}))
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{state.mlflow_database}")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "bell"]
+    (parent,) = client.search_runs([experiment.experiment_id], filter_string="tags.`zeroin.study` = 'bell'")
+    told = client.get_metric_history(parent.info.run_id, "stages/best_reward")
+    assert [each.step for each in told] == [1, 2]
+    rewards = [each.score.reward for each in record.trials if each.record.stage == "fine" and each.score is not None]
+    assert told[1].value == pytest.approx(max(rewards))
+    assert n_by_stage(record)[1] == (70 - 16 * 2 + 3) // 4

@@ -65,6 +65,7 @@ def test_nothing_changed_is_nothing_to_judge(begun: Begun) -> None:
         "stages.fine.name=finest",
         "budget.hours=2",
         "budget.n_trials=3",
+        "budget.epochs=300",
         "pruner=none",
         "early_stopping.patience_epochs=9",
         "finish.n_seeds=5",
@@ -116,6 +117,16 @@ def test_a_stage_to_come_may_be_longer_where_each_stage_has_a_horizon_of_its_own
     (edit,) = judge_edits(recorded, with_overrides(recorded, ["stages.fine.max_epochs=20"]), IN_MEDIUM)
     assert edit.refusal == ""
     assert edit.line == "stages.2.max_epochs: 8 -> 20"
+
+
+@pytest.mark.parametrize("begun", [IN_MEDIUM, IN_FINE])
+def test_a_last_stage_may_lose_its_number_of_trials_under_a_budget(begun: Begun) -> None:
+    opened = with_overrides(RECORDED, ["stages.fine.n_trials=null", "budget.epochs=300"])
+    assert refusals(opened, begun) == ["", ""]
+    back = judge_edits(opened, with_overrides(opened, ["stages.fine.n_trials=2"]), IN_FINE)
+    assert [(each.line, each.refusal) for each in back] == [
+        ("stages.2.n_trials: none -> 2", "stage fine has 3 trials already")
+    ]
 
 
 @pytest.mark.parametrize("override", ["stages.fine.n_trials=9", "finish.n_seeds=5", "budget.hours=2", "pruner=none"])

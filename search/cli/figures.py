@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 
+from search.budget_words import as_many_words
 from search.search_space import Value
-from search.study_definition import EPOCH_SECONDS, N_PARAMETERS, Objective, SearchStage
+from search.study_definition import EPOCH_SECONDS, N_PARAMETERS, Budget, Objective, SearchStage
 
 MISSING = "-"
 """Stands for a figure that there is none of."""
@@ -74,6 +75,11 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def done_of(n_done: int, n_trials: int | None) -> str:
+    """Return ``3/12``; ``3`` where there are as many as a budget allows."""
+    return str(n_done) if n_trials is None else f"{n_done}/{n_trials}"
+
+
 def measured(name: str, value: float) -> str:
     """Return what a further objective or a constraint is about; parameters are counted, epochs take time."""
     if math.isfinite(value) and name == N_PARAMETERS:
@@ -97,8 +103,9 @@ def reward_rule(objective: Objective) -> str:
     return f"{objective.monitor} {sign} {penalty}, {better}"
 
 
-def stage_words(stage: SearchStage) -> str:
+def stage_words(stage: SearchStage, budget: Budget) -> str:
     """Return ``12 trials (2 to continue shorter ones), up to 24 epochs each, sampler tpe``."""
-    trials, epochs = count(stage.n_trials, "trial"), count(stage.max_epochs, "epoch")
+    trials = as_many_words(budget) if stage.n_trials is None else count(stage.n_trials, "trial")
+    epochs = count(stage.max_epochs, "epoch")
     promote = f" ({stage.promote} to continue shorter ones)" if stage.promote else ""
     return f"{trials}{promote}, up to {epochs} each, sampler {stage.sampler}"

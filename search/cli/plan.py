@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.budget import stage_quotas
-from search.budget_words import budget_words
+from search.budget_words import as_many_words, budget_words
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, stores, unbroken
 from search.range_text import range_text
 from search.search_space import Dimension
-from search.study_definition import Budget, FinishSettings, StudyDefinition
+from search.stage_shares import epoch_parts, planned_epochs, stage_quotas
+from search.study_definition import Budget, FinishSettings, SearchStage, StudyDefinition
 from search.study_record import StudyState
 from search.study_views import StudyPreview
 
@@ -37,7 +40,7 @@ def plan_report(definition: StudyDefinition) -> RenderableType:
         ),
         heading("Stages"),
         indented(_stages_table(definition)),
-        indented(Text(f"at most {_epochs_at_most(definition):,} epochs in all; {_savings(definition)} save some")),
+        indented(Text(_epochs_at_most(definition))),
         *_budget(definition),
         heading("Search space"),
         indented(_space_table(definition)),
@@ -105,8 +108,9 @@ def _stages_table(definition: StudyDefinition) -> Table:
     table = plain_table([*titles, ("sampler", "left"), ("ranges", "left"), *promoted])
     for index, stage in enumerate(definition.stages):
         ranges = "as declared" if index == 0 or stage.narrow.rule == "none" else f"narrowed ({stage.narrow.rule})"
-        total = stage.n_trials * stage.max_epochs
-        figures_of = (str(stage.n_trials), str(stage.max_epochs), f"{total:,}")
+        figures_of = ("open", str(stage.max_epochs), "the rest")
+        if stage.n_trials is not None:
+            figures_of = (str(stage.n_trials), str(stage.max_epochs), f"{stage.n_trials * stage.max_epochs:,}")
         table.add_row(stage.name, *figures_of, stage.sampler, ranges, *([str(stage.promote)] if promotes else []))
     finish, n_epochs = definition.finish, definition.stages[-1].max_epochs
     if finish is not None:
@@ -116,15 +120,33 @@ def _stages_table(definition: StudyDefinition) -> Table:
 
 
 def _budget(definition: StudyDefinition) -> list[RenderableType]:
-    """Return the budget, and how it shares its trials among the stages if it has fewer than are planned."""
-    if definition.budget == Budget():
+    """Return the budget, and how it shares its trials and epochs among the stages unless all that is planned fits."""
+    budget, stages, n_trials = definition.budget, definition.stages, definition.n_trials
+    if budget == Budget():
         return []
-    lines = [f"budget: {budget_words(definition.budget)}"]
-    quotas = stage_quotas(definition.budget, definition.stages, first_trial_number=0)
-    if sum(quotas) < definition.n_trials:
-        shared = ", ".join(f"{stage.name} {n}" for stage, n in zip(definition.stages, quotas, strict=True))
-        lines.append(f"its trials are shared: {shared}")
+    lines = [f"budget: {budget_words(budget)}"]
+    if n_trials is None:
+        lines.append(f"{stages[-1].name} has {as_many_words(budget)}")
+    if budget.n_trials is not None and (n_trials is None or budget.n_trials < n_trials):
+        lines.append(f"its trials are shared: {_shared(stages, _counted_quotas(definition))}")
+    if budget.epochs is not None and (n_trials is None or budget.epochs < sum(planned_epochs(stages))):
+        lines.append(f"its epochs are shared: {_shared(stages, epoch_parts(budget.epochs, stages))}")
     return [indented(Text(line)) for line in lines]
+
+
+def _shared(stages: Sequence[SearchStage], parts: Sequence[int]) -> str:
+    return ", ".join(f"{stage.name} {part:,}" for stage, part in zip(stages, parts, strict=True))
+
+
+def _counted_quotas(definition: StudyDefinition) -> list[int]:
+    """Return the trials of each stage as far as they are counted."""
+    quotas = stage_quotas(definition.budget, definition.stages, first_trial_number=0)
+    return [quota for quota in quotas if quota is not None]
+
+
+def _epochs_planned(definition: StudyDefinition) -> int:
+    """Return the epochs that the stages' trials have at most, as far as they are counted."""
+    return sum(n * stage.max_epochs for n, stage in zip(_counted_quotas(definition), definition.stages, strict=False))
 
 
 def _space_table(definition: StudyDefinition) -> Table:
@@ -148,9 +170,16 @@ def _finish_rounds(finish: FinishSettings) -> list[tuple[str, int, str]]:
     ]
 
 
-def _epochs_at_most(definition: StudyDefinition) -> int:
-    searched = sum(stage.n_trials * stage.max_epochs for stage in definition.stages)
-    if definition.finish is None:
-        return searched
-    n_runs = sum(n for _, n, _ in _finish_rounds(definition.finish))
-    return searched + n_runs * definition.stages[-1].max_epochs
+def _epochs_at_most(definition: StudyDefinition) -> str:
+    """Return how many epochs there are at most, and what saves some of them or gives them to further trials."""
+    budget, finish, savings = definition.budget, definition.finish, _savings(definition)
+    n_runs = 0 if finish is None else sum(n for _, n, _ in _finish_rounds(finish))
+    n_finish = n_runs * definition.stages[-1].max_epochs
+    if len(_counted_quotas(definition)) == len(definition.stages):
+        searched = min(_epochs_planned(definition), math.inf if budget.epochs is None else budget.epochs)
+        return f"at most {searched + n_finish:,} epochs in all; {savings} save some"
+    goes_on = f"what {savings} save goes to further trials"
+    if budget.epochs is not None:
+        return f"at most {budget.epochs + n_finish:,} epochs in all; {goes_on}"
+    after = f", and at most {n_finish:,} in the finish" if n_finish else ""
+    return f"as many epochs as the budget allows{after}; {goes_on}"

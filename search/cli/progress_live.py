@@ -77,10 +77,11 @@ class LiveProgress:
     def stage_opened(self, opening: StageOpening) -> None:
         with self._lock:
             self._progress.open_stage(opening)
-            assert self._progress.definition is not None
-            stage = self._progress.definition.stages[opening.index]
+            definition = self._progress.definition
+            assert definition is not None
+            stage = definition.stages[opening.index]
         title = Text(f"\n{opening.name}", style="bold")
-        title.append(f"  {figures.stage_words(stage)}", style="not bold dim")
+        title.append(f"  {figures.stage_words(stage, definition.budget)}", style="not bold dim")
         self._print(title, indented(opening_summary(opening, width=self._console.width - 2)))
 
     def trial_started(self, record: TrialRecord) -> None:

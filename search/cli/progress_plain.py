@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Self, TextIO
 
+from search.budget_words import as_many_words
 from search.cli import figures
 from search.cli.forecast_words import forecast_line
 from search.cli.progress_state import StudyProgress
@@ -55,7 +56,7 @@ class PlainProgress:
         definition = self._progress.definition
         assert definition is not None
         stage = definition.stages[opening.index]
-        self._line(f"stage {opening.name}: {figures.stage_words(stage)}")
+        self._line(f"stage {opening.name}: {figures.stage_words(stage, definition.budget)}")
         for decision in opening.narrowed.decisions:
             if decision.change is RangeChange.DECLARED:
                 self._line(f"  {decision.name}: {decision.after}")
@@ -89,7 +90,7 @@ class PlainProgress:
 
     def _position(self, record: TrialRecord) -> str:
         each = self._progress.round_of(record)
-        counted = "" if each is None else f" {each.n_finished}/{each.n_runs}"
+        counted = "" if each is None else f" {figures.done_of(each.n_finished, each.n_runs)}"
         return f"{record.stage}{counted} {trial_name(record)}"
 
     def _outcome(self, record: TrialRecord, score: Score | None) -> str:
@@ -121,8 +122,10 @@ def trial_name(record: TrialRecord) -> str:
 def opening_line(record: StudyRecord, *, resumed: bool, n_workers: int) -> str:
     """Return what begins or goes on, in words."""
     n_done = sum(trial.record.state.is_finished for trial in record.trials)
-    total = record.definition.n_trials
-    what = f"resumed, {n_done} of {total} trials are done" if resumed else figures.count(total, "trial")
+    total, budget = record.definition.n_trials, record.definition.budget
+    what = as_many_words(budget) if total is None else figures.count(total, "trial")
+    if resumed:
+        what = f"resumed, {n_done if total is None else f'{n_done} of {total}'} trials are done"
     return f"study {record.definition.study}: {what}, {figures.count(n_workers, 'worker')}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from search.recorded_best import best_of
+from search.stage_shares import stage_quotas
 from search.study_definition import Objective, StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord
 from search.trial import Score, TrialRecord, TrialState
@@ -22,7 +23,7 @@ class RoundProgress:
 
     Attributes:
         name: The stage's name, or ``confirm``, ``refit``, ``test``.
-        n_runs: Trials in all (in a phase: at most).
+        n_runs: Trials in all (in a phase: at most); None for as many as the budget allows.
         n_epochs: Epochs of each at most.
         finished: Keys of the finished trials.
         n_epochs_finished: Epochs that were trained for them together.
@@ -31,7 +32,7 @@ class RoundProgress:
     """
 
     name: str
-    n_runs: int
+    n_runs: int | None
     n_epochs: int
     finished: set[str] = field(default_factory=set)
     n_epochs_finished: int = 0
@@ -47,6 +48,11 @@ class RoundProgress:
     def epochs_per_run(self) -> float:
         """Epochs that a trial is expected to take; pruning and early stopping so far say how many of the most."""
         return (self.n_epochs_finished + self.n_epochs) / (self.n_finished + 1)
+
+    @property
+    def epochs_left(self) -> float:
+        """Epochs that those that have not finished are expected to take; infinite if they are not counted."""
+        return math.inf if self.n_runs is None else (self.n_runs - self.n_finished) * self.epochs_per_run
 
 
 class StudyProgress:
@@ -97,9 +103,11 @@ class StudyProgress:
         self.definition = record.definition
         hours = record.definition.budget.hours
         self._ends_at = math.inf if hours is None else self._now() + 3600.0 * hours - record.spent.wall_seconds
+        stages = record.definition.stages
+        quotas = stage_quotas(record.definition.budget, stages, first_trial_number=0)
         self.stages = [
-            RoundProgress(name=stage.name, n_runs=stage.n_trials, n_epochs=stage.max_epochs)
-            for stage in record.definition.stages
+            RoundProgress(name=stage.name, n_runs=quota, n_epochs=stage.max_epochs)
+            for stage, quota in zip(stages, quotas, strict=True)
         ]
         self.phases = []
         for trial in record.trials:
@@ -113,8 +121,16 @@ class StudyProgress:
     def open_stage(self, opening: StageOpening) -> None:
         """Note that a stage has begun; the one before gets no more trials, even if a budget cut it short."""
         if opening.index > 0:
+            assert self.definition is not None
             *earlier, before = self.stages[: opening.index]
-            before.n_runs = opening.first_trial_number - sum(stage.n_runs for stage in earlier)
+            before.n_runs = opening.first_trial_number - sum(stage.n_runs or 0 for stage in earlier)
+            quotas = stage_quotas(
+                self.definition.budget,
+                self.definition.stages[opening.index :],
+                first_trial_number=opening.first_trial_number,
+            )
+            for stage, quota in zip(self.stages[opening.index :], quotas, strict=True):
+                stage.n_runs = quota
         self.stages[opening.index].is_open = True
 
     def open_phase(self, name: str, *, n_runs: int, n_epochs: int) -> None:
@@ -172,13 +188,35 @@ class StudyProgress:
         """
         rate = self.epochs_per_second
         planned = self._epochs_left() / rate if rate > 0.0 else math.nan
-        return min(planned, max(0.0, self._ends_at - self._now()))
+        left = min(planned, max(0.0, self._ends_at - self._now()))
+        return left if left < math.inf else math.nan
+
+    def share_done(self, each: RoundProgress) -> float:
+        """Return how much of a stage or phase is done, in ``[0, 1]``; of an open stage, how much of the budget."""
+        if each.n_runs is not None:
+            return each.n_finished / each.n_runs if each.n_runs else 0.0
+        assert self.definition is not None
+        budget, shares = self.definition.budget, [0.0]
+        if budget.epochs is not None:
+            shares.append(self._n_epochs_searched / budget.epochs)
+        if budget.hours is not None:
+            shares.append(1.0 - (self._ends_at - self._now()) / (3600.0 * budget.hours))
+        return min(1.0, max(shares))
+
+    @property
+    def _n_epochs_searched(self) -> int:
+        """Epochs that search trials have trained."""
+        running = (record.n_trained for record in self.running.values() if record.number is not None)
+        return sum(stage.n_epochs_finished for stage in self.stages) + sum(running)
 
     def _epochs_left(self) -> float:
         # A phase that has begun ends everything before it: confirmation drops the losers before all runs are done.
-        rounds = [*(self.phases[-1:] or self.stages), *self._phases_to_come()]
-        left = sum((each.n_runs - each.n_finished) * each.epochs_per_run for each in rounds)
-        return max(0.0, left - sum(len(record.epochs) for record in self.running.values()))
+        n_under_way = sum(len(record.epochs) for record in self.running.values())
+        left = sum(each.epochs_left for each in self.phases[-1:] or self.stages) - n_under_way
+        budget = None if self.definition is None else self.definition.budget.epochs
+        if budget is not None and not self.phases:
+            left = min(left, budget - self._n_epochs_searched)
+        return max(0.0, left) + sum(each.epochs_left for each in self._phases_to_come())
 
     def _phases_to_come(self) -> list[RoundProgress]:
         definition = self.definition

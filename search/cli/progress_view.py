@@ -42,14 +42,14 @@ def progress_lines(progress: StudyProgress, *, width: int, height: int) -> list[
 def _round_line(progress: StudyProgress, each: RoundProgress, *, width: int) -> Text:
     names = [other.name for other in (*progress.stages, *progress.phases)]
     name_width = min(max(map(len, names)), 20)
-    counted = f"{each.n_finished:>4}/{each.n_runs:<4}"
+    counted = f"{each.n_finished:>4}/{each.n_runs:<4}" if each.n_runs is not None else f"{each.n_finished:>4}     "
     n_running = progress.n_running(each)
     running = f"{n_running} running" if n_running else ""
     bar_width = min(_MAX_BAR, max(_MIN_BAR, width - 2 * _MARGIN - name_width - len(counted) - 2 - 22))
     style = "" if each.is_open else "dim"
     line = Text(" " * _MARGIN)
     line.append(f"{each.name:<{name_width}.{name_width}}  ", style=style or "bold")
-    _append_bar(line, each.n_finished / each.n_runs if each.n_runs else 0.0, width=bar_width)
+    _append_bar(line, progress.share_done(each), width=bar_width)
     line.append(counted, style=style)
     line.append(f"  {running}", style="cyan")
     if each.n_failed:

@@ -48,7 +48,8 @@ def _how_it_went(record: StudyRecord) -> str:
     n_finished = sum(trial.record.state.is_finished for trial in record.trials)
     trials = figures.count(n_finished, "trial")
     if record.result is None:
-        return f"{record.state.value}, {trials} of {record.definition.n_trials}"
+        n_trials = record.definition.n_trials
+        return f"{record.state.value}, {trials}{'' if n_trials is None else f' of {n_trials}'}"
     return f"{record.state.value}, {trials} in {figures.duration(record.result.seconds)}"
 
 

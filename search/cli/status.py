@@ -94,6 +94,8 @@ def _time(record: StudyRecord) -> list[RenderableType]:
         return []
     budget, forecast = record.definition.budget, _forecast(record)
     words = f" of a budget of {budget_words(budget)}" if budget != Budget() else ""
+    if budget.epochs is not None:  # runs of the finish, and what a crash had trained again, are no part of it
+        words = f", {sum(trial.record.n_trained for trial in record.trials):,} of them by trials{words}"
     lines = [f"\nSpent: {spent_words(record.spent)}{words}"]
     if forecast is not None:
         lines.append(f"F{forecast_line(forecast, budget)[1:]}")
@@ -149,7 +151,7 @@ def _stages_table(record: StudyRecord) -> Table:
         best = plain["best_reward"]
         table.add_row(
             Text(stage.name, style="" if plain["opened"] else "dim"),
-            f"{plain['n_finished']}/{stage.n_trials}",
+            figures.done_of(plain["n_finished"], stage.n_trials),
             *([f"{plain['n_promoted']}/{stage.promote}"] if promotes else []),
             *(str(plain["states"].get(state.value, 0)) for state in states),
             f"{plain['n_epochs']:,}",

@@ -44,7 +44,7 @@ def studies_table(summaries: Sequence[StudySummary]) -> RenderableType:
             continue
         best = figures.MISSING if each.best_reward is None else figures.metric(each.best_reward)
         updated = figures.MISSING if each.updated_ms is None else figures.local_time(each.updated_ms)
-        table.add_row(each.name, each.state.value, f"{each.n_finished}/{each.n_trials}", best, updated)
+        table.add_row(each.name, each.state.value, figures.done_of(each.n_finished, each.n_trials), best, updated)
     unreadable = [(each.name, " ".join(each.error.split())) for each in summaries if each.error]
     return Group(table, heading("Unreadable studies"), indented(pairs(unreadable))) if unreadable else table
 
@@ -77,7 +77,7 @@ def ranges_reasons(record: StudyRecord) -> RenderableType:
 def opening_title(record: StudyRecord, opening: StageOpening) -> str:
     """Return a stage in words: its trials, epochs and sampler."""
     stage = record.definition.stages[opening.index]
-    return f"Stage {opening.name}: {figures.stage_words(stage)}"
+    return f"Stage {opening.name}: {figures.stage_words(stage, record.definition.budget)}"
 
 
 def opening_summary(opening: StageOpening, *, width: int) -> RenderableType:

@@ -6,18 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from search.budget import (
-    SECONDS_PER_HOUR,
-    Allowance,
-    affordable_finish,
-    allowances,
-    end_shares,
-    may_start,
-    stage_quotas,
-)
+from search.budget import Allowance, affordable_finish, allowances, may_start
 from search.coordinator.ledger import Ledger
 from search.forecast import Load, Pace, expected_epochs
-from search.study_definition import FinishSettings, StudyDefinition
+from search.stage_shares import planned_epochs, stage_part, stage_quotas
+from search.study_definition import Budget, FinishSettings, StudyDefinition
 from search.study_record import FinishPlan, StageOpening
 from search.trial import FinishedTrial
 
@@ -48,6 +41,23 @@ class StageTally:
                 self.n_epochs += trial.record.n_trained
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchExtent:
+    """How far the whole search has come.
+
+    Attributes:
+        n_trials: Trials that have begun.
+        n_unfinished: Those of them that have not ended.
+        n_epochs: Epochs that were trained for all of them, as their logs have it.
+        n_epochs_under_way: Epochs that those under way may still train.
+    """
+
+    n_trials: int
+    n_unfinished: int
+    n_epochs: int
+    n_epochs_under_way: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Allotment:
     """The budget of a running study.
@@ -60,38 +70,39 @@ class Allotment:
     definition: StudyDefinition
     ledger: Ledger
 
-    def last_number(self, opening: StageOpening, following: StageOpening | None) -> int:
-        """Return the number of a stage's last trial, which is settled once the next stage has opened."""
+    def last_number(self, opening: StageOpening, following: StageOpening | None) -> int | None:
+        """Return the number of a stage's last trial, settled once the next has opened; None if nothing counts them."""
         if following is not None:
             return following.first_trial_number - 1
-        return opening.first_trial_number + self._quotas(opening.index, opening.first_trial_number)[0] - 1
+        quota = self._quotas(opening.index, opening.first_trial_number)[0]
+        return None if quota is None else opening.first_trial_number + quota - 1
 
-    def is_open(self, index: int, *, n_trials: int) -> bool:
-        """Whether a stage behind the first may open, after `n_trials` trials of the stages before it."""
-        return self._quotas(index, n_trials)[0] > 0 and not self.stop_reason()
+    def may_open(self, index: int, extent: SearchExtent) -> bool:
+        """Whether a stage behind the first may open after the trials that have begun."""
+        return self._quotas(index, extent.n_trials)[0] != 0 and not self.stop_reason(extent)
 
     @property
     def bounds_time(self) -> bool:
         """Whether there is only so much time."""
         return self.definition.budget.hours is not None or self.definition.budget.device_hours is not None
 
-    def may_start(self, tally: StageTally, *, last_number: int, n_unfinished: int) -> bool:
+    def may_start(self, tally: StageTally, extent: SearchExtent, *, last_number: int | None) -> bool:
         """Whether a stage may start one more trial; a study's first one always may.
 
         Args:
             tally: The stage.
-            last_number: Number of its last trial.
-            n_unfinished: Trials under way, stragglers of the stages before it included.
+            extent: The search, stragglers of the stages before it included.
+            last_number: Number of its last trial; None if nothing counts them.
         """
-        bounds = self._bounds()
+        bounds = self._bounds(extent)
         if not bounds or (tally.opening.index == 0 and tally.n_begun == 0):
             return True
         index, stages = tally.opening.index, self.definition.stages
-        n_planned = last_number + 1 - tally.opening.first_trial_number
+        n_planned = tally.n_begun + 1 if last_number is None else last_number + 1 - tally.opening.first_trial_number
         mean = expected_epochs(
             n_finished=tally.n_finished, n_epochs=tally.n_epochs, max_epochs=stages[index].max_epochs
         )
-        n_stragglers = n_unfinished - (tally.n_begun - tally.n_finished)
+        n_stragglers = extent.n_unfinished - (tally.n_begun - tally.n_finished)
         stragglers = [Load(n_runs=n_stragglers, n_epochs=stages[index - 1].max_epochs)] if n_stragglers else []
         return may_start(
             bounds,
@@ -100,38 +111,45 @@ class Allotment:
                 *self._later(index, last_number),
                 *stragglers,
             ],
-            end_share=end_shares(stages)[index],
+            max_epochs=stages[index].max_epochs,
+            part=stage_part(stages, index),
             n_begun=tally.n_begun,
-            n_running=n_unfinished,
+            n_running=extent.n_unfinished,
             pace=self._reliable_pace(),
         )
 
-    def stop_reason(self) -> str:
+    def stop_reason(self, extent: SearchExtent) -> str:
         """Return why trials under way must stop after their epoch, or an empty string."""
-        for each in self._bounds():
-            if not each.search_left_seconds > 0.0:
-                limit = f"{each.name} {each.limit_seconds / SECONDS_PER_HOUR:.4g}"
-                return f"budget used up: {limit}, less what the finish needs"
-        return ""
+        used_up = (each for each in self._bounds(extent) if not each.search_left > 0.0)
+        return next((f"budget used up: {each.words}" for each in used_up), "")
 
-    def finish_plan(self, settings: FinishSettings, *, n_contenders: int) -> FinishPlan:
+    def finish_plan(self, settings: FinishSettings, extent: SearchExtent, *, n_contenders: int) -> FinishPlan:
         """Return the largest finish that what is left allows."""
         return affordable_finish(
             settings,
-            self._bounds(),
+            self._bounds(extent),
             n_contenders=n_contenders,
             max_epochs=self.definition.stages[-1].max_epochs,
             pace=self.ledger.pace,
         )
 
-    def _later(self, index: int, last_number: int) -> list[Load]:
-        """Return the loads of the stages after one whose last trial has that number."""
-        quotas = self._quotas(index + 1, last_number + 1)
-        later = self.definition.stages[index + 1 :]
-        return [Load(n_runs=n, n_epochs=stage.max_epochs) for n, stage in zip(quotas, later, strict=True)]
+    def _later(self, index: int, last_number: int | None) -> list[Load]:
+        """Return the loads of the stages after one whose last trial has that number; an open one asks for nothing."""
+        if last_number is None:
+            return []
+        stages = self.definition.stages
+        later = zip(self._quotas(index + 1, last_number + 1), stages[index + 1 :], strict=True)
+        counted = [
+            (quota, stage.n_trials) for quota, stage in later if quota is not None and stage.n_trials is not None
+        ]
+        planned = planned_epochs(stages)[index + 1 :]
+        return [
+            Load(n_runs=quota, n_epochs=n_epochs / n_trials)
+            for (quota, n_trials), n_epochs in zip(counted, planned, strict=True)
+        ]
 
-    def _quotas(self, index: int, first_trial_number: int) -> tuple[int, ...]:
-        """Return the trials that the stage and each one after it may have."""
+    def _quotas(self, index: int, first_trial_number: int) -> tuple[int | None, ...]:
+        """Return the trials that the stage and each one after it may have; None for as many as can be paid for."""
         stages = self.definition.stages[index:]
         return stage_quotas(self.definition.budget, stages, first_trial_number=first_trial_number)
 
@@ -142,12 +160,14 @@ class Allotment:
             return replace(pace, seconds_per_epoch=math.nan)
         return pace
 
-    def _bounds(self) -> tuple[Allowance, ...]:
-        if not self.bounds_time:
+    def _bounds(self, extent: SearchExtent) -> tuple[Allowance, ...]:
+        if replace(self.definition.budget, n_trials=None) == Budget():
             return ()
         return allowances(
             self.definition.budget,
             spent=self.ledger.spent,
+            n_epochs=extent.n_epochs,
+            n_epochs_under_way=extent.n_epochs_under_way,
             finish=self.definition.finish,
             max_epochs=self.definition.stages[-1].max_epochs,
             pace=self.ledger.pace,

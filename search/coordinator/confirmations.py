@@ -98,7 +98,8 @@ class Confirmations:
         """Return how the finish is carried out, settling it and closing the search if that has not been done."""
         if self._settled is None:
             n_contenders = len(self._best_so_far()) if self._search.is_over else self._settings.top_k
-            self._settled = self._context.allotment.finish_plan(self._settings, n_contenders=n_contenders)
+            extent = self._history.extent
+            self._settled = self._context.allotment.finish_plan(self._settings, extent, n_contenders=n_contenders)
             self._context.study.record_finish_plan(self._settled)
             self._search.close()
         return self._settled

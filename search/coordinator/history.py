@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from search.comparable_rewards import ComparableRewards
+from search.coordinator.allotment import SearchExtent
 from search.coordinator.study_context import StudyContext
 from search.trial import FinishedTrial, TrialRecord
 from search.wall_clock import CLOCK
@@ -27,6 +28,7 @@ class History:
         self._finished: dict[int, FinishedTrial] = {}
         self._unfinished: dict[int, TrialRecord] = {}
         self._n_unfinished: Counter[str] = Counter()
+        self._n_epochs = 0
         self._numbers: dict[str, int] = {}
         self._continued: dict[str, int] = {}
         self._n_promoted: Counter[str] = Counter()
@@ -58,6 +60,17 @@ class History:
     def n_unfinished(self) -> int:
         """Trials that have begun and not ended."""
         return len(self._unfinished)
+
+    @property
+    def extent(self) -> SearchExtent:
+        """How far the search has come, counted from what the logs have of each trial."""
+        running = self._unfinished.values()
+        return SearchExtent(
+            n_trials=self.n_trials,
+            n_unfinished=len(running),
+            n_epochs=self._n_epochs,
+            n_epochs_under_way=sum(max(0, each.n_epochs - len(each.epochs)) for each in running),
+        )
 
     @property
     def first_unfinished(self) -> int | None:
@@ -97,12 +110,22 @@ class History:
         self._note_continuation(record)
         self._unfinished[record.number] = record
         self._n_unfinished[record.stage] += 1
+        self._n_epochs += record.n_trained
+
+    def advanced(self, record: TrialRecord) -> None:
+        """Take note of the epochs of a trial that has begun and not ended; those it has noted already count once."""
+        assert record.number is not None
+        self._n_epochs += record.n_trained - self._unfinished[record.number].n_trained
+        self._unfinished[record.number] = record
 
     def ended(self, record: TrialRecord) -> FinishedTrial:
         """Take note of a trial that has ended."""
         assert record.number is not None
-        if self._unfinished.pop(record.number, None) is not None:
+        self._n_epochs += record.n_trained
+        begun = self._unfinished.pop(record.number, None)
+        if begun is not None:
             self._n_unfinished[record.stage] -= 1
+            self._n_epochs -= begun.n_trained
         self._note_continuation(record)
         self._numbers[record.key] = record.number
         trial = self._finished[record.number] = self._context.finished(record)

@@ -82,9 +82,8 @@ class StageTrials:
         self._has_priors = any(dimension.prior is not None for dimension in context.definition.space)
         following = context.study.openings()[opening.index + 1 :]
         self._last_number = context.allotment.last_number(opening, following[0] if following else None)
-        self._tally = StageTally(
-            opening=opening, n_begun=min(history.n_trials, self._last_number + 1) - opening.first_trial_number
-        )
+        n_trials = history.n_trials if self._last_number is None else min(history.n_trials, self._last_number + 1)
+        self._tally = StageTally(opening=opening, n_begun=n_trials - opening.first_trial_number)
         self._tally.count(history.finished)
         self._has_told_forecast = False
 
@@ -187,14 +186,14 @@ class StageTrials:
 
     @property
     def have_all_begun(self) -> bool:
-        """Whether as many trials have begun as the stage has at most."""
-        return self._history.n_trials > self._last_number
+        """Whether as many trials have begun as the stage has at most; never where nothing counts them."""
+        return self._last_number is not None and self._history.n_trials > self._last_number
 
     @property
     def may_have_another(self) -> bool:
         """Whether the stage has a new trial left that the budget allows now."""
         return not self.have_all_begun and self._context.allotment.may_start(
-            self._tally, last_number=self._last_number, n_unfinished=self._history.n_unfinished
+            self._tally, self._history.extent, last_number=self._last_number
         )
 
     @property
@@ -217,6 +216,7 @@ class StageTrials:
 
         What was decided when a trial was promoted stands until it has an epoch of its own.
         """
+        self._history.advanced(record)
         if record.n_taken_over and not record.n_trained:
             return None
         verdict = own_verdict(record, self._context.definition)
@@ -226,7 +226,7 @@ class StageTrials:
         pruned = self._pruner.prune_reason(record)
         if pruned:
             return Verdict(state=TrialState.PRUNED, reason=pruned)
-        stopped = self._context.allotment.stop_reason() if record.epochs else ""
+        stopped = self._context.allotment.stop_reason(self._history.extent) if record.epochs else ""
         return Verdict(state=TrialState.STOPPED, reason=stopped) if stopped else None
 
     def ended(self, record: TrialRecord) -> None:
@@ -264,8 +264,10 @@ class StageTrials:
 
     def _tell_forecast(self) -> None:
         """Say once how long it will take, as soon as there is something to go by."""
-        n_planned, n_finished = self._last_number + 1 - self._opening.first_trial_number, self._tally.n_finished
-        if self._has_told_forecast or n_finished >= n_planned:
+        n_finished, n_planned = self._tally.n_finished, None
+        if self._last_number is not None:
+            n_planned = self._last_number + 1 - self._opening.first_trial_number
+        if self._has_told_forecast or (n_planned is not None and n_finished >= n_planned):
             return
         pace = self._context.ledger.pace
         if not is_due(n_finished=n_finished, n_trials=n_planned, n_workers=pace.n_workers):

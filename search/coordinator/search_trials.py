@@ -114,7 +114,7 @@ class SearchTrials:
 
     @property
     def _may_open_next(self) -> bool:
-        return self._context.allotment.is_open(self._index + 1, n_trials=self._history.n_trials)
+        return self._context.allotment.may_open(self._index + 1, self._history.extent)
 
     def _open(self) -> StageTrials:
         """Open the stage, as it was opened before if it was, and tell of it unless it is over."""

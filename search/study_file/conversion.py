@@ -104,9 +104,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
             "ensemble": finish.ensemble,
             **({} if finish.winner is Winner.FIRST_OBJECTIVE else {"winner": finish.winner.value}),
         },
-        "budget": None
-        if budget == Budget()
-        else {"hours": budget.hours, "device_hours": budget.device_hours, "n_trials": budget.n_trials},
+        "budget": None if budget == Budget() else dataclasses.asdict(budget),
         "warm_start": warm_start_to_plain(definition.warm_start),
         "storage": definition.storage,
         "tracking_uri": definition.tracking_uri,
@@ -192,9 +190,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         else FinishSettings(
             top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble, winner=Winner(finish.winner)
         ),
-        budget=Budget()
-        if budget is None
-        else Budget(hours=budget.hours, device_hours=budget.device_hours, n_trials=budget.n_trials),
+        budget=Budget() if budget is None else Budget(**budget.model_dump()),
         storage=study.storage,
         tracking_uri=study.tracking_uri,
         checkpoints=study.checkpoints,

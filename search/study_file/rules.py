@@ -202,6 +202,16 @@ def _stages(study: StudySection) -> Iterator[Problem]:
             path=("stages", 0, "sampler"),
             message=f"the first of several stages explores: must be random or qmc, but got {first.sampler!r}.",
         )
+    budget = study.budget
+    is_bounded = budget is not None and any(bound is not None for bound in budget.model_dump().values())
+    for index, stage in enumerate(study.stages):
+        if stage.n_trials is None and index < len(study.stages) - 1:
+            message = "must be given, since only the last stage may have as many trials as the budget allows"
+        elif stage.n_trials is None and not is_bounded:
+            message = "must be given, or a budget that bounds the last stage (`budget: {epochs: 2600}`)"
+        else:
+            continue
+        yield Problem(path=("stages", index, "n_trials"), message=f"{message}, but got none.")
 
 
 def _narrowing(study: StudySection) -> Iterator[Problem]:
@@ -239,7 +249,7 @@ def _broken_promotion(study: StudySection, index: int) -> str:
         return "must be 0 in the first stage, before which there are no trials to continue"
     if min(each.max_epochs for each in earlier) >= stage.max_epochs:
         return f"must be 0 where no earlier stage has fewer than this one's {stage.max_epochs} epochs"
-    if stage.promote > stage.n_trials:
+    if stage.n_trials is not None and stage.promote > stage.n_trials:
         return f"must be at most n_trials = {stage.n_trials}"
     return ""
 

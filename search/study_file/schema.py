@@ -140,8 +140,9 @@ class StageSection(Section):
 
     name: str
     """Name of the stage, unique in the study: letters, digits, - and _."""
-    n_trials: Count
-    """Trials in this stage."""
+    n_trials: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    """Trials in this stage. The last stage may leave it out under a budget: as many as that allows; the stages before
+    it then have at most half of the budget together."""
     max_epochs: Count
     """Epochs that each of its trials may train."""
     sampler: SamplerName | None = None
@@ -198,6 +199,9 @@ class BudgetSection(Section):
     """Hours that training runs occupy devices, summed over the devices."""
     n_trials: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
     """Search trials of all stages together; each stage gets its part of them."""
+    epochs: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
+    """Epochs that all search trials train together; those of the finish are not counted. Each stage gets its part, and
+    trials under way when they are used up are stopped after their epoch."""
 
 
 class StudySection(Section):

@@ -51,6 +51,7 @@ space:
 # Coarse to fine: many short trials over wide ranges, then fewer and longer ones where the best were.
 # sampler: random, qmc (evenly spread), tpe, cmaes, gp, staged_gp or policy (learning from the trials so far).
 # promote: how many of a stage's trials continue the best shorter ones from their checkpoints, 0 if it does not say.
+# The last stage may leave out n_trials under a budget (see below): as many as that allows.
 stages:
   - {{name: coarse, n_trials: 32, max_epochs: 2, sampler: qmc}}
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: tpe}}
@@ -73,8 +74,9 @@ resources: {{devices_per_trial: 1, trials_per_device: 1, hang_timeout_minutes: 3
 # none: end after the last stage, the test split unread.
 finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 
-# What all of it may cost: hours of wall time, device_hours, n_trials, or several of them. When it is used up, the best
-# so far is confirmed, refitted and tested all the same; time for that is held back. none: no bound.
+# What all of it may cost: hours of wall time, device_hours, n_trials, epochs of all trials together, or several.
+# When it is used up, the best so far is confirmed, refitted and tested all the same; time for that is held back, its
+# epochs are not counted. none: no bound.
 budget: none
 
 # What is known beforehand, looked up once: configurations to try first, and earlier studies to learn from.

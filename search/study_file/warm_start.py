@@ -18,18 +18,18 @@ from search.warm_start_settings import PastSource, SourceKind, WarmStart
 _PATH: KeyPath = ("warm_start",)
 
 
-def read_warm_start(section: WarmStartSection, space: SearchSpace, *, n_first: int) -> WarmStart | list[Problem]:
+def read_warm_start(section: WarmStartSection, space: SearchSpace, *, n_first: int | None) -> WarmStart | list[Problem]:
     """Return what the entry means, or what is wrong with it.
 
     Args:
         section: The entry.
         space: The study's, by which the configurations go.
-        n_first: Trials of the first stage.
+        n_first: Trials of the first stage; None for as many as a budget allows.
     """
     problems: list[Problem] = []
     if not section.configurations and not section.studies:
         problems.append(Problem(path=_PATH, message="must have configurations or studies, but has neither."))
-    if len(section.configurations) > n_first:
+    if n_first is not None and len(section.configurations) > n_first:
         message = (
             f"must be at most as many as the first stage has trials, {n_first}, but got {len(section.configurations)}."
         )

@@ -251,7 +251,7 @@ class Delivery:
         objective = self._identity.definition.objective
         for number, stage in enumerate(self._identity.definition.stages, start=1):
             finished = self._finished[stage.name]
-            is_over = len(finished) >= stage.n_trials or search_is_over
+            is_over = search_is_over or (stage.n_trials is not None and len(finished) >= stage.n_trials)
             if stage.name in self._stages_told or not is_over:
                 continue
             rows = stage_best_rows(number, finished.values(), objective=objective)
