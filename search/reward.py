@@ -10,9 +10,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from lightning_modules.callbacks.metric_names import gap_name
+from lightning_modules.callbacks.metric_names import N_PARAMETERS, gap_name
 from search.pareto import front
-from search.study_definition import EPOCH_SECONDS, N_PARAMETERS, Direction, Objective
+from search.study_definition import EPOCH_SECONDS, Direction, Objective
 from search.trial import Score, TrialRecord, TrialState
 
 

@@ -55,9 +55,6 @@ class ClassSpec:
     init_args: Mapping[str, Any] = field(default_factory=dict)
 
 
-N_PARAMETERS = "n_parameters"
-"""Trainable parameters, reported by the worker with every epoch where a study asks for it."""
-
 EPOCH_SECONDS = "epoch_seconds"
 """Time of an epoch; of a trial, the median of its epochs."""
 

@@ -122,11 +122,11 @@ BAD = [
         "pruner",
         35,
         "'hyperbnd'",
-        "median, percentile, asha, hyperband, wilcoxon or",
+        "median, percentile, asha, hyperband, wilcoxon, forecast or",
     ),
     ("pruner: median", "pruner: {name: [asha]}", "pruner.name", 35, "['asha']", "median, percentile, asha"),
     ("pruner: median", "pruner: {min_epochs: 2}", "pruner.name", 35, "only min_epochs", "is required (median, percent"),
-    ("pruner: median", "pruner: 3", "pruner", 35, "3", "wilcoxon or none or a mapping such as {name: median}"),
+    ("pruner: median", "pruner: 3", "pruner", 35, "3", "forecast or none or a mapping such as {name: median}"),
     (
         *("pruner: median", "pruner: {name: asha, min_epoch: 2}", "pruner.min_epoch", 35, "2"),
         "the keys here are name, min_epochs, reduction_factor. Did you mean 'min_epochs'?",

@@ -350,7 +350,7 @@ def test_worker_imports_neither_optuna_nor_mlflow_nor_pydantic(tmp_path: Path) -
     foreign, ours = run.stdout.splitlines()
     assert foreign == "[]"
     below = {"search.errors", "search.search_space", "search.trial", "search.messages", "search.package_version"}
-    below |= {"search.checkpoint_store", "search.uris", "search.usable_cores"}
+    below |= {"search.checkpoint_store", "search.uris", "search.usable_cores", "search.constraint", "search.priors"}
     assert {name for name in re.findall(r"'([^']*)'", ours) if not name.startswith("search.worker")} <= below
 
 

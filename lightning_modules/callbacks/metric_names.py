@@ -1,4 +1,4 @@
-"""How the metrics derived from a validation metric are called."""
+"""How metrics of our own are called, among them those derived from a validation metric."""
 
 from __future__ import annotations
 
@@ -21,3 +21,7 @@ def train_eval_name(metric: str) -> str:
 def gap_name(metric: str) -> str:
     """Name of its generalization gap, positive = overfitting: ``val_acc`` gives ``gap_acc``."""
     return f"gap_{stem(metric)}"
+
+
+N_PARAMETERS = "n_parameters"
+"""Trainable parameters, reported with every epoch where a study asks for it."""

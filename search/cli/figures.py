@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 
+from lightning_modules.callbacks.metric_names import N_PARAMETERS
 from search.budget_words import as_many_words
 from search.search_space import Value
-from search.study_definition import EPOCH_SECONDS, N_PARAMETERS, Budget, Objective, SearchStage
+from search.study_definition import EPOCH_SECONDS, Budget, Objective, SearchStage
 
 MISSING = "-"
 """Stands for a figure that there is none of."""

@@ -6,10 +6,11 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_modules.callbacks.metric_names import N_PARAMETERS
 from search.messages import ModelAssembly
 from search.search_space import Hyperparameters, Value
 from search.seeds import derived_seed
-from search.study_definition import N_PARAMETERS, Direction, StudyDefinition
+from search.study_definition import Direction, StudyDefinition
 
 
 def assemble(definition: StudyDefinition, hyperparameters: Hyperparameters) -> ModelAssembly:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lightning_modules.callbacks.metric_names import N_PARAMETERS
 from search.coordinator.assembly import assemble
 from search.coordinator.request import Request
 from search.coordinator.workforce import Workforce
 from search.errors import StudyDefinitionError, StudyInterruptedError, did_you_mean
 from search.messages import Inspect, InspectionResult
 from search.search_space import Hyperparameters
-from search.study_definition import N_PARAMETERS, Objective, StudyDefinition
+from search.study_definition import Objective, StudyDefinition
 
 
 def try_out(

@@ -10,10 +10,9 @@ import posixpath
 import re
 from dataclasses import dataclass
 
-from lightning_modules.callbacks.metric_names import gap_name
+from lightning_modules.callbacks.metric_names import N_PARAMETERS, gap_name
 from search.reward import measured_name
 from search.search_space import Dimension, IntLogRange, LogRange, OneMinusLogRange, SearchSpace
-from search.study_definition import N_PARAMETERS
 from search.trial import Score, TrialRecord, TrialState
 
 TRIAL_TAG = "zeroin.trial"

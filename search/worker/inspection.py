@@ -11,10 +11,9 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
-from lightning_modules.callbacks.metric_names import gap_name
+from lightning_modules.callbacks.metric_names import N_PARAMETERS, gap_name
 from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
-from search.study_definition import N_PARAMETERS
 from search.usable_cores import usable_cores
 from search.worker.assembly import (
     Assembled,

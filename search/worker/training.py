@@ -24,10 +24,10 @@ from lightning_modules.callbacks.epoch_checkpoint import (
 )
 from lightning_modules.callbacks.epoch_seeding import EpochSeeding
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
+from lightning_modules.callbacks.metric_names import N_PARAMETERS
 from search.checkpoint_store import CheckpointStore
 from search.errors import SearchError, StateError
 from search.messages import Action, Cause, EpochReport, Notice, TrialAssignment, TrialEnded
-from search.study_definition import N_PARAMETERS
 from search.worker.assembly import Assembled, assemble, n_trainable_parameters, seed_setup
 from search.worker.checkpoint_mirror import CheckpointMirror
 from search.worker.connection import Coordinator
