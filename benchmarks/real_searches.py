@@ -99,14 +99,14 @@ def search(method: str, task: str, trainings: RealTrainings, *, n_epochs: int, b
         seed: Of the data and of everything random in the search.
     """
     if method in _PEERS:
-        definition = _definition(task, _one_stage(n_epochs), seed=seed)
+        definition = task_definition(task, one_stage(n_epochs), seed=seed)
         _search_by_optuna(method, definition, trainings)
     else:
-        definition = _definition(task, _plan(method, n_epochs=n_epochs, budget_epochs=budget_epochs), seed=seed)
+        definition = task_definition(task, _plan(method, n_epochs=n_epochs, budget_epochs=budget_epochs), seed=seed)
         run_session(definition, trainings, n_workers=1)
 
 
-def _definition(task: str, plan_: Mapping[str, Any], *, seed: int) -> StudyDefinition:
+def task_definition(task: str, plan_: Mapping[str, Any], *, seed: int) -> StudyDefinition:
     """Return a study of a task: space and objective of the shipped one."""
     chosen = TASKS[task]
     shipped = _shipped_study()
@@ -126,7 +126,7 @@ def _shipped_study() -> dict[str, Any]:
     return definition_to_plain(load_study_file(built_in_studies()["digits"]))
 
 
-def _one_stage(n_epochs: int) -> dict[str, Any]:
+def one_stage(n_epochs: int) -> dict[str, Any]:
     return {"stages": [{"name": "all", "n_trials": 1, "max_epochs": n_epochs, "sampler": "random"}]}
 
 
@@ -171,7 +171,7 @@ def _train_once(study: Any, definition: StudyDefinition, trainings: RealTraining
     n_epochs = definition.stages[-1].max_epochs
     assignment = TrialAssignment(
         trial_key=str(trial.number),
-        assembly=assemble(definition, _suggested(trial, definition.space)),
+        assembly=assemble(definition, suggested(trial, definition.space)),
         directory=str(directory / str(trial.number)),
         seed=derived_seed(definition.seed, "trial", trial.number),
         n_epochs=n_epochs,
@@ -191,7 +191,7 @@ def _train_once(study: Any, definition: StudyDefinition, trainings: RealTraining
     study.tell(trial, max(values))
 
 
-def _suggested(trial: Any, space: SearchSpace) -> dict[str, Value]:
+def suggested(trial: Any, space: SearchSpace) -> dict[str, Value]:
     """Suggest what is active, numbers uniformly on their ranges' own scales, as zeroin's own samplers see them."""
     values: dict[str, Value] = {}
     for dimension in space:
