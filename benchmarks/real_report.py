@@ -45,10 +45,17 @@ def _task_table(task: str, runs: Sequence[Run]) -> str:
     methods: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         methods[run.setting.method].append(run)
-    lines = [
-        _line(task, "seeds", "test accuracy, %", "val accuracy, %", "gap, points", "epochs", "trainings", "wall, s"),
-        _line("---", *("---" for _ in range(7))),
-    ]
+    head = (
+        "seeds",
+        "test accuracy, %",
+        "val accuracy, %",
+        "gap, points",
+        "epochs",
+        "trainings",
+        "wall, s",
+        "searching, s",
+    )
+    lines = [_line(task, *head), _line("---", *("---" for _ in head))]
     for method in sorted(methods, key=lambda each: -fmean(run.test_acc for run in methods[each])):
         own = methods[method]
         lines.append(
@@ -61,6 +68,7 @@ def _task_table(task: str, runs: Sequence[Run]) -> str:
                 f"{fmean(run.n_spent for run in own):.0f}",
                 f"{fmean(run.n_trainings for run in own):.1f}",
                 f"{fmean(run.wall_seconds for run in own):.0f}",
+                f"{fmean(run.wall_seconds - run.training_seconds for run in own):.1f}",
             )
         )
     return "\n".join(lines)
