@@ -41,7 +41,7 @@ _PEERS: Mapping[str, tuple[str, str]] = {
 }
 """Optuna's sampler, and the pruner of `optuna_methods`."""
 
-_EASY = {"in_channels": 1, "n_classes": 10, "widths": [16, 32]}
+_SMALL_NET = {"in_channels": 1, "n_classes": 10, "widths": [16, 32]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +52,18 @@ class _Task:
 
 
 TASKS: Mapping[str, _Task] = {
-    "digits": _Task(data_class="lightning_modules.DigitsDataModule", data_args={"batch_size": 64}, model_args=_EASY),
+    "digits": _Task(
+        data_class="lightning_modules.DigitsDataModule", data_args={"batch_size": 64}, model_args=_SMALL_NET
+    ),
     "digits-noisy": _Task(
         data_class="hard_digits.HardDigits",
         data_args={"n_train": 200, "label_noise": 0.2, "batch_size": 32},
-        model_args=_EASY,
+        model_args=_SMALL_NET,
     ),
     "digits-cluttered": _Task(
         data_class="hard_digits.HardDigits",
         data_args={"n_train": 600, "is_cluttered": True, "batch_size": 64},
-        model_args={**_EASY, "widths": [16, 32, 32]},
+        model_args={**_SMALL_NET, "widths": [16, 32, 32]},
     ),
 }
 """By name; the splits, and whatever else is random about the data, follow from the seed of the search."""
