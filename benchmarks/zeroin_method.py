@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,10 +84,19 @@ def run_definition(definition: StudyDefinition, meter: EpochMeter, *, n_workers:
     Returns:
         The trials proposed, and the time that the coordinator took to propose them.
     """
+    return run_session(definition, MeteredTrainings(meter), n_workers=n_workers)
+
+
+def run_session(
+    definition: StudyDefinition, metrics: Callable[[TrialAssignment, int], Mapping[str, float]], *, n_workers: int
+) -> Suggestions:
+    """Run a study until `metrics`, which says what a trial logs in an epoch, raises `BudgetSpentError`.
+
+    Returns:
+        The trials proposed, and the time that the coordinator took to propose them.
+    """
     clock = EventClock()
-    engine = VirtualWorkers(
-        n_slots=n_workers, clock=clock, delays=Delays(spread=SPEED_SPREAD), metrics=MeteredTrainings(meter)
-    )
+    engine = VirtualWorkers(n_slots=n_workers, clock=clock, delays=Delays(spread=SPEED_SPREAD), metrics=metrics)
     with tempfile.TemporaryDirectory() as root:
         state = StateDirectory(root=Path(root))
         uris = store_uris(state, definition)
@@ -98,17 +107,12 @@ def run_definition(definition: StudyDefinition, meter: EpochMeter, *, n_workers:
             try:
                 session.run()
             except BudgetSpentError:
-                return _suggestions(uris)
-    raise RuntimeError(f"the study ended after {meter.n_spent} of {meter.budget_epochs} epochs.")
+                return _suggestions(definition, uris)
+    raise RuntimeError("the study ended before its budget was spent.")
 
 
 def study_definition(chosen: Variant, surface: Surface, *, budget_epochs: int, seed: int) -> StudyDefinition:
-    """Return the study; its last stage has as many trials as the budget could ever pay for."""
-    n_coarse = max(1, math.ceil(_COARSE_SHARE * surface.n_epochs))
-    stages: list[dict[str, Any]] = [
-        {"name": "coarse", "n_trials": _N_COARSE, "max_epochs": n_coarse, "sampler": "qmc"},
-        {"name": "full", "n_trials": budget_epochs, "max_epochs": surface.n_epochs, "sampler": chosen.sampler},
-    ]
+    """Return the study on a surface."""
     return definition_from_plain(
         {
             "study": _NAME,
@@ -119,11 +123,28 @@ def study_definition(chosen: Variant, surface: Surface, *, budget_epochs: int, s
                 f"model.{each.name}": {each.kind: [each.low, each.high], "limits": [each.low, each.high]}
                 for each in surface.ranges
             },
-            "stages": stages,
-            **({} if chosen.narrows else {"narrow": "none"}),
-            "pruner": chosen.pruner,
+            **plan(chosen, n_epochs=surface.n_epochs, budget_epochs=budget_epochs),
         }
     )
+
+
+def plan(chosen: Variant, *, n_epochs: int, budget_epochs: int) -> dict[str, Any]:
+    """Return what a study file says about stages, narrowing and pruning.
+
+    Args:
+        chosen: What is left out or swapped.
+        n_epochs: Epochs of a training of full length, >= 1.
+        budget_epochs: The last stage has as many trials as they could ever pay for.
+    """
+    n_coarse = max(1, math.ceil(_COARSE_SHARE * n_epochs))
+    return {
+        "stages": [
+            {"name": "coarse", "n_trials": _N_COARSE, "max_epochs": n_coarse, "sampler": "qmc"},
+            {"name": "full", "n_trials": budget_epochs, "max_epochs": n_epochs, "sampler": chosen.sampler},
+        ],
+        **({} if chosen.narrows else {"narrow": "none"}),
+        "pruner": chosen.pruner,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +162,10 @@ class MeteredTrainings:
         return accuracy_metrics(self.meter.train(point, epoch))
 
 
-def _suggestions(uris: StoreUris) -> Suggestions:
+def _suggestions(definition: StudyDefinition, uris: StoreUris) -> Suggestions:
     store = StudyStore(uris.storage, create=False)
     try:
-        study = store.open(_NAME)
+        study = store.open(definition.study)
         return Suggestions(n=study.n_trials, seconds=study.bookkeeping_seconds.get("asking", 0.0))
     finally:
         store.close()
