@@ -6,10 +6,12 @@ their numbers. So a choice follows from what is known when it is made, and a res
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from search.comparable_rewards import Observation, comparable_observations
-from search.samplers.bandit import Belief, Spending, beliefs, improvements
+from search.samplers.bandit import Spending, beliefs, improvements
 from search.search_space import Choices, SearchSpace
 from search.study_definition import Direction, Objective
 from search.trial import FinishedTrial, TrialState
@@ -63,13 +65,46 @@ def spendings(
     ]
 
 
-def beliefs_of(finished: Sequence[FinishedTrial], objective: Objective) -> dict[str, Belief]:
-    """Return what is believed of each action that a trial of a study was spent on; nothing if there was no choice.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What an action has had and made of it.
+
+    Attributes:
+        action: Its name.
+        n_trials: Finished ones that were spent on it.
+        n_epochs: Trained for them.
+        improvement: Of the best comparable reward, in spreads; of all of them together.
+        belief: In spreads by 100 epochs: what the next ones are expected to improve.
+    """
+
+    action: str
+    n_trials: int
+    n_epochs: int
+    improvement: float
+    belief: float
+
+
+def accounts(finished: Sequence[FinishedTrial], objective: Objective) -> list[Account]:
+    """Return the account of each action that a trial of a study was spent on; none if there was no choice.
 
     Args:
         finished: Its search trials, by number.
         objective: What is optimized.
     """
+    if not any(each.record.action for each in finished):
+        return []
     told = spendings(finished, comparable_observations(finished, objective=objective), objective.direction)
-    taken = {each.action for each in told}
-    return beliefs(told, [each for each in (*SAMPLERS, EXPLORE) if each in taken])
+    taken = [each for each in (*SAMPLERS, EXPLORE) if any(other.action == each for other in told)]
+    believed = beliefs(told, taken)
+    return [_account(action, told, believed[action].mean) for action in taken]
+
+
+def _account(action: str, told: Sequence[Spending], mean: float) -> Account:
+    own = [each for each in told if each.action == action]
+    return Account(
+        action=action,
+        n_trials=len(own),
+        n_epochs=round(math.fsum(each.n_epochs for each in own)),
+        improvement=math.fsum(each.improvement for each in own),
+        belief=100.0 * mean,
+    )

@@ -69,6 +69,11 @@ class Region:
         width = np.where(is_choice, 0.0, half_width)
         return cls(low=np.maximum(center - width, 0.0), high=np.minimum(center + width, 1.0))
 
+    def point(self, shares: Array) -> Array:
+        """Return the points at such shares of the way from `low` to `high`, shape ``(…, d)``."""
+        points: Array = self.low + shares * (self.high - self.low)
+        return points
+
 
 class Proposer:
     """Looks for points of large acquisition by random search with shrinking variations.
@@ -111,7 +116,7 @@ class Proposer:
     def _anywhere(self) -> Array:
         units = self._rng.random((_N_CANDIDATES, len(self._is_choice)))
         if self._region is not None:
-            units = self._region.low + units * (self._region.high - self._region.low)
+            units = self._region.point(units)
         return self._at_ends(units, self._chosen(units, _CORNER_SHARE))
 
     def _snapped(self, units: Array) -> Array:

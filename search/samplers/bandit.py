@@ -67,8 +67,8 @@ class Belief:
 def improvements(rewards: Sequence[float | None]) -> list[float]:
     """Return by how much each trial improved the best reward before it, in spreads; 0 if it did not.
 
-    The spread is the distance from the median of the rewards before to the best of them. Nothing is told of a trial
-    while those before it do not differ.
+    The spread is the distance from the median of the rewards before it, of two the better one, to the best of them.
+    Nothing is told of a trial while that is nothing.
 
     Args:
         rewards: Of trials in order, more is better; None or not finite for a trial without any.

@@ -134,7 +134,10 @@ class StagedGPSampler(BaseSampler):
         proposer = Proposer(coordinates, rng, region)
         ranked = proposer.ranked(acquisition, around=np.nan_to_num(model.best_first(), nan=0.5))
         new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=distance)
-        return rng.random(len(coordinates.names)) if new is None else new
+        if new is not None:
+            return new
+        anywhere = rng.random(len(coordinates.names))
+        return anywhere if region is None else region.point(anywhere)
 
 
 def _require_one_objective(study: Study) -> None:
