@@ -25,20 +25,24 @@ EXPLORE = "explore"
 REFINE = "refine"
 """The action of asking `staged_gp` near the best trial."""
 
+CONTINUE = "continue"
+"""The action of going on with a paused trial from its checkpoint."""
+
 SAMPLERS: Mapping[str, str] = {"exploit": "staged_gp", REFINE: REFINE, "policy": "policy", "tpe": "tpe"}
 """What each action inside the ranges asks."""
 
 
-def possible_actions(box: SearchSpace, *, can_explore: bool) -> tuple[str, ...]:
+def possible_actions(box: SearchSpace, *, can_explore: bool, can_continue: bool) -> tuple[str, ...]:
     """Return the actions that a trial may be spent on.
 
     Args:
         box: The stage's ranges; among choices alone, nothing is near to anything.
         can_explore: Whether there is a point outside them.
+        can_continue: Whether a trial is paused.
     """
     has_numbers = any(not isinstance(each.range, Choices) for each in box)
     inside = (each for each in SAMPLERS if each != REFINE or has_numbers)
-    return (*inside, *((EXPLORE,) if can_explore else ()))
+    return (*inside, *((EXPLORE,) if can_explore else ()), *((CONTINUE,) if can_continue else ()))
 
 
 def spendings(
@@ -94,7 +98,7 @@ def accounts(finished: Sequence[FinishedTrial], objective: Objective) -> list[Ac
     if not any(each.record.action for each in finished):
         return []
     told = spendings(finished, comparable_observations(finished, objective=objective), objective.direction)
-    taken = [each for each in (*SAMPLERS, EXPLORE) if any(other.action == each for other in told)]
+    taken = [each for each in (*SAMPLERS, EXPLORE, CONTINUE) if any(other.action == each for other in told)]
     believed = beliefs(told, taken)
     return [_account(action, told, believed[action].mean) for action in taken]
 

@@ -23,8 +23,10 @@ from search.comparable_rewards import Observation
 from search.coordinator.stores import default_storage
 from search.epoch_log import read_epoch_log
 from search.paths import StateDirectory
-from search.portfolio import EXPLORE, REFINE, SAMPLERS, accounts, possible_actions, spendings
+from search.portfolio import CONTINUE, EXPLORE, REFINE, SAMPLERS, accounts, possible_actions, spendings
+from search.promotion import MOST_PAUSED, PausedTrials, is_paused
 from search.sampling import propose
+from search.sampling.continuation import most_promising
 from search.search_space import Choices, Dimension, LogRange, SearchSpace
 from search.storage import StudyStore
 from search.study_definition import Direction, Objective, StudyDefinition
@@ -75,9 +77,12 @@ REWARDS = (0.1, 0.1, 0.2, 0.9)
 
 
 def test_what_is_impossible_is_left_out() -> None:
-    assert possible_actions(BOX, can_explore=True) == ("exploit", "refine", "policy", "tpe", "explore")
-    assert EXPLORE not in possible_actions(BOX, can_explore=False)
-    assert REFINE not in possible_actions(SearchSpace(dimensions=(KIND,)), can_explore=True)
+    every = possible_actions(BOX, can_explore=True, can_continue=True)
+    assert every == ("exploit", "refine", "policy", "tpe", "explore", "continue")
+    assert EXPLORE not in possible_actions(BOX, can_explore=False, can_continue=True)
+    assert CONTINUE not in possible_actions(BOX, can_explore=True, can_continue=False)
+    choices = SearchSpace(dimensions=(KIND,))
+    assert REFINE not in possible_actions(choices, can_explore=True, can_continue=True)
 
 
 @given(rewards=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12), order=st.randoms())
@@ -151,10 +156,11 @@ def test_a_study_tells_what_it_spent_its_trials_on(tmp_path: Path, monkeypatch: 
     trials = [each.record for each in record.trials]
     box = record.openings[1].narrowed.space
     assert not any(each.action for each in trials[:12]), "no choice was made in the first stage"
-    assert {each.action for each in trials[12:]} <= {*SAMPLERS, EXPLORE}
+    assert {each.action for each in trials[12:]} <= {*SAMPLERS, EXPLORE, CONTINUE}
     assert len({each.action for each in trials[12:]}) >= 3
     for each in trials[12:]:
-        assert box.contains(each.hyperparameters) is (each.action != EXPLORE) is (not each.is_outside)
+        if each.action != CONTINUE:
+            assert box.contains(each.hyperparameters) is (each.action != EXPLORE) is (not each.is_outside)
         logged = read_epoch_log(state.study("bell").trial(each.key).epoch_log)
         assert logged is not None
         assert logged.action == each.action
@@ -181,9 +187,88 @@ def test_a_killed_study_resumes_to_the_same_choices(tmp_path: Path, monkeypatch:
     with pytest.raises(KilledError):
         run_session(killed, VirtualEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=40)), definition)
     resumed = run_session(killed, VirtualEngine(checkpoints=checkpoints), definition)
-    assert [(each.record.hyperparameters, each.record.action) for each in resumed.trials] == [
-        (each.record.hyperparameters, each.record.action) for each in undisturbed.trials
+    assert any(each.record.action == CONTINUE for each in undisturbed.trials[14:])
+    assert list(map(told, resumed.trials)) == list(map(told, undisturbed.trials))
+
+
+@pytest.mark.slow
+def test_a_paused_trial_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
+    engine = VirtualEngine()
+    record = run_session(StateDirectory(root=tmp_path), engine, study(pruner="median", n_trials=30))
+    by_key = {each.record.key: each.record for each in record.trials}
+    continued = [each.record for each in record.trials if each.record.action == CONTINUE]
+    assert continued
+    assert len({each.continues for each in continued}) == len(continued)
+    for each in continued:
+        earlier = by_key[each.continues]
+        assert earlier.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        assert (each.hyperparameters, each.seed) == (earlier.hyperparameters, earlier.seed)
+        assert each.n_taken_over == len(earlier.epochs) < 3
+        assert {key for key in engine.trained if key[0] == each.key} == {
+            (each.key, epoch) for epoch in range(each.n_taken_over + 1, len(each.epochs) + 1)
+        }, "no epoch is trained again"
+    assert not any(each.record.continues for each in record.trials if each.record.action != CONTINUE)
+    assert status_plain(record)["stages"][1]["n_promoted"] == 0
+
+
+@given(rewards=st.lists(st.integers(0, 50), max_size=40), maximize=st.booleans())
+def test_as_many_of_the_best_paused_trials_are_kept_as_may_be(rewards: list[int], maximize: bool) -> None:
+    sign = 1.0 if maximize else -1.0
+    paused = PausedTrials(sign)
+    for number, reward in enumerate(rewards):
+        paused.add(finished(number, float(reward)))
+    kept = [each.score.reward for each in paused if each.score is not None]
+    assert kept == sorted(map(float, rewards), reverse=maximize)[:MOST_PAUSED]
+    for each in list(paused):
+        paused.drop(each.record.key)
+    assert list(paused) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "expected"),
+    [
+        ({}, TrialState.COMPLETE, True),
+        ({}, TrialState.PRUNED, True),
+        ({}, TrialState.DIVERGED, False),
+        ({}, TrialState.STOPPED_EARLY, False),
+        ({"schedule_horizon": "stage"}, TrialState.COMPLETE, False),
+        ({"constraints": {"gap_acc": {"at_most": 0.1}}}, TrialState.COMPLETE, False),
+    ],
+)
+def test_paused_are_trials_that_a_later_stage_could_take_further(
+    changes: dict[str, Any], state: TrialState, expected: bool
+) -> None:
+    definition = study(**changes)
+    short = definition.stages[0]
+    trial = finished(0, 0.5, state=state)
+    record = replace(
+        trial.record, stage="coarse", epochs=trial.record.epochs[:1], horizon_epochs=definition.horizon_epochs(short)
+    )
+    assert is_paused(replace(trial, record=record), definition) is expected
+    at_the_end = replace(record, epochs=trial.record.epochs)
+    assert not is_paused(replace(trial, record=at_the_end), definition)
+
+
+def test_the_paused_trial_that_rises_most_for_its_epochs_is_gone_on_with() -> None:
+    def observed(number: int, width: float, course: dict[int, float]) -> Observation:
+        return Observation(
+            number=number,
+            stage="fine",
+            hyperparameters={"kind": "a", "width": width},
+            reward=max(course.values()),
+            course=tuple(course.items()),
+        )
+
+    others = [
+        observed(n, 10.0 ** (-4 + 4 * n / 11), {10: 0.5 - 0.04 * abs(n - 6), 20: 0.6 - 0.04 * abs(n - 6)})
+        for n in range(12)
     ]
+    good = observed(20, 10.0 ** (-4 + 4 * 6.2 / 11), {5: 0.38, 10: 0.51})
+    bad = observed(21, 1e-4, {5: 0.1, 10: 0.2})
+    for paused in ([good, bad], [bad, good]):
+        chosen = most_promising(paused, others, space=BOX, direction=Direction.MAXIMIZE, target_epochs=20)
+        assert chosen == 20
 
 
 @pytest.mark.slow
@@ -217,6 +302,14 @@ def test_mlflow_has_the_choices_and_the_beliefs(tmp_path: Path, copied_mlflow_da
     for each in status_plain(record)["portfolio"]:
         found = parent.data.metrics[f"portfolio/expected_in_100_epochs.{each['action']}"]
         assert found == pytest.approx(each["belief"])
+
+
+def told(trial: ScoredTrial) -> tuple[object, ...]:
+    record = trial.record
+    return (
+        *(record.hyperparameters, record.action, record.continues, record.n_taken_over, record.state),
+        [dict(each.metrics) for each in record.epochs],
+    )
 
 
 def shown(record: StudyRecord) -> str:

@@ -132,7 +132,7 @@ def _stage_plain(record: StudyRecord, index: int) -> dict[str, Any]:
         "n_finished": sum(trial.record.state.is_finished for trial in trials),
         "states": {state.value: states[state] for state in _SHOWN_STATES if states[state]},
         "n_epochs": sum(trial.record.n_trained for trial in trials),
-        "n_promoted": sum(bool(trial.record.continues) for trial in trials),
+        "n_promoted": sum(bool(trial.record.continues) and not trial.record.action for trial in trials),
         "best_reward": None if math.isnan(best) else best,
     }
 

@@ -12,7 +12,7 @@ from search.coordinator.guidance import guided
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.promotions import Promotions
-from search.coordinator.spending import next_action
+from search.coordinator.spending import Spending, next_spending
 from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
 from search.errors import StudyFailedError
@@ -117,9 +117,10 @@ class StageTrials:
         outside = self._outside(number)
         action = EXPLORE if outside is not None and self._stage.sampler == PORTFOLIO else ""
         if outside is None and self._stage.sampler == PORTFOLIO:
-            action, outside = next_action(
-                definition=self._context.definition, opening=self._opening, history=self._history, number=number
-            )
+            spending = self._spending(number)
+            if spending.continued is not None:
+                return replace(self._promoted(number, spending.continued.record), action=spending.action)
+            action, outside = spending.action, spending.outside
         chosen, origin = (outside, "") if outside is not None else self._guided(number, self._sampler_of(action))
         record = self._record(
             number,
@@ -128,6 +129,15 @@ class StageTrials:
             is_outside=not self._opening.narrowed.space.contains(chosen),
         )
         return replace(record, origin=origin, action="" if origin else action)
+
+    def _spending(self, number: int) -> Spending:
+        return next_spending(
+            definition=self._context.definition,
+            opening=self._opening,
+            history=self._history,
+            paused=self._promotions.paused_for(self._stage),
+            number=number,
+        )
 
     def _sampler_of(self, action: str) -> str:
         if self._stage.sampler == PORTFOLIO:
