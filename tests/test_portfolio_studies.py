@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from no_tracker import NoTracker
 from plain_study import BELL
 from rich.console import Console
-from study_runs import run_session
+from study_runs import Listener, run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from search.cli.rows import trial_row
 from search.cli.status import status_plain, status_report
 from search.cli.trials_table import trials_table
@@ -210,6 +211,29 @@ def test_a_paused_trial_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch:
         }, "no epoch is trained again"
     assert not any(each.record.continues for each in record.trials if each.record.action != CONTINUE)
     assert status_plain(record)["stages"][1]["n_promoted"] == 0
+    assert len(list(tmp_path.rglob(CHECKPOINT_NAME))) == 3, "the best ones'; in the end nothing is paused any more"
+
+
+@pytest.mark.slow
+def test_checkpoints_of_few_paused_trials_are_kept_and_a_longer_study_does_without_those_that_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
+    kept: list[int] = []
+
+    class Counting(Listener):
+        def trial_started(self, record: TrialRecord) -> None:
+            kept.append(len(list(tmp_path.rglob(CHECKPOINT_NAME))))
+
+    coarse = {"name": "coarse", "n_trials": 24, "max_epochs": 1, "sampler": "qmc"}
+    fine = {"name": "fine", "n_trials": 10, "max_epochs": 3, "sampler": "portfolio"}
+    listener, state = Counting(), StateDirectory(root=tmp_path)
+    run_session(state, VirtualEngine(), study(stages=[coarse, fine]), observer=listener)
+    assert max(kept) == MOST_PAUSED + 3, "those of the best trials, which may be among them, are kept in any case"
+    record = run_session(state, VirtualEngine(), study(stages=[coarse, {**fine, "n_trials": 30}]), observer=listener)
+    assert len(record.trials) == 54
+    assert not any("begins anew" in each for each in listener.notices)
+    assert all(each.record.n_taken_over for each in record.trials if each.record.continues)
 
 
 @given(rewards=st.lists(st.integers(0, 50), max_size=40), maximize=st.booleans())

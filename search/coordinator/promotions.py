@@ -63,6 +63,22 @@ class Promotions:
             if may_go_on_in(stage, each, self._definition) and each.record.key not in self._leaving
         ]
 
+    @property
+    def paused_keys(self) -> tuple[str, ...]:
+        """Keys of the trials that the sampler `portfolio` may go on with, in this stage or a later one."""
+        return tuple(each.record.key for each in self._paused)
+
+    def lost(self, key: str) -> None:
+        """Note that nothing is left to go on from with a paused trial."""
+        self._paused.drop(key)
+
+    def all_begun(self, index: int) -> None:
+        """Note that a stage begins no trial any more: what no later one may go on with is paused no longer."""
+        later = self._definition.stages[index + 1 :]
+        for trial in list(self._paused):
+            if not any(may_go_on_in(stage, trial, self._definition) for stage in later):
+                self._paused.drop(trial.record.key)
+
     def begun(self, record: TrialRecord) -> None:
         """Note that a trial has begun: what it continues, no other one will."""
         if record.continues:
@@ -74,7 +90,7 @@ class Promotions:
     def needed_keys(self) -> set[str]:
         """Keys of the trials whose checkpoints must stay: what a running trial began with, and what another one may."""
         continued = (each.continues for each in self._history.running if each.continues)
-        return self._shortlist.keys.union(continued, (each.record.key for each in self._paused))
+        return self._shortlist.keys.union(continued, self.paused_keys)
 
     def _enter(self, trial: FinishedTrial) -> None:
         if is_paused(trial, self._definition):

@@ -265,6 +265,8 @@ class StageTrials:
         """Keep the checkpoints of the best trials only."""
         trial = self._history.finished_trial(number_of(record))
         self._promotions.departed(trial)
+        if self.have_all_begun:
+            self._promotions.all_begun(self._opening.index)
         self._checkpoints.departed(trial)
 
     def _require_success(self, record: TrialRecord) -> None:
