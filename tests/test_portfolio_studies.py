@@ -303,11 +303,14 @@ def test_a_configuration_of_the_users_is_no_choice_of_the_bandits(
     stages = [{"name": "only", "n_trials": 14, "max_epochs": 1, "sampler": "portfolio"}]
     with pytest.raises(Exception, match="qmc"):
         definition_from_plain({**BELL, "stages": [*stages, {"name": "next", "n_trials": 1, "max_epochs": 2}]})
-    definition = study(stages=stages, warm_start={"configurations": [{RATE: 2e-3}]})
+    stages[0] |= {"n_trials": 40, "max_epochs": 3}
+    configurations = [{RATE: 1e-5 * 1.3**n} for n in range(30)]
+    definition = study(stages=stages, pruner="median", warm_start={"configurations": configurations})
     record = run_session(StateDirectory(root=tmp_path), VirtualEngine(), definition)
+    assert [each.record.hyperparameters for each in record.trials[:30]] == configurations
     actions = [each.record.action for each in record.trials]
-    assert actions[:10] == [""] * 10
-    assert all(actions[10:])
+    assert actions[:30] == [""] * 30
+    assert all(actions[30:])
     assert EXPLORE not in actions, "the only stage has the declared ranges, and nothing lies outside"
 
 

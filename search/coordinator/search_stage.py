@@ -116,7 +116,8 @@ class StageTrials:
     def _proposed(self, number: int) -> TrialRecord:
         outside = self._outside(number)
         action = EXPLORE if outside is not None and self._stage.sampler == PORTFOLIO else ""
-        if outside is None and self._stage.sampler == PORTFOLIO:
+        is_given = self._opening.index == 0 and number < len(self._past.starting_points)
+        if outside is None and self._stage.sampler == PORTFOLIO and not is_given:
             spending = self._spending(number)
             if spending.continued is not None:
                 return replace(self._promoted(number, spending.continued.record), action=spending.action)
