@@ -25,10 +25,10 @@ from search.coordinator.stores import StoreUris, store_uris
 from search.messages import TrialAssignment
 from search.observer import SilentObserver
 from search.paths import StateDirectory
-from search.sampling import SAMPLER_NAMES
 from search.storage import StudyStore
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain
+from search.study_file.schema import SAMPLER_NAMES
 
 _NAME = "quality"
 _N_COARSE, _COARSE_SHARE = 8, 0.25

@@ -9,7 +9,7 @@ One JSON object a line, in the order in which things happened::
 
 The first line of a trial that continues another one has ``"continues": "trial-0007", "n_taken_over": 2`` as well: its
 first two epochs are those of trial-0007, word for word. Where its hyperparameters come from another study or from a
-list, it has an ``"origin"``.
+list, it has an ``"origin"``; where the sampler `portfolio` chose what to spend it on, an ``"action"``.
 
 It is the source of truth: what Optuna and MLflow hold of a trial can be rebuilt from it. An epoch is written once;
 training it again after a crash writes nothing. A line that a crash cut short is dropped when the log is opened again.
@@ -51,7 +51,10 @@ class EpochLog:
 
     def append_trial(self, record: TrialRecord, *, study_uid: str) -> None:
         """Write the trial's identity, once, as the first line, with that of its study; then the epochs that it has."""
-        names = (*_IDENTITY, *(_CONTINUATION if record.continues else ()), *(("origin",) if record.origin else ()))
+        names = (
+            *(*_IDENTITY, *(_CONTINUATION if record.continues else ())),
+            *(name for name in ("origin", "action") if getattr(record, name)),
+        )
         entry = {"trial": {name: getattr(record, name) for name in names}, "study_uid": study_uid}
         self._write(b"".join(map(_line, [entry, *map(_epoch_entry, record.epochs)])))
 

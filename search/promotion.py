@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from search.early_stopping import flat_reason
+from search.portfolio import PORTFOLIO
 from search.study_definition import SearchStage, StudyDefinition
 from search.trial import FinishedTrial, TrialState
+
+MOST_PAUSED = 16
+"""Paused trials whose checkpoints are kept for the sampler `portfolio`."""
 
 
 def may_be_promoted(trial: FinishedTrial, definition: StudyDefinition) -> bool:
@@ -29,8 +33,38 @@ def may_be_promoted(trial: FinishedTrial, definition: StudyDefinition) -> bool:
         trial: A search trial that no other one continues.
         definition: The study.
     """
+    return trial.record.state is TrialState.COMPLETE and _could_go_on(trial, definition)
+
+
+def is_paused(trial: FinishedTrial, definition: StudyDefinition) -> bool:
+    """Whether the sampler `portfolio` may go on with a trial, one of few epochs or one that was pruned.
+
+    Some stage from its own on has this sampler, more epochs, and the trial's schedule. What a trial will reach is
+    extrapolated, which a trial's place among all, as constraints and several objectives have it, cannot be.
+
+    Args:
+        trial: A search trial.
+        definition: The study.
+    """
+    record, stages = trial.record, definition.stages
+    if record.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not definition.objective.ranks_by_reward_alone:
+        return False
+    own = next(index for index, stage in enumerate(stages) if stage.name == record.stage)
+    return _could_go_on(trial, definition) and any(may_go_on_in(stage, trial, definition) for stage in stages[own:])
+
+
+def may_go_on_in(stage: SearchStage, trial: FinishedTrial, definition: StudyDefinition) -> bool:
+    """Whether a stage has the sampler `portfolio`, and more epochs of the same schedule for a trial."""
+    return (
+        stage.sampler == PORTFOLIO
+        and stage.max_epochs > len(trial.record.epochs)
+        and definition.horizon_epochs(stage) == trial.record.horizon_epochs
+    )
+
+
+def _could_go_on(trial: FinishedTrial, definition: StudyDefinition) -> bool:
     record, score, rule = trial.record, trial.score, definition.early_stopping
-    if record.state is not TrialState.COMPLETE or score is None or not math.isfinite(score.reward):
+    if score is None or not math.isfinite(score.reward):
         return False
     objective = definition.objective
     return rule is None or not flat_reason(record.curve(objective.monitor), direction=objective.direction, rule=rule)
@@ -101,3 +135,28 @@ class Shortlist:
         heads = [entries[0] for n_epochs, entries in self._best.items() if n_epochs < below_epochs and entries]
         ranked = ((broken, -self._sign * comparable(number), number, trial) for broken, _, number, trial in heads)
         return min(ranked, key=lambda each: each[:3], default=(0.0, 0.0, 0, None))[3]
+
+
+class PausedTrials:
+    """The trials that the sampler `portfolio` may go on with: the best `MOST_PAUSED` by what they have reached.
+
+    Args:
+        sign: +1.0 if more reward is better, else -1.0.
+    """
+
+    def __init__(self, sign: float) -> None:
+        self._sign = sign
+        self._best: list[tuple[float, int, FinishedTrial]] = []
+
+    def add(self, trial: FinishedTrial) -> None:
+        """Enter a trial (`is_paused`); one that is too many is dropped for good."""
+        assert trial.score is not None and trial.record.number is not None
+        insort(self._best, (-self._sign * trial.score.reward, trial.record.number, trial), key=lambda each: each[:2])
+        del self._best[MOST_PAUSED:]
+
+    def drop(self, key: str) -> None:
+        """Drop the trial of that key, if it is there."""
+        self._best = [each for each in self._best if each[2].record.key != key]
+
+    def __iter__(self) -> Iterator[FinishedTrial]:
+        return (trial for *_, trial in self._best)

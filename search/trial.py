@@ -80,6 +80,7 @@ class TrialRecord:
         n_taken_over: The first of its epochs that were trained in that trial, >= 0; 0 if no checkpoint was left of it.
         origin: Where its hyperparameters come from, if not from its stage's sampler alone (``configuration 1``,
             ``digits, trial 12``, ``near digits, trial 12``); else empty.
+        action: What the sampler `portfolio` spent it on (``exploit``, ``explore`` …); empty if there was no choice.
     """
 
     key: str
@@ -100,6 +101,7 @@ class TrialRecord:
     continues: str = ""
     n_taken_over: int = 0
     origin: str = ""
+    action: str = ""
 
     @property
     def n_trained(self) -> int:

@@ -9,6 +9,7 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
 from search.samplers.policy import PolicySampler
+from search.samplers.portfolio import PortfolioSampler
 from search.samplers.staged_gp import StagedGPSampler
 
 
@@ -24,3 +25,10 @@ class TestStagedGPSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleO
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         return lambda: StagedGPSampler(seed=0, n_startup_trials=1)
+
+
+@pytest.mark.slow
+class TestPortfolioSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: PortfolioSampler(seed=0, n_startup_trials=1)

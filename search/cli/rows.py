@@ -30,7 +30,7 @@ def trial_columns(record: StudyRecord) -> list[str]:
     return [
         *("number", "stage", "is_outside", "state", "reason", "reward", f"best_{objective.monitor}"),
         *("best_epoch", "gap_at_best", "n_epochs", "max_epochs", "seconds", "seed", "n_retries"),
-        *("continues", "n_taken_over", "origin"),
+        *("continues", "n_taken_over", "origin", "action"),
         *map(measured_name, objective.measured_metrics),
         *(("violation",) if objective.constraints else ()),
         *record.definition.space.names,
@@ -59,6 +59,7 @@ def trial_row(trial: ScoredTrial, *, monitor: str) -> dict[str, Any]:
         "continues": continued_number(record),
         "n_taken_over": record.n_taken_over,
         "origin": record.origin,
+        "action": record.action,
         **({} if score is None else _measured(score)),
         **record.hyperparameters,
     }

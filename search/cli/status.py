@@ -16,6 +16,7 @@ from search.cli.console import plain_table, stores, unbroken
 from search.cli.device_line import device_line
 from search.cli.forecast_words import forecast_line, spent_words
 from search.cli.front import front_of, infeasible_line
+from search.cli.portfolio_table import portfolio_plain, portfolio_table
 from search.cli.rows import winner
 from search.recorded_best import best_of, none_is_feasible
 from search.study_definition import Budget
@@ -37,6 +38,11 @@ def status_report(record: StudyRecord) -> RenderableType:
         parts.append(unbroken(f"  `zeroin resume {name}` continues it"))
     parts.extend([stores(record.storage, record.tracking_uri, indent=2)])
     parts.extend([unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record)])
+    spent_on = portfolio_table(record)
+    if spent_on is not None:
+        parts.extend(
+            [Text("\nSpent on (improvements of the best reward, in its distances from the median):"), spent_on]
+        )
     parts.extend(_time(record))
     if record.device_use:
         parts.append(Text(f"\nDevices: {device_line(record.device_use)}"))
@@ -67,6 +73,7 @@ def status_plain(record: StudyRecord) -> dict[str, Any]:
         "best_trial": None if best is None else best.record.number,
         "best_reward": None if best is None or best.score is None else best.score.reward,
         **_standing_plain(record),
+        **({"portfolio": spent_on} if (spent_on := portfolio_plain(record)) else {}),
         "storage": record.storage,
         "tracking_uri": record.tracking_uri,
         "directory": record.directory,
@@ -127,7 +134,7 @@ def _stage_plain(record: StudyRecord, index: int) -> dict[str, Any]:
         "n_finished": sum(trial.record.state.is_finished for trial in trials),
         "states": {state.value: states[state] for state in _SHOWN_STATES if states[state]},
         "n_epochs": sum(trial.record.n_trained for trial in trials),
-        "n_promoted": sum(bool(trial.record.continues) for trial in trials),
+        "n_promoted": sum(bool(trial.record.continues) and not trial.record.action for trial in trials),
         "best_reward": None if math.isnan(best) else best,
     }
 

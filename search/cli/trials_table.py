@@ -77,6 +77,8 @@ def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[
     if any(trial.record.continues for trial in trials):
         numbers = [continued_number(trial.record) for trial in trials]
         columns.insert(1, ("continues", "right", [figures.MISSING if n is None else str(n) for n in numbers]))
+    if any(trial.record.action for trial in trials):
+        columns.insert(2, ("action", "left", [trial.record.action or figures.MISSING for trial in trials]))
     if objective.gap_weight:
         rewards = [figures.MISSING if score is None else figures.metric(score.reward) for score in scores]
         columns.append(("reward", "right", rewards))

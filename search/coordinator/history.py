@@ -136,7 +136,7 @@ class History:
         if record.continues and record.continues not in self._continued:
             assert record.number is not None
             self._continued[record.continues] = record.number
-            self._n_promoted[record.stage] += 1
+            self._n_promoted[record.stage] += not record.action
 
     def _is_represented(self, record: TrialRecord) -> bool:
         """Whether another trial of the same hyperparameters and seed stands for it, or may when it ends."""

@@ -12,11 +12,13 @@ from search.coordinator.guidance import guided
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.promotions import Promotions
+from search.coordinator.spending import Spending, next_spending
 from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
 from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
+from search.portfolio import EXPLORE, PORTFOLIO, SAMPLERS
 from search.pruning import Pruner
 from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, outside_point, propose
 from search.search_space import Hyperparameters
@@ -112,19 +114,40 @@ class StageTrials:
 
     def _proposed(self, number: int) -> TrialRecord:
         outside = self._outside(number)
-        chosen, origin = (outside, "") if outside is not None else self._guided(number)
+        action = EXPLORE if outside is not None and self._stage.sampler == PORTFOLIO else ""
+        is_given = self._opening.index == 0 and number < len(self._past.starting_points)
+        if outside is None and self._stage.sampler == PORTFOLIO and not is_given:
+            spending = self._spending(number)
+            if spending.continued is not None:
+                return replace(self._promoted(number, spending.continued.record), action=spending.action)
+            action, outside = spending.action, spending.outside
+        chosen, origin = (outside, "") if outside is not None else self._guided(number, self._sampler_of(action))
         record = self._record(
             number,
             hyperparameters=chosen,
             seed=derived_seed(self._context.definition.seed, "training", number),
             is_outside=not self._opening.narrowed.space.contains(chosen),
         )
-        return replace(record, origin=origin)
+        return replace(record, origin=origin, action="" if origin else action)
 
-    def _guided(self, number: int) -> tuple[Hyperparameters, str]:
+    def _spending(self, number: int) -> Spending:
+        return next_spending(
+            definition=self._context.definition,
+            opening=self._opening,
+            history=self._history,
+            paused=self._promotions.paused_for(self._stage),
+            number=number,
+        )
+
+    def _sampler_of(self, action: str) -> str:
+        if self._stage.sampler == PORTFOLIO:
+            return SAMPLERS[action] if action else "qmc"
+        return self._stage.sampler
+
+    def _guided(self, number: int, sampler: str) -> tuple[Hyperparameters, str]:
         """Return what the sampler proposes, or what an earlier study makes of it, and where it comes from then."""
         return guided(
-            self._propose(number),
+            self._propose(number, sampler),
             past=self._past,
             definition=self._context.definition,
             opening=self._opening,
@@ -243,6 +266,8 @@ class StageTrials:
         """Keep the checkpoints of the best trials only."""
         trial = self._history.finished_trial(number_of(record))
         self._promotions.departed(trial)
+        if self.have_all_begun:
+            self._promotions.all_begun(self._opening.index)
         self._checkpoints.departed(trial)
 
     def _require_success(self, record: TrialRecord) -> None:
@@ -296,14 +321,14 @@ class StageTrials:
             index_in_stage=number - self._opening.first_trial_number,
         )
 
-    def _propose(self, number: int) -> Hyperparameters:
+    def _propose(self, number: int, sampler: str) -> Hyperparameters:
         definition, box = self._context.definition, self._opening.narrowed.space
         return propose(
             box=box,
-            sampler=self._stage.sampler,
+            sampler=sampler,
             direction=definition.objective.direction,
-            observations=self._observations(),
-            running=self._running(),
+            observations=self._observations(sampler),
+            running=self._running(sampler),
             stage=self._stage.name,
             stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
             trial_seed=derived_seed(definition.seed, "sampling", number),
@@ -311,19 +336,19 @@ class StageTrials:
             target_epochs=max(each.max_epochs for each in definition.stages),
         )
 
-    def _observations(self) -> tuple[Observation, ...]:
+    def _observations(self, sampler: str) -> tuple[Observation, ...]:
         """Return what the sampler learns from: nothing, if it does not learn, and there is no prior to be checked."""
-        at_most = MOST_OBSERVATIONS.get(self._stage.sampler, MOST_CHECKED if self._has_priors else None)
+        at_most = MOST_OBSERVATIONS.get(sampler, MOST_CHECKED if self._has_priors else None)
         if at_most is None:
             return ()
         return self._history.rewards.informative(self._opening.narrowed.space, at_most=at_most)
 
-    def _running(self) -> list[Hyperparameters]:
+    def _running(self, sampler: str) -> list[Hyperparameters]:
         """Return the trials in flight, which a model keeps away from; where there are many, the last to begin.
 
         Those that continue others are known to it: as observations of fewer epochs.
         """
-        at_most = MOST_OBSERVATIONS.get(self._stage.sampler)
+        at_most = MOST_OBSERVATIONS.get(sampler)
         if at_most is None:
             return []
         running = [each.hyperparameters for each in self._history.running if not each.continues]

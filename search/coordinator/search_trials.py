@@ -40,6 +40,9 @@ class SearchTrials:
         has_succeeded = any(trial.record.state is not TrialState.FAILED for trial in history.finished)
         self._failures = FailureStreak(has_succeeded=has_succeeded)
         self._promotions = Promotions(definition, history)
+        for key in self._promotions.paused_keys:
+            if not context.paths.trial(key).has_checkpoint():
+                self._promotions.lost(key)
         self._checkpoints = BestCheckpoints(
             context.paths, objective=objective, history=history, promotions=self._promotions
         )
@@ -50,6 +53,8 @@ class SearchTrials:
         while self._index + 1 < len(context.study.openings()):
             self._index += 1
             self._stage = self._open()
+        if self._stage.have_all_begun:
+            self._promotions.all_begun(self._index)
         self._checkpoints.tidy()
 
     @property

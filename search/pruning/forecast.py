@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from scipy.special import ndtr
 
+from search.curve_coordinates import CurveCoordinates
 from search.pruner_settings import ForecastSettings
 from search.pruning.monitored import MonitoredMetric
-from search.samplers.coordinates import UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt
-from search.search_space import Choices, Dimension, SearchSpace, Value
+from search.search_space import SearchSpace
 from search.trial import TrialRecord
 
 _STEP = 1.5
 _FIRST_SHARE = 0.25  # of the schedule, before a trial is judged unless the settings say otherwise
-_UNIT = FloatDistribution(0.0, 1.0)
 
 
 class ForecastPruner:
@@ -44,8 +41,7 @@ class ForecastPruner:
     def __init__(self, settings: ForecastSettings, metric: MonitoredMetric, space: SearchSpace) -> None:
         self._settings = settings
         self._metric = metric
-        self._dimensions = [replace(each, range=each.limits) for each in space]
-        self._coordinates = UnitCoordinates.of({each.name: _distribution(each) for each in self._dimensions})
+        self._coordinates = CurveCoordinates(space)
         self._curves: dict[int, dict[int, Curve]] = {}  # by horizon and number
         self._numbers: dict[str, int] = {}
 
@@ -71,9 +67,9 @@ class ForecastPruner:
         if curve.n_epochs != epoch or len(others) < self._settings.n_startup_trials or not longer:
             return ""
         best = max(each.reached for each in others)
-        if curve.reached >= best or not self._coordinates.names:
+        if curve.reached >= best or not self._coordinates.units.names:
             return ""
-        model = CurveModel(self._coordinates, [*excerpt(others), curve], horizon=record.horizon_epochs)
+        model = CurveModel(self._coordinates.units, [*excerpt(others), curve], horizon=record.horizon_epochs)
         mean, deviation = (float(each[0]) for each in model.final(model.units[-1:]))
         chance = float(ndtr((mean - float(model.scale.standardized(np.array([best]))[0])) / deviation))
         if chance >= self._settings.risk:
@@ -94,16 +90,4 @@ class ForecastPruner:
         sign = self._metric.direction.sign
         values = self._metric.finite_values(record)
         best = dict(zip(values, accumulate((sign * value for value in values.values()), max), strict=True))
-        return Curve(params=self._coordinates_of(record), best=best)
-
-    def _coordinates_of(self, record: TrialRecord) -> dict[str, Value]:
-        known = ((each, record.hyperparameters.get(each.name)) for each in self._dimensions)
-        return {
-            each.name: value if isinstance(each.range, Choices) else each.to_unit(value)
-            for each, value in known
-            if value is not None
-        }
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    return CategoricalDistribution(dimension.range.values) if isinstance(dimension.range, Choices) else _UNIT
+        return Curve(params=self._coordinates.params(record.hyperparameters), best=best)

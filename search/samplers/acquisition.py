@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.special import ndtr
@@ -43,18 +45,50 @@ def log_expected_improvement(mean: Array, deviation: Array, *, best: float) -> A
     return np.log(deviation) + np.where(u > _FAR, near, tail)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A box of coordinates.
+
+    Attributes:
+        low: Shape ``(d,)``.
+        high: Likewise, nowhere less than `low`.
+    """
+
+    low: Array
+    high: Array
+
+    @classmethod
+    def around(cls, center: Array, *, half_width: float, is_choice: Mask) -> Self:
+        """Return the coordinates that are near a point, and have its choices.
+
+        Args:
+            center: Snapped, without NaN, shape ``(d,)``.
+            half_width: In ranges, > 0.
+            is_choice: Which columns are choices, shape ``(d,)``.
+        """
+        width = np.where(is_choice, 0.0, half_width)
+        return cls(low=np.maximum(center - width, 0.0), high=np.minimum(center + width, 1.0))
+
+    def point(self, shares: Array) -> Array:
+        """Return the points at such shares of the way from `low` to `high`, shape ``(…, d)``."""
+        points: Array = self.low + shares * (self.high - self.low)
+        return points
+
+
 class Proposer:
     """Looks for points of large acquisition by random search with shrinking variations.
 
     Args:
         coordinates: Of the ``d`` parameters.
         rng: Source of all draws.
+        region: Where to look; None for everywhere.
     """
 
-    def __init__(self, coordinates: UnitCoordinates, rng: np.random.Generator) -> None:
+    def __init__(self, coordinates: UnitCoordinates, rng: np.random.Generator, region: Region | None = None) -> None:
         self._coordinates = coordinates
         self._is_choice = coordinates.is_choice
         self._rng = rng
+        self._region = region
 
     def ranked(self, acquisition: Acquisition, *, around: Array) -> Array:
         """Return points, the largest acquisition first, shape ``(n, d)``.
@@ -67,15 +101,13 @@ class Proposer:
         if len(around):
             starts = np.repeat(around[:_N_AROUND], _N_CANDIDATES // _N_AROUND, axis=0)
             points.append(self._varied(starts, step=_FIRST_STEP, share=0.5, jumps=0.0))
-        found = self._coordinates.snap(np.vstack(points))
+        found = self._snapped(np.vstack(points))
         values = acquisition(found)
         for index in range(_N_ROUNDS):
             kept = np.argsort(-values, kind="stable")[:_N_KEPT]
             jumps = _JUMP_SHARE if index + 1 < _N_ROUNDS else 0.0
             starts = np.repeat(found[kept], _N_VARIED, axis=0)
-            varied = self._coordinates.snap(
-                self._varied(starts, step=_STEP * _STEP_DECAY**index, share=0.4, jumps=jumps)
-            )
+            varied = self._snapped(self._varied(starts, step=_STEP * _STEP_DECAY**index, share=0.4, jumps=jumps))
             found = np.vstack([found[kept], varied])
             values = np.concatenate([values[kept], acquisition(varied)])
         ranked: Array = found[np.argsort(-values, kind="stable")]
@@ -83,7 +115,14 @@ class Proposer:
 
     def _anywhere(self) -> Array:
         units = self._rng.random((_N_CANDIDATES, len(self._is_choice)))
+        if self._region is not None:
+            units = self._region.point(units)
         return self._at_ends(units, self._chosen(units, _CORNER_SHARE))
+
+    def _snapped(self, units: Array) -> Array:
+        if self._region is not None:
+            units = np.clip(units, self._region.low, self._region.high)
+        return self._coordinates.snap(units)
 
     def _varied(self, units: Array, *, step: float, share: float, jumps: float) -> Array:
         moved = self._chosen(units, share)

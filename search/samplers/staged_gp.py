@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
-from search.samplers.acquisition import Proposer, first_new, log_expected_improvement
+from search.samplers.acquisition import Proposer, Region, first_new, log_expected_improvement
 from search.samplers.activity import Activity
 from search.samplers.coordinates import Array, UnitCoordinates
 from search.samplers.curve_model import CurveModel
@@ -35,6 +35,8 @@ LEAST_DISTANCE = 0.03
 
 _DISTANCE_SHARES = (1.0, 0.25, 0.0)  # of that distance, where all that is promising is that near
 
+_LEAST_STEP = 0.3  # likewise, in half widths of a region
+
 _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
@@ -47,17 +49,29 @@ class StagedGPSampler(BaseSampler):
         n_startup_trials: Trials with a value before the model is asked, >= 1; up to then points are evenly spread.
         seed: Of all draws, >= 0; None for one that differs from run to run. Equal seeds and equal trials give equal
             suggestions.
+        half_width: Of the region around the best trial in which suggestions lie, in ranges, > 0; those trials have its
+            choices. None for the whole space.
 
     Raises:
-        ValueError: If `max_epochs` or `n_startup_trials` is less than 1.
+        ValueError: If `max_epochs` or `n_startup_trials` is less than 1, or `half_width` not above 0.
     """
 
-    def __init__(self, *, max_epochs: int | None = None, n_startup_trials: int = 5, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_epochs: int | None = None,
+        n_startup_trials: int = 5,
+        seed: int | None = None,
+        half_width: float | None = None,
+    ) -> None:
         if max_epochs is not None and max_epochs < 1:
             raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
         if n_startup_trials < 1:
             raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
+        if half_width is not None and not half_width > 0.0:
+            raise ValueError(f"`half_width > 0` must hold, but got {half_width!r}.")
         self._max_epochs = max_epochs
+        self._half_width = half_width
         self._n_startup_trials = n_startup_trials
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
 
@@ -85,9 +99,9 @@ class StagedGPSampler(BaseSampler):
         n_known = sum(1 for each in curves if each.best)
         if n_known < self._n_startup_trials:
             return coordinates.decode(self._even(coordinates, trial.number))
-        if rng.random() < EXPLORED_SHARE:
+        if self._half_width is None and rng.random() < EXPLORED_SHARE:
             return coordinates.decode(rng.random(len(coordinates.names)))
-        return coordinates.decode(_best_point(coordinates, curves, horizon=self._max_epochs, rng=rng))
+        return coordinates.decode(self._best_point(coordinates, curves, rng))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -106,23 +120,27 @@ class StagedGPSampler(BaseSampler):
         point: Array = sequence.random(1)[0]
         return point
 
+    def _best_point(self, coordinates: UnitCoordinates, curves: Sequence[Curve], rng: np.random.Generator) -> Array:
+        model = CurveModel(coordinates, curves, horizon=self._max_epochs)
+        ends = Activity.learned(coordinates, model.units, ~np.isnan(model.units))
+        region, distance = None, LEAST_DISTANCE
+        if self._half_width is not None:
+            best = max(range(len(curves)), key=lambda index: curves[index].reached)
+            center = np.nan_to_num(model.units[best], nan=0.5)
+            region = Region.around(center, half_width=self._half_width, is_choice=coordinates.is_choice)
+            distance = min(distance, _LEAST_STEP * self._half_width)
 
-def _best_point(
-    coordinates: UnitCoordinates, curves: Sequence[Curve], *, horizon: int | None, rng: np.random.Generator
-) -> Array:
-    model = CurveModel(coordinates, curves, horizon=horizon)
-    ends = Activity.learned(coordinates, model.units, ~np.isnan(model.units))
+        def acquisition(units: Array) -> Array:
+            return log_expected_improvement(*model.final(ends.masked(units)), best=model.best)
 
-    def acquisition(units: Array) -> Array:
-        return log_expected_improvement(*model.final(ends.masked(units)), best=model.best)
-
-    proposer = Proposer(coordinates, rng)
-    ranked = proposer.ranked(acquisition, around=np.nan_to_num(model.best_first(), nan=0.5))
-    for share in _DISTANCE_SHARES:
-        new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=share * LEAST_DISTANCE)
-        if new is not None:
-            return new
-    return rng.random(len(coordinates.names))
+        proposer = Proposer(coordinates, rng, region)
+        ranked = proposer.ranked(acquisition, around=np.nan_to_num(model.best_first(), nan=0.5))
+        for share in _DISTANCE_SHARES:
+            new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=share * distance)
+            if new is not None:
+                return new
+        anywhere = rng.random(len(coordinates.names))
+        return anywhere if region is None else region.point(anywhere)
 
 
 def _require_one_objective(study: Study) -> None:

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from search.sampling.expected import completed
 from search.sampling.near_past import near_past
-from search.sampling.outside import outside_point
+from search.sampling.outside import outside_point, point_outside
 from search.sampling.prior_trust import MOST_CHECKED
-from search.sampling.propose import MODEL_SAMPLERS, MOST_OBSERVATIONS, SAMPLER_NAMES, propose
+from search.sampling.propose import (
+    MODEL_SAMPLERS,
+    MOST_OBSERVATIONS,
+    SAMPLER_NAMES,
+    START_UP_TRIALS,
+    propose,
+)
 
 __all__ = [
     "MODEL_SAMPLERS",
     "MOST_CHECKED",
     "MOST_OBSERVATIONS",
     "SAMPLER_NAMES",
+    "START_UP_TRIALS",
     "completed",
     "near_past",
     "outside_point",
+    "point_outside",
     "propose",
 ]

@@ -77,6 +77,17 @@ def staged_gp_point(request: ProposalRequest) -> dict[str, Value]:
 
     It follows one number: with constraints or several objectives, the trial's place among all, which has no curve.
     """
+    return _staged_gp_point(request, half_width=None)
+
+
+def refined_point(request: ProposalRequest) -> dict[str, Value]:
+    """Return what the same model proposes near the best trial, sometimes nearer, sometimes farther."""
+    from search.samplers.portfolio import refined_half_width
+
+    return _staged_gp_point(request, half_width=refined_half_width(request.trial_seed))
+
+
+def _staged_gp_point(request: ProposalRequest, *, half_width: float | None) -> dict[str, Value]:
     from search.samplers.staged_gp import StagedGPSampler
 
     view, sign = _view(request.box), request.direction.sign
@@ -86,7 +97,9 @@ def staged_gp_point(request: ProposalRequest) -> dict[str, Value]:
         loss = course[-1][1] if course else -sign * each.reward
         trials.append(view.finished(each.hyperparameters, (loss,), (), course))
     trials += [view.running(each) for each in request.running]
-    sampler = StagedGPSampler(max_epochs=request.target_epochs, n_startup_trials=1, seed=request.trial_seed)
+    sampler = StagedGPSampler(
+        max_epochs=request.target_epochs, n_startup_trials=1, seed=request.trial_seed, half_width=half_width
+    )
     return _ask(sampler, view, trials, n_objectives=1, only_active=True)
 
 

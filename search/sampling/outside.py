@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from search.sampling.quasi_random import sobol_point
 from search.search_space import SearchSpace, Value
@@ -31,8 +32,22 @@ def outside_point(
     n_before, n_after = (math.floor(first + index * share) for index in (index_in_stage, index_in_stage + 1))
     if n_after == n_before:
         return None
+    return point_outside(declared, box=box, seed=(stage_seed,), index=n_before)
+
+
+def point_outside(
+    declared: SearchSpace, *, box: SearchSpace, seed: Sequence[int], index: int
+) -> dict[str, Value] | None:
+    """Return point `index` of a quasi-random sequence over `declared`; None if none is found that is not in `box`.
+
+    Args:
+        declared: The study's ranges.
+        box: The stage's ranges.
+        seed: Of the sequence's scramblings.
+        index: From 0.
+    """
     for draw in range(MOST_DRAWS):
-        point = sobol_point(declared, seed=(stage_seed, draw), index=n_before)
+        point = sobol_point(declared, seed=(*seed, draw), index=index)
         if not box.contains(point):
             return point
     return None

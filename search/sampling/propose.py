@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
+from search.portfolio import REFINE
 from search.sampling.expected import with_priors
 from search.sampling.quasi_random import quasi_random_point
 from search.sampling.request import ProposalRequest
@@ -22,7 +23,14 @@ START_UP_TRIALS = 10
 MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "staged_gp", "policy")
 """Samplers that learn from finished trials."""
 
-MOST_OBSERVATIONS: dict[str, int] = {"tpe": 256, "gp": 256, "cmaes": 1024, "staged_gp": 384, "policy": 512}
+MOST_OBSERVATIONS: dict[str, int] = {
+    "tpe": 256,
+    "gp": 256,
+    "cmaes": 1024,
+    "staged_gp": 384,
+    "policy": 512,
+    REFINE: 384,
+}
 """Observations beyond which a model is shown an excerpt, the best and the most recent: its cost grows with each."""
 
 SAMPLER_NAMES: tuple[str, ...] = ("random", "qmc", *MODEL_SAMPLERS)
@@ -47,7 +55,7 @@ def propose(
 
     Args:
         box: The stage's current ranges.
-        sampler: One of `SAMPLER_NAMES`.
+        sampler: One of `SAMPLER_NAMES`, or `search.portfolio.REFINE`.
         direction: Whether more reward is better.
         observations: Finished trials of any stage with their comparable rewards; those outside the box are left out.
             From `MOST_OBSERVATIONS` on they are taken for an excerpt.
@@ -75,7 +83,7 @@ def propose(
         is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
     )
     point = _sampler(sampler)(request)
-    return with_priors(point, request) if sampler in MODEL_SAMPLERS else point
+    return with_priors(point, request) if sampler in MOST_OBSERVATIONS else point
 
 
 def _sampler(name: str) -> Sampler:
@@ -96,6 +104,10 @@ def _sampler(name: str) -> Sampler:
         from search.sampling.optuna_view import staged_gp_point
 
         return _after_start_up(staged_gp_point)
+    if name == REFINE:
+        from search.sampling.optuna_view import refined_point
+
+        return _after_start_up(refined_point)
     if name == "policy":
         from search.sampling.optuna_view import policy_point
 

@@ -59,6 +59,7 @@ _OUTCOME = "zeroin.outcome"
 _TEST_READINGS = "zeroin.n_test_readings"
 
 _ORIGIN = "zeroin.origin"
+_ACTION = "zeroin.action"
 
 # Attributes of a trial that continues another one.
 _CONTINUES = "zeroin.continues"
@@ -231,6 +232,8 @@ class StoredStudy:
         }
         if record.origin:
             attributes[_ORIGIN] = record.origin
+        if record.action:
+            attributes[_ACTION] = record.action
         if record.continues:
             attributes |= {_CONTINUES: record.continues, _N_TAKEN_OVER: record.n_taken_over}
         taken_over = zip(count(1), record.curve(self.definition.objective.monitor)[: record.n_taken_over], strict=False)
@@ -351,6 +354,7 @@ class StoredStudy:
             continues=attributes.get(_CONTINUES, ""),
             n_taken_over=attributes.get(_N_TAKEN_OVER, 0),
             origin=attributes.get(_ORIGIN, ""),
+            action=attributes.get(_ACTION, ""),
         )
 
     def _metrics(self, epoch: int, value: float, outcome: Mapping[str, Any]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from search.study_file.pruner_schema import NoneSection, Pruner
 from search.study_file.schema_parts import Count, Scalar, Section, Shorthand, named
 from search.study_file.warm_start_schema import WarmStartSection
 
-SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp", "staged_gp", "policy"]
+SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp", "staged_gp", "policy", "portfolio"]
 NarrowRuleName = Literal["quantile_box", "posterior", "trust_region", "none"]
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")

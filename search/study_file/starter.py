@@ -49,7 +49,8 @@ space:
   model.momentum: {{one_minus_log: [0.5, 0.999], when: {{model.optimizer: [sgd]}}}}
 
 # Coarse to fine: many short trials over wide ranges, then fewer and longer ones where the best were.
-# sampler: random, qmc (evenly spread), tpe, cmaes, gp, staged_gp or policy (learning from the trials so far).
+# sampler: random, qmc (evenly spread), tpe, cmaes, gp, staged_gp or policy (learning from the trials so far), or
+# portfolio, which learns on what to spend the next trial: one of these samplers, a look outside, or a paused trial.
 # promote: how many of a stage's trials continue the best shorter ones from their checkpoints, 0 if it does not say.
 # The last stage may leave out n_trials under a budget (see below): as many as that allows.
 stages:

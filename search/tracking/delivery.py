@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,6 +19,7 @@ from search.tracking.saved_view import experiment_tags
 from search.tracking.study_note import NOTE_TAG, is_ours, ranges_note, result_note
 from search.tracking.study_rows import (
     pareto_json,
+    portfolio_rows,
     range_rows,
     ranges_json,
     result_json,
@@ -255,6 +257,9 @@ class Delivery:
             if stage.name in self._stages_told or not is_over:
                 continue
             rows = stage_best_rows(number, finished.values(), objective=objective)
+            so_far = [self._finished[each.name] for each in self._identity.definition.stages[:number]]
+            trials = chain.from_iterable(each.values() for each in so_far)
+            rows += portfolio_rows(number, trials, objective=objective)
             self._runs.log(self._runs.parent, metrics=rows)
             self._stages_told.add(stage.name)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from search.device_use import lost_share
+from search.portfolio import accounts
 from search.record_codec import opening_to_plain, result_to_plain
 from search.recorded_best import best_of, front_to_plain, pareto_trials
 from search.search_space import Choices
@@ -16,6 +17,7 @@ from search.study_definition import Objective, StudyDefinition
 from search.study_file import definition_to_yaml
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.trial_rows import MetricRow, finite_or_nan, metric_key, summary_rows
+from search.trial import FinishedTrial
 from search.uris import masked
 
 
@@ -50,6 +52,28 @@ def stage_best_rows(number: int, finished: Iterable[ScoredTrial], *, objective: 
     time_ms = max(trial.record.latest_ms for trial in trials)
     values = {f"stages/best_{objective.monitor}": best.score.best_value, "stages/best_reward": best.score.reward}
     return _rows(values, number, time_ms)
+
+
+def portfolio_rows(number: int, trials: Iterable[ScoredTrial], *, objective: Objective) -> list[MetricRow]:
+    """Return what the study's trials were spent on, and what is believed of each action, as metrics.
+
+    Args:
+        number: The stage's position that has ended, counted from 1.
+        trials: Finished trials of that stage and those before it.
+        objective: What is optimized.
+
+    Returns:
+        Nothing if there was no choice.
+    """
+    finished = [FinishedTrial(record=each.record, score=each.score) for each in trials]
+    finished.sort(key=lambda each: each.record.number or 0)
+    values: dict[str, float] = {}
+    for each in accounts(finished, objective):
+        values[f"portfolio/n_trials.{each.action}"] = float(each.n_trials)
+        values[f"portfolio/n_epochs.{each.action}"] = float(each.n_epochs)
+        values[f"portfolio/improvement.{each.action}"] = each.improvement
+        values[f"portfolio/expected_in_100_epochs.{each.action}"] = each.belief
+    return _rows(values, number, max((each.record.latest_ms for each in finished), default=0))
 
 
 def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:

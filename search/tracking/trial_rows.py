@@ -21,6 +21,7 @@ SEED_TAG = "zeroin.seed"
 OUTSIDE_TAG = "zeroin.outside"
 CONTINUES_TAG = "zeroin.continues"
 ORIGIN_TAG = "zeroin.origin"
+ACTION_TAG = "zeroin.action"
 STATE_TAG = "zeroin.state"
 REASON_TAG = "zeroin.reason"
 FEASIBLE_TAG = "zeroin.feasible"
@@ -175,4 +176,6 @@ def identity_tags(record: TrialRecord) -> dict[str, str]:
         tags[CONTINUES_TAG] = record.continues
     if record.origin:
         tags[ORIGIN_TAG] = record.origin[:MAX_TAG_CHARACTERS]
+    if record.action:
+        tags[ACTION_TAG] = record.action
     return tags

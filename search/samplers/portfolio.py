@@ -1,0 +1,118 @@
+"""The sampler `portfolio`: several samplers, of which a bandit learns which one pays.
+
+What a trial is proposed by is drawn from what the trials so far have improved for each epoch (`search.samplers.bandit`)
+and kept in the study's user attributes, a name a trial; nothing else is stored. A suggestion depends on the seed, the
+trial's number, the study's trials and what proposed them only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.samplers.bandit import Belief, Spending, beliefs, chosen_action, improvements
+from search.samplers.coordinates import UnitCoordinates
+from search.samplers.policy import PolicySampler
+from search.samplers.staged_gp import StagedGPSampler
+
+ACTIONS = ("exploit", "refine", "policy", "tpe", "explore")
+"""What a trial may be proposed by: `staged_gp`; the same near the best trial; `policy`; TPE; uniform draws."""
+
+_WIDEST, _N_HALVINGS = 0.2, 2.0
+_ATTRIBUTE = "portfolio:"
+
+
+class PortfolioSampler(BaseSampler):
+    """A bandit over samplers: single objective, any parameters, conditional ones too.
+
+    Args:
+        max_epochs: Epochs of a full training, >= 1, with which the steps of `trial.report` are compared; None for the
+            largest one so far.
+        n_startup_trials: Trials with a value before there is a choice, >= 1; up to then points are evenly spread.
+        seed: Of all draws, >= 0; None for one that differs from run to run. Equal seeds and equal trials give equal
+            suggestions.
+
+    Raises:
+        ValueError: If `max_epochs` or `n_startup_trials` is less than 1.
+    """
+
+    def __init__(self, *, max_epochs: int | None = None, n_startup_trials: int = 5, seed: int | None = None) -> None:
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._max_epochs = max_epochs
+        self._n_startup_trials = n_startup_trials
+        self._even = StagedGPSampler(max_epochs=max_epochs, n_startup_trials=n_startup_trials, seed=self._seed)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
+        return self._even.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return what the chosen action proposes, and note the choice."""
+        coordinates = UnitCoordinates.of(search_space)
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        known = study.get_trials(deepcopy=False, states=states)
+        n_known = sum(1 for each in known if each.value is not None and math.isfinite(each.value))
+        if len(study.directions) > 1 or not coordinates.names or n_known < self._n_startup_trials:
+            return self._even.sample_relative(study, trial, search_space)
+        believed = self.beliefs(study)
+        if coordinates.is_choice.all():
+            del believed["refine"]  # there is nothing to be near to
+        seed = int(np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0])
+        action = chosen_action(believed, seed=[seed, 1])
+        study.set_user_attr(f"{_ATTRIBUTE}{trial.number}", action)
+        if action == "explore":
+            return coordinates.decode(np.random.default_rng(seed).random(len(coordinates.names)))
+        return self._sampler(action, seed).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw a parameter that no trial with a value had, uniformly on its scale."""
+        return self._even.sample_independent(study, trial, param_name, param_distribution)
+
+    def beliefs(self, study: Study) -> dict[str, Belief]:
+        """Return what is believed of each action, by the study's trials."""
+        trials = sorted(study.get_trials(deepcopy=False), key=lambda each: each.number)
+        trials = [each for each in trials if each.state.is_finished()]
+        sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
+        attributes = study.user_attrs
+        improved = improvements([_value(each, sign) for each in trials])
+        spendings = [
+            Spending(
+                action=attributes.get(f"{_ATTRIBUTE}{each.number}", ""),
+                n_epochs=max(len(each.intermediate_values), 1),
+                improvement=improvement,
+            )
+            for each, improvement in zip(trials, improved, strict=True)
+        ]
+        return beliefs(spendings, ACTIONS)
+
+    def _sampler(self, action: str, seed: int) -> BaseSampler:
+        if action == "policy":
+            return PolicySampler(seed=seed, n_startup_trials=1)
+        if action == "tpe":
+            return TPESampler(seed=seed, n_startup_trials=1)
+        half_width = refined_half_width(seed) if action == "refine" else None
+        return StagedGPSampler(max_epochs=self._max_epochs, n_startup_trials=1, seed=seed, half_width=half_width)
+
+
+def refined_half_width(seed: int) -> float:
+    """Return how far from the best trial to look, in ranges, from 0.05 to 0.2.
+
+    Args:
+        seed: Of the draw, >= 0, the trial's own.
+    """
+    return float(_WIDEST * 2.0 ** (-_N_HALVINGS * np.random.default_rng([seed, 2]).random()))
+
+
+def _value(trial: FrozenTrial, sign: float) -> float | None:
+    """Return a complete trial's value, more is better; a pruned one has improved nothing."""
+    return sign * trial.value if trial.state is TrialState.COMPLETE and trial.value is not None else None

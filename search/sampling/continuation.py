@@ -1,0 +1,55 @@
+"""Which paused trial is worth going on with, by the model of learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.comparable_rewards import Observation
+from search.curve_coordinates import CurveCoordinates
+from search.samplers.acquisition import log_expected_improvement
+from search.samplers.curve_model import CurveModel
+from search.samplers.learning_curves import Curve, excerpt
+from search.search_space import SearchSpace
+from search.study_definition import Direction
+
+
+def most_promising(
+    paused: Sequence[Observation],
+    others: Sequence[Observation],
+    *,
+    space: SearchSpace,
+    direction: Direction,
+    target_epochs: int,
+) -> int:
+    """Return the number of the paused trial with the largest expected improvement for each epoch that it lacks.
+
+    Args:
+        paused: At least one, each of fewer epochs than `target_epochs`, none of them diverged.
+        others: The other finished trials.
+        space: The study's dimensions.
+        direction: Whether more reward is better.
+        target_epochs: Epochs that it would have in the end.
+    """
+    coordinates = CurveCoordinates(space)
+    if not coordinates.units.names:
+        return paused[0].number
+    known = [_curve(each, coordinates, direction) for each in (*others, *paused)]
+    n_paused = len(paused)
+    model = CurveModel(
+        coordinates.units,
+        [*excerpt([each for each in known[:-n_paused] if each.best]), *known[-n_paused:]],
+        horizon=target_epochs,
+    )
+    mean, deviation = model.final(model.units[-n_paused:])
+    lacking = np.array([target_epochs - each.course[-1][0] for each in paused])
+    promise = log_expected_improvement(mean, deviation, best=model.best) - np.log(lacking)
+    return paused[int(np.argmax(promise))].number
+
+
+def _curve(observation: Observation, coordinates: CurveCoordinates, direction: Direction) -> Curve:
+    best: dict[int, float] = {}
+    for epoch, reward in observation.course:
+        best[epoch] = max(direction.sign * reward, *best.values()) if best else direction.sign * reward
+    return Curve(params=coordinates.params(observation.hyperparameters), best=best)

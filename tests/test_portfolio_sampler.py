@@ -1,0 +1,160 @@
+"""The sampler `portfolio` in studies of Optuna's, and `staged_gp` near the best trial."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.study import Study
+from optuna.trial import Trial, TrialState, create_trial
+
+from search.samplers.portfolio import ACTIONS, PortfolioSampler, refined_half_width
+from search.samplers.staged_gp import StagedGPSampler
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+def loss(trial: Trial) -> float:
+    """Least, 0, at a rate of 1e-3 and kind b, which has a depth."""
+    rate = math.log10(trial.suggest_float("rate", 1e-6, 1.0, log=True)) + 3.0
+    if trial.suggest_categorical("kind", ["a", "b"]) == "b":
+        return rate**2 / 4.0 + (trial.suggest_int("depth", 1, 8) - 8) ** 2 / 20.0
+    return rate**2 / 4.0 + 1.0
+
+
+def study_of(n_trials: int, *, seed: int = 0) -> Study:
+    study = optuna.create_study(sampler=PortfolioSampler(seed=seed))
+    study.optimize(loss, n_trials=n_trials)
+    return study
+
+
+def choices(study: Study) -> dict[int, str]:
+    prefix = "portfolio:"
+    return {int(name.removeprefix(prefix)): action for name, action in study.user_attrs.items()}
+
+
+@pytest.mark.slow
+def test_choices_are_kept_in_the_study_and_equal_seeds_make_the_same() -> None:
+    study, again = study_of(25), study_of(25)
+    assert sorted(choices(study)) == list(range(5, 25)), "there is a choice from the sixth trial on"
+    assert set(choices(study).values()) <= set(ACTIONS)
+    assert len(set(choices(study).values())) >= 3
+    assert choices(study) == choices(again)
+    assert [each.params for each in study.trials] == [each.params for each in again.trials]
+    assert study.best_value < 0.1
+
+
+def test_beliefs_follow_what_improved_and_what_it_cost() -> None:
+    study = optuna.create_study(sampler=PortfolioSampler(seed=0), direction="maximize")
+    values = [0.0, 1.0, 0.5, 0.5, 0.5, 2.0, 0.1, 3.0, 0.2]
+    for number, value in enumerate(values):
+        trial = create_trial(
+            value=value,
+            params={"x": number / 10.0},
+            distributions={"x": FloatDistribution(0.0, 1.0)},
+            intermediate_values=dict.fromkeys(range(10), value),
+        )
+        study.add_trial(trial)
+        if number >= 5:
+            study.set_user_attr(f"portfolio:{number}", "tpe" if value >= 1.0 else "policy")
+    assert isinstance(study.sampler, PortfolioSampler)
+    believed = study.sampler.beliefs(study)
+    assert tuple(believed) == ACTIONS
+    assert believed["tpe"].mean > believed["exploit"].mean > believed["policy"].mean
+
+
+def test_a_pruned_trial_costs_its_epochs_and_has_improved_nothing() -> None:
+    sampler = PortfolioSampler(seed=0)
+
+    def believed(state: TrialState) -> float:
+        study = optuna.create_study(direction="maximize")
+        for number, value in enumerate([0.0, 1.0, 0.5, 5.0]):
+            ended = state if number == 3 else TrialState.COMPLETE
+            study.add_trial(
+                create_trial(
+                    state=ended,
+                    value=value,
+                    params={"x": 0.5},
+                    distributions={"x": FloatDistribution(0.0, 1.0)},
+                    intermediate_values={1: value},
+                )
+            )
+        study.set_user_attr("portfolio:2", "policy")
+        study.set_user_attr("portfolio:3", "tpe")
+        found = sampler.beliefs(study)
+        return found["tpe"].mean / found["exploit"].mean
+
+    assert believed(TrialState.PRUNED) < 0.8
+    assert believed(TrialState.COMPLETE) > 1.2
+
+
+@pytest.mark.slow
+def test_among_choices_alone_nothing_is_near_to_anything() -> None:
+    study = optuna.create_study(sampler=PortfolioSampler(seed=0))
+    names = [f"choice{n}" for n in range(3)]
+    study.optimize(lambda trial: sum(trial.suggest_categorical(each, [0, 1, 2]) for each in names), n_trials=30)
+    assert "refine" not in choices(study).values()
+    assert study.best_value == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_near_the_best_trial_its_choices_stay_and_numbers_move_a_little(seed: int) -> None:
+    study = optuna.create_study()
+    space = {"x": FloatDistribution(0.0, 10.0), "kind": CategoricalDistribution(["a", "b", "c"])}
+    for number in range(12):
+        params = {"x": number * 10.0 / 11.0, "kind": "abc"[number % 3]}
+        study.add_trial(create_trial(value=(params["x"] - 7.0) ** 2, params=params, distributions=space))
+    best = study.best_params
+    study.sampler = StagedGPSampler(seed=seed, half_width=0.1)
+    points = []
+    for _ in range(6):
+        trial = study.ask(space)
+        points.append(trial.params)
+    assert {each["kind"] for each in points} == {best["kind"]}
+    assert max(abs(each["x"] - best["x"]) for each in points) <= 1.0 + 1e-9
+    assert len({each["x"] for each in points}) == len(points)
+
+
+def test_how_near_differs_from_trial_to_trial() -> None:
+    widths = [refined_half_width(seed) for seed in range(50)]
+    assert 0.05 <= min(widths) < 0.07
+    assert 0.15 < max(widths) <= 0.2
+
+
+@pytest.mark.parametrize("half_width", [0.0, -0.1, math.nan])
+def test_a_region_without_width_is_refused(half_width: float) -> None:
+    with pytest.raises(ValueError, match="half_width > 0"):
+        StagedGPSampler(half_width=half_width)
+
+
+@pytest.mark.parametrize("given", [{"max_epochs": 0}, {"n_startup_trials": 0}])
+def test_settings_below_one_are_refused(given: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r">= 1"):
+        PortfolioSampler(**given)  # type: ignore[arg-type]
+
+
+def test_several_objectives_are_refused() -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=PortfolioSampler(seed=0))
+    with pytest.raises(ValueError, match="one objective"):
+        study.ask({"x": FloatDistribution(0.0, 1.0)})
+
+
+def test_workers_that_ask_at_once_differ_in_what_they_do() -> None:
+    study = optuna.create_study(sampler=PortfolioSampler(seed=0))
+    for number in range(8):
+        params = {"x": number / 7.0}
+        distributions = {"x": FloatDistribution(0.0, 1.0)}
+        study.add_trial(create_trial(value=(params["x"] - 0.4) ** 2, params=params, distributions=distributions))
+    points = [study.ask({"x": FloatDistribution(0.0, 1.0)}).params["x"] for _ in range(8)]
+    assert len(Counter(choices(study).values())) >= 2
+    assert len(set(points)) == 8
