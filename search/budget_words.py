@@ -17,7 +17,12 @@ def budget_words(budget: Budget) -> str:
 
 
 def what_was_cut(
-    definition: StudyDefinition, trials: Iterable[TrialRecord], *, spent: Spent, plan: FinishPlan | None
+    definition: StudyDefinition,
+    trials: Iterable[TrialRecord],
+    *,
+    spent: Spent,
+    plan: FinishPlan | None,
+    is_ended_early: bool = False,
 ) -> tuple[str, ...]:
     """Return what a budget left out of a study, one line for the search and one for the finish; empty if nothing.
 
@@ -26,6 +31,7 @@ def what_was_cut(
         trials: Its search trials, all ended.
         spent: What it has cost.
         plan: The finish as it was carried out, None for none.
+        is_ended_early: Whether the last stage has fewer trials than planned because further ones could not pay.
     """
     if definition.budget == Budget():
         return ()
@@ -34,7 +40,7 @@ def what_was_cut(
     n_stopped = sum(record.state is TrialState.STOPPED for record in records)
     short = [
         f"{stage.name} has {n_by_stage[stage.name]} of {stage.n_trials} trials"
-        for stage in definition.stages
+        for stage in definition.stages[: -1 if is_ended_early else None]
         if n_by_stage[stage.name] < stage.n_trials
     ]
     if n_stopped:

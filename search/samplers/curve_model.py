@@ -64,6 +64,11 @@ class CurveModel:
             hoped = _believed(self._posterior, points, columns, running, horizon=self._horizon)
             self._posterior = Posterior(layout, theta, hoped, horizon=self._horizon)
 
+    @property
+    def noise(self) -> float:
+        """Standard deviation of what chance adds to a training, > 0, in the model's unit."""
+        return self._posterior.noise
+
     def final(self, units: Array) -> tuple[Array, Array]:
         """Return means and standard deviations of what configurations will reach, both of shape ``(m,)``.
 
@@ -71,6 +76,15 @@ class CurveModel:
             units: Snapped coordinates, NaN where a parameter is lacking, shape ``(m, d)``.
         """
         return self._posterior.final(_features(self._coordinates, units)[0])
+
+    def draws(self, units: Array, normals: Array) -> Array:
+        """Return what configurations will reach, drawn together from what is known, one draw a column.
+
+        Args:
+            units: As of `final`, shape ``(m, d)``.
+            normals: Independent standard normal numbers, shape ``(m, n)``.
+        """
+        return self._posterior.draws(_features(self._coordinates, units)[0], normals)
 
     def best_first(self) -> Array:
         """Return the coordinates of the curves' configurations, the best expectation first."""

@@ -18,6 +18,7 @@ from search.study_definition import (
     Budget,
     ClassSpec,
     EarlyStopping,
+    EndEarly,
     FinishSettings,
     NarrowRule,
     Resources,
@@ -107,6 +108,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         "budget": None
         if budget == Budget()
         else {"hours": budget.hours, "device_hours": budget.device_hours, "n_trials": budget.n_trials},
+        "end_early": None if definition.end_early is None else dataclasses.asdict(definition.end_early),
         "warm_start": warm_start_to_plain(definition.warm_start),
         "storage": definition.storage,
         "tracking_uri": definition.tracking_uri,
@@ -195,6 +197,14 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         budget=Budget()
         if budget is None
         else Budget(hours=budget.hours, device_hours=budget.device_hours, n_trials=budget.n_trials),
+        end_early=None
+        if study.end_early is None
+        else EndEarly(
+            gain_below=study.end_early.gain_below,
+            probability=study.end_early.probability,
+            patience_trials=study.end_early.patience_trials,
+            min_trials=study.end_early.min_trials,
+        ),
         storage=study.storage,
         tracking_uri=study.tracking_uri,
         checkpoints=study.checkpoints,

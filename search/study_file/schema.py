@@ -200,6 +200,22 @@ class BudgetSection(Section):
     """Search trials of all stages together; each stage gets its part of them."""
 
 
+class EndEarlySection(Section):
+    """When the search ends before all its trials, because further ones cannot pay; the finish then follows."""
+
+    gain_below: Literal["noise"] | Annotated[float, Field(gt=0.0)] = "noise"
+    """A gain that would not count: noise for less than another seed makes of the reward, or a number in its unit."""
+    probability: Annotated[float, Field(ge=0.5, le=0.999)] = 0.9
+    """With which, by the model of all trials, nothing in the last stage's ranges may gain as much."""
+    patience_trials: Count = 5
+    """Finished trials of the last stage in a row after which it must be so."""
+    min_trials: Count = 20
+    """Finished trials of all stages together before which the search never ends early."""
+
+
+EndEarly = Annotated[EndEarlySection | None, _OR_NONE, Shorthand(named("gain_below"), ("noise",))]
+
+
 class StudySection(Section):
     """A zeroin study: what to train, what to search, in which stages. What the file leaves out does not happen."""
 
@@ -244,6 +260,8 @@ class StudySection(Section):
     """What follows the last stage; without it the test split is never read."""
     budget: Annotated[BudgetSection | None, _OR_NONE] = None
     """What the study may cost; none for no bound."""
+    end_early: EndEarly = None
+    """When the search ends before all its trials, because further ones cannot pay; none: never."""
     warm_start: Annotated[WarmStartSection | None, _OR_NONE] = None
     """What is known before the first trial: good configurations, earlier studies."""
     storage: Annotated[str | None, Field(min_length=1)] = None
