@@ -55,7 +55,7 @@ def study(*, noise: float, seed: int, n_full: int, n_epochs: int, sampler: str, 
     surface = SyntheticSurface(f"synthetic-{seed}", noise=noise, n_epochs=n_epochs)
     space, rewards = declared_space(surface), ComparableRewards(_OBJECTIVE)
     best_shown, regret, n_spent = -1.0, 1.0, 0
-    top = max(surface.true_curve({name: value for name, value in surface.optimum.items()}))
+    top = max(surface.true_curve(surface.optimum))
     trained = []
     for number in range(_N_COARSE + n_full):
         stage = int(number >= _N_COARSE)

@@ -2,9 +2,9 @@
 
 Two or three seeds say next to nothing of a configuration's own spread. So, as in the elimination, one standard
 deviation between seeds is taken for all contenders: the variances of their runs, pooled, with as many degrees of
-freedom as there are runs beyond each contender's first. A mean over n runs is then within t s / sqrt(n) of the true one,
-with a quantile t of Student's distribution. Where every contender has a single run there is no interval: nothing is
-known of the noise.
+freedom as there are runs beyond each contender's first. A mean over n runs is then within t s / sqrt(n) of the true
+one, with a quantile t of Student's distribution. Where every contender has a single run there is no interval: nothing
+is known of the noise.
 
 The winner is chosen for its mean, which luck has helped: of k equally good contenders, the largest of k errors is its
 own. The quantile therefore leaves a tail q on each side with ``(1 - q)**k - q**k = confidence``: the chance that the

@@ -40,10 +40,10 @@ def end_reason(outlooks: Sequence[Outlook | None], settings: EndEarly, *, n_left
         return ""
     last = known[-1]
     least = f"{least_gain(last, settings):.2g}"
-    counts = f"the noise between seeds, {least}" if settings.gain_below == "noise" else f"the {least} that would count"
-    times = "the last trial" if len(known) == 1 else f"each of the last {len(known)} trials"
+    bar = f"the noise between seeds, {least}" if settings.gain_below == "noise" else f"{least}, the least that counts"
+    times = "one finished trial" if len(known) == 1 else f"{len(known)} finished trials in a row"
     return (
-        f"after {times}, further ones were expected to gain less than {counts}: the best next one "
-        f"{last.expected_gain:.2g}, and with a probability of {100.0 * settings.probability:.3g} % none in the ranges "
-        f"more than {last.possible_gain:.2g}; {n_left} planned trials are left out"
+        f"after {times} there was less to gain than {bar}: at the end the best next one was expected to gain "
+        f"{last.expected_gain:.2g}, and with a probability of {100.0 * settings.probability:.3g} % nothing in the "
+        f"ranges gains more than {last.possible_gain:.2g}; {n_left} planned trials are left out"
     )

@@ -71,7 +71,7 @@ def outlook(
     )
     if not is_full.any() or not coordinates.names:
         return None
-    model = CurveModel(coordinates, curves, horizon=max_epochs)
+    model = CurveModel(coordinates, curves, horizon=max_epochs, expects_noise=True)
     incumbent = float(model.final(model.units[is_full])[0].max())
     expected, gains = _gains(model, coordinates, incumbent=incumbent, rng=np.random.default_rng(seed))
     unit = model.scale.unit

@@ -213,7 +213,7 @@ class EndEarlySection(Section):
     """Finished trials of all stages together before which the search never ends early."""
 
 
-EndEarly = Annotated[EndEarlySection | None, _OR_NONE, Shorthand(named("gain_below"), ("noise",))]
+EndEarly = Annotated[Annotated[EndEarlySection, Shorthand(named("gain_below"), ("noise",))] | None, _OR_NONE]
 
 
 class StudySection(Section):
