@@ -50,7 +50,9 @@ class Ending:
     n_trials: int
 
 
-def study(*, noise: float, seed: int, n_full: int, n_epochs: int, sampler: str, probability: float) -> list[Trained]:
+def study(
+    *, noise: float, seed: int, n_full: int, n_epochs: int, sampler: str, probability: float, min_trials: int = 1
+) -> list[Trained]:
     """Run a study to its planned end; regret is in accuracy, of the trial that looks best."""
     surface = SyntheticSurface(f"synthetic-{seed}", noise=noise, n_epochs=n_epochs)
     space, rewards = declared_space(surface), ComparableRewards(_OBJECTIVE)
@@ -94,13 +96,18 @@ def study(*, noise: float, seed: int, n_full: int, n_epochs: int, sampler: str, 
             continue
         if max(values) > best_shown:
             best_shown, regret = max(values), top - max(surface.true_curve(numeric))
-        found = outlook(
-            rewards.observations(),
-            box=space,
-            direction=_OBJECTIVE.direction,
-            max_epochs=n_epochs,
-            probability=probability,
-            seed=derived_seed(seed, "outlook", number + 1),
+        is_asked = number + 1 >= min_trials
+        found = (
+            None
+            if not is_asked
+            else outlook(
+                rewards.observations(),
+                box=space,
+                direction=_OBJECTIVE.direction,
+                max_epochs=n_epochs,
+                probability=probability,
+                seed=derived_seed(seed, "outlook", number + 1),
+            )
         )
         trained.append(Trained(n_spent=n_spent, regret=regret, outlook=found))
     return trained
@@ -130,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--noise", type=float, nargs="+", default=[0.01, 0.03])
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--full-trainings", type=int, default=92)
+    parser.add_argument("--full-trainings", type=int, default=42)
     parser.add_argument("--epochs", type=int, default=24, help="of a full training")
     parser.add_argument("--sampler", default="staged_gp")
     parser.add_argument("--probability", type=float, default=defaults.probability)
@@ -148,6 +155,7 @@ def main() -> None:
                 n_epochs=given.epochs,
                 sampler=given.sampler,
                 probability=given.probability,
+                min_trials=min(given.min_trials),
             )
             for seed in range(given.seeds)
         ]

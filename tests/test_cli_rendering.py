@@ -146,7 +146,12 @@ def finished(record: StudyRecord) -> StudyRecord:
         best_trial_number=48,
         confirmations=(
             Confirmation(
-                trial_number=48, rewards=(0.981, 0.983), best_epochs=(20, 22), mean=0.982, eliminated_after=None
+                trial_number=48,
+                rewards=(0.981, 0.983),
+                best_epochs=(20, 22),
+                mean=0.982,
+                eliminated_after=None,
+                interval=(0.97, 0.99),
             ),
             Confirmation(trial_number=4, rewards=(0.961,), best_epochs=(20,), mean=0.961, eliminated_after=1),
         ),
@@ -394,6 +399,9 @@ def test_the_snippet_builds_the_winner(finished: StudyRecord) -> None:
 def test_weights_are_the_refitted_members_once_there_are_some(record: StudyRecord, finished: StudyRecord) -> None:
     before, after = best_plain(record), best_plain(finished)
     assert before is not None and after is not None
+    assert before["confirmed"] is None
+    contenders = after["confirmed"]["contenders"]
+    assert [(each["number"], each["low"], each["high"]) for each in contenders] == [(48, 0.97, 0.99), (4, None, None)]
     assert before["weights"] == [str(Path(record.directory) / "trial-0004")]
     assert after["weights"] == [str(Path(record.directory) / key) for key in ("refit-seed0", "refit-seed1")]
 
@@ -402,8 +410,9 @@ def test_the_result_tells_test_confirmation_and_epochs(finished: StudyRecord) ->
     text = text_of(result_story(finished, width=80))
     lines = [line.split() for line in text.splitlines()]
     assert ["test_acc", "0.9888", "0.9800", "0.9750", "0.9850"] in lines
-    assert ["#48", "0.9820", "0.9810", "0.9830", "winner"] in lines
-    assert ["#4", "0.9610", "0.9610", "dropped", "after", "1", "run"] in lines
+    assert ["#48", "0.9820", "0.9700", "to", "0.9900", "0.9810", "0.9830", "winner"] in lines
+    assert ["#4", "0.9610", "-", "0.9610", "dropped", "after", "1", "run"] in lines
+    assert "Noise between seeds: 0.0014" in text and "with 90 % confidence" in " ".join(text.split())
     assert "540 samples, read once" in text
     assert "confirm 1,144" in text and "1,282 in all" in text
     assert "2 min 5 s" in text

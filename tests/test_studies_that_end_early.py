@@ -68,10 +68,19 @@ def points(record: StudyRecord) -> list[Mapping[str, Any]]:
     return [dict(each.record.hyperparameters) for each in record.trials]
 
 
-@pytest.mark.slow
-def test_a_search_with_nothing_to_gain_ends_and_says_why_and_goes_on_when_it_is_told_to(state: StateDirectory) -> None:
+def metrics_of(state: StateDirectory) -> Mapping[str, float]:
+    """What MLflow shows of the study as a whole."""
     import mlflow
 
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{state.mlflow_database}")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "bell"]
+    (parent,) = client.search_runs([experiment.experiment_id], filter_string="tags.`zeroin.study` = 'bell'")
+    metrics: Mapping[str, float] = parent.data.metrics
+    return metrics
+
+
+@pytest.mark.slow
+def test_a_search_with_nothing_to_gain_ends_and_says_why_and_goes_on_when_it_is_told_to(state: StateDirectory) -> None:
     runs = Runs(state)
     record = runs.run(definition())
     end = record.early_end
@@ -79,10 +88,7 @@ def test_a_search_with_nothing_to_gain_ends_and_says_why_and_goes_on_when_it_is_
     assert len(record.trials) == end.n_finished == 32 - end.n_left < 32
     assert max(end.outlook.expected_gain, end.outlook.possible_gain) < end.outlook.noise
     assert end.reason in record.result.notices[0] and any(end.reason in each for each in runs.listener.notices)
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{state.mlflow_database}")
-    (experiment,) = [each for each in client.search_experiments() if each.name == "bell"]
-    (parent,) = client.search_runs([experiment.experiment_id], filter_string="tags.`zeroin.study` = 'bell'")
-    assert parent.data.metrics["ended_early/noise"] == pytest.approx(end.outlook.noise)
+    assert metrics_of(state)["ended_early/noise"] == pytest.approx(end.outlook.noise)
     assert runs.run(definition()).early_end == end
     went_on = runs.run(with_overrides(definition(), ["end_early=none"]))
     assert (len(went_on.trials), went_on.early_end) == (32, None)
@@ -122,7 +128,10 @@ def test_confirmations_may_still_be_given_up_for_the_search_but_a_refit_may_not(
     endless = with_overrides(given, ["end_early=none"])
     record = runs.run(endless)
     assert len(record.trials) == 32 and record.result is not None and record.early_end is None
-    assert all(each.interval is not None for each in record.result.confirmations)
+    winner = record.result.confirmations[0]
+    metrics = metrics_of(state)
+    assert winner.interval == (metrics["confirmed_low"], metrics["confirmed_high"])
+    assert metrics["confirmed_low"] < metrics["confirmed_mean"] == winner.mean < metrics["confirmed_high"]
     assert not any("ended early" in notice for notice in record.result.notices)
     with pytest.raises(StudyConflictError, match="the study is finished"):
         runs.run(given)

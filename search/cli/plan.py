@@ -39,6 +39,7 @@ def plan_report(definition: StudyDefinition) -> RenderableType:
         indented(_stages_table(definition)),
         indented(Text(f"at most {_epochs_at_most(definition):,} epochs in all; {_savings(definition)} save some")),
         *_budget(definition),
+        *_early_end(definition),
         heading("Search space"),
         indented(_space_table(definition)),
     ]
@@ -125,6 +126,16 @@ def _budget(definition: StudyDefinition) -> list[RenderableType]:
         shared = ", ".join(f"{stage.name} {n}" for stage, n in zip(definition.stages, quotas, strict=True))
         lines.append(f"its trials are shared: {shared}")
     return [indented(Text(line)) for line in lines]
+
+
+def _early_end(definition: StudyDefinition) -> list[RenderableType]:
+    """Return when the search may end before all its trials, if it may."""
+    settings = definition.end_early
+    if settings is None:
+        return []
+    counts = "the noise between seeds" if settings.gain_below == "noise" else figures.number(settings.gain_below)
+    line = f"ends early, after {settings.min_trials} trials at the least, when further ones cannot gain {counts}"
+    return [indented(Text(line))]
 
 
 def _space_table(definition: StudyDefinition) -> Table:
