@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from plain_study import BELL, study
 from study_runs import Listener, run_session
-from virtual_engine import Faults, KilledError, VirtualEngine
+from virtual_engine import KilledError, VirtualEngine
 
 from search.errors import StudyConflictError, StudyDefinitionError
-from search.messages import TrialAssignment
+from search.messages import EpochReport, TrialAssignment
 from search.paths import StateDirectory
 from search.studies_api import read_study
 from search.study_definition import EndEarly, StudyDefinition
@@ -52,9 +52,14 @@ class Runs:
         engine = VirtualEngine(checkpoints=self._checkpoints, metrics=flat_curve)
         return run_session(self.state, engine, definition, observer=self.listener)
 
-    def killed(self, definition: StudyDefinition, *, after_polls: int) -> StudyRecord:
-        faults = Faults(killed_after_polls=after_polls)
-        engine = VirtualEngine(checkpoints=self._checkpoints, metrics=flat_curve, faults=faults)
+    def killed(self, definition: StudyDefinition, *, in_trial: str) -> StudyRecord:
+        """Run until a trial whose key begins like that has an epoch."""
+
+        def die(report: EpochReport) -> None:
+            if report.trial_key.startswith(in_trial):
+                raise KilledError
+
+        engine = VirtualEngine(checkpoints=self._checkpoints, metrics=flat_curve, on_epoch=die)
         with pytest.raises(KilledError):
             run_session(self.state, engine, definition, observer=self.listener)
         return read_study("bell", directory=self.state)
@@ -105,8 +110,8 @@ def test_a_killed_study_comes_to_the_same_decision_and_a_raised_minimum_undoes_i
         runs = Runs(StateDirectory(root=tmp_path / name))
         copied_mlflow_database(runs.state.mlflow_database)
         if name == "killed":
-            cut = runs.killed(patient, after_polls=46)
-            assert cut.early_end is None and len(cut.trials) > 13
+            cut = runs.killed(patient, in_trial="trial-0014")
+            assert cut.early_end is None and len(cut.trials) == 15
         records.append(runs.run(patient))
     first, second = (record.early_end for record in records)
     assert first is not None and second is not None
@@ -120,11 +125,8 @@ def test_a_killed_study_comes_to_the_same_decision_and_a_raised_minimum_undoes_i
 def test_confirmations_may_still_be_given_up_for_the_search_but_a_refit_may_not(state: StateDirectory) -> None:
     runs = Runs(state)
     given = definition(finish=FINISH)
-    whole = 200
-    while (cut := runs.killed(given, after_polls=4)) and not cut.finish_has_begun:
-        whole -= 1
-        assert whole, "the finish never began"
-    assert cut.early_end is not None and cut.result is None
+    cut = runs.killed(given, in_trial="confirm")
+    assert cut.early_end is not None and cut.finish_has_begun and cut.result is None
     endless = with_overrides(given, ["end_early=none"])
     record = runs.run(endless)
     assert len(record.trials) == 32 and record.result is not None and record.early_end is None
