@@ -32,8 +32,8 @@ def test_a_study_stored_before_it_could_end_early_is_read_and_so_is_a_result_wit
     contender = {"trial_number": 3, "rewards": [0.5, 0.6], "best_epochs": [1, 2], "mean": 0.55}
     result = result_from_plain(
         {
-            **dict.fromkeys(("refit_keys", "test_members", "notices"), []),
-            **dict.fromkeys(("test_ensemble", "n_epochs"), {}),
+            **{key: [] for key in ("refit_keys", "test_members", "notices")},
+            **{key: {} for key in ("test_ensemble", "n_epochs")},
             **dict.fromkeys(("refit_epochs", "n_test_samples", "n_test_readings", "time_ms"), 0),
             "best_trial_number": 3,
             "confirmations": [{**contender, "eliminated_after": None}],

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from search.study_file.end_early_schema import EndEarly
 from search.study_file.pruner_schema import NoneSection, Pruner
 from search.study_file.schema_parts import Count, Scalar, Section, Shorthand, named
 from search.study_file.warm_start_schema import WarmStartSection
@@ -200,22 +201,6 @@ class BudgetSection(Section):
     """Search trials of all stages together; each stage gets its part of them."""
 
 
-class EndEarlySection(Section):
-    """When the search ends before all its trials, because further ones cannot pay; the finish then follows."""
-
-    gain_below: Literal["noise"] | Annotated[float, Field(gt=0.0)] = "noise"
-    """A gain that would not count: noise for less than another seed makes of the reward, or a number in its unit."""
-    probability: Annotated[float, Field(ge=0.5, le=0.999)] = 0.9
-    """With which, by the model of all trials, nothing in the last stage's ranges may gain as much."""
-    patience_trials: Count = 5
-    """Finished trials of the last stage in a row after which it must be so."""
-    min_trials: Count = 20
-    """Finished trials of all stages together before which the search never ends early."""
-
-
-EndEarly = Annotated[Annotated[EndEarlySection, Shorthand(named("gain_below"), ("noise",))] | None, _OR_NONE]
-
-
 class StudySection(Section):
     """A zeroin study: what to train, what to search, in which stages. What the file leaves out does not happen."""
 
@@ -260,7 +245,7 @@ class StudySection(Section):
     """What follows the last stage; without it the test split is never read."""
     budget: Annotated[BudgetSection | None, _OR_NONE] = None
     """What the study may cost; none for no bound."""
-    end_early: EndEarly = None
+    end_early: Annotated[EndEarly | None, _OR_NONE] = None
     """When the search ends before all its trials, because further ones cannot pay; none: never."""
     warm_start: Annotated[WarmStartSection | None, _OR_NONE] = None
     """What is known before the first trial: good configurations, earlier studies."""
