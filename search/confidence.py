@@ -22,8 +22,6 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-from scipy import optimize, stats
-
 CONFIDENCE = 0.9
 """With which an interval holds the mean reward over all seeds."""
 
@@ -38,6 +36,8 @@ def confidence_intervals(rewards: Mapping[int, Sequence[float]]) -> dict[int, tu
     Returns:
         Empty while nothing is known of the noise.
     """
+    from scipy import stats  # who only shows intervals need not wait for it
+
     finite = {key: runs for key, runs in rewards.items() if runs and all(map(math.isfinite, runs))}
     deviation = seed_deviation(finite.values())
     if deviation is None:
@@ -63,4 +63,6 @@ def seed_deviation(runs: Iterable[Sequence[float]]) -> float | None:
 @cache
 def tail_share(n_contenders: int) -> float:
     """Return the share in each tail of an interval that holds for the best of so many, >= 1, with `CONFIDENCE`."""
+    from scipy import optimize
+
     return float(optimize.brentq(lambda tail: (1.0 - tail) ** n_contenders - tail**n_contenders - CONFIDENCE, 0.0, 0.5))

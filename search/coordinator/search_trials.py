@@ -106,7 +106,8 @@ class SearchTrials:
             StudyFailedError: If trials fail for what they have in common.
         """
         self._stage.ended(record)
-        self._early.ended(self._history.finished_trial(number_of(record)), n_left=self._stage.n_left)
+        if not self._is_closed:
+            self._early.ended(self._history.finished_trial(number_of(record)), n_left=self._stage.n_left)
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
@@ -141,7 +142,8 @@ class SearchTrials:
         )
         if not stage.is_over:
             context.observer.stage_opened(opening)
-        self._early.opened(opening, n_left=stage.n_left)
+        if not self._is_closed:
+            self._early.opened(opening, n_left=stage.n_left)
         return stage
 
 
