@@ -24,11 +24,13 @@ from search.cli.trials_table import short_names, trials_table
 from search.range_text import range_text
 from search.recorded_best import best_of
 from search.search_space import LogRange, SearchSpace
-from search.study_definition import Budget, Direction, StudyDefinition
+from search.study_definition import Budget, Direction, EndEarly, StudyDefinition
 from search.study_file import built_in_studies, load_study_file
 from search.study_record import (
     Confirmation,
+    EarlyEnd,
     NarrowedSpace,
+    Outlook,
     RangeChange,
     RangeDecision,
     ScoredTrial,
@@ -432,6 +434,23 @@ def test_the_plan_adds_up(definition: StudyDefinition) -> None:
     assert f"{searched + 9 * 24 + 3 * 24:,} epochs" in text
     for dimension in definition.space:
         assert dimension.name in text
+
+
+def test_a_search_that_may_end_early_says_so_before_and_why_afterwards(record: StudyRecord) -> None:
+    assert "ends early" not in text_of(plan_report(record.definition))
+    assert "ended early" not in text_of(status_report(record))
+    asking = replace(record.definition, end_early=EndEarly(gain_below=0.002, min_trials=40))
+    assert "ends early, after 40 trials at the least, when further ones cannot gain 0.002" in text_of(
+        plan_report(asking), width=120
+    )
+    outlook = Outlook(expected_gain=0.0001, possible_gain=0.001, noise=0.01)
+    end = EarlyEnd(reason="after 5 finished trials", outlook=outlook, n_finished=44, n_left=40, time_ms=0)
+    ended = replace(record, definition=asking, early_end=end)
+    assert "The search ended early: after 5 finished trials" in text_of(status_report(ended))
+    plain = json.loads(strict_json(status_plain(ended)))
+    assert (plain["ended_early"]["outlook"]["noise"], plain["seconds_left"]) == (0.01, None)
+    for part in every_report(ended, width=80):
+        assert max(map(len, text_of(part).splitlines())) <= 80
 
 
 def test_the_plan_says_how_many_trials_continue_others(definition: StudyDefinition) -> None:
