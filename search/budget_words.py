@@ -37,7 +37,12 @@ def _counts(budget: Budget) -> tuple[tuple[int | None, str], ...]:
 
 
 def what_was_cut(
-    definition: StudyDefinition, trials: Iterable[TrialRecord], *, spent: Spent, plan: FinishPlan | None
+    definition: StudyDefinition,
+    trials: Iterable[TrialRecord],
+    *,
+    spent: Spent,
+    plan: FinishPlan | None,
+    is_ended_early: bool = False,
 ) -> tuple[str, ...]:
     """Return what a budget left out of a study, one line for the search and one for the finish; empty if nothing.
 
@@ -48,12 +53,14 @@ def what_was_cut(
         trials: Its search trials, all ended.
         spent: What it has cost.
         plan: The finish as it was carried out, None for none.
+        is_ended_early: Whether the last stage has fewer trials than planned because further ones could not pay.
     """
     if definition.budget == Budget():
         return ()
     records = list(trials)
     n_by_stage = Counter(record.stage for record in records)
-    counted = {stage.name: stage.n_trials for stage in definition.stages if stage.n_trials is not None}
+    stages = definition.stages[: -1 if is_ended_early else None]
+    counted = {stage.name: stage.n_trials for stage in stages if stage.n_trials is not None}
     n_stopped = sum(record.state is TrialState.STOPPED and record.stage in counted for record in records)
     short = [
         f"{name} has {n_by_stage[name]} of {n_trials} trials"

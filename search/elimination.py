@@ -2,9 +2,9 @@
 
 Configurations run in rounds, each survivor once a round with a seed of its own. After n rounds a configuration goes if
 another one's mean reward is better by more than a one-sided t-bound on the difference, with the variance pooled over
-all configurations. The chance of an error is shared out over the k - 1 rivals and over the rounds, ``risk / (n (n - 1)
-(k - 1))`` each (these shares sum to at most `risk` over n = 2, 3, …): with normal noise of one variance, the truly best
-configuration is dropped with probability at most `risk`, however long it goes on.
+those that still run. The chance of an error is shared out over the k - 1 rivals and over the rounds,
+``risk / (n (n - 1) (k - 1))`` each (these shares sum to at most `risk` over n = 2, 3, …): with normal noise of one
+variance, the truly best configuration is dropped with probability at most `risk`, however long it goes on.
 
 Source: Even-Dar, Mannor, Mansour, "Action elimination and stopping conditions for the multi-armed bandit and
 reinforcement learning problems", JMLR 7 (2006), with t-bounds in place of Hoeffding's, since rewards have no known

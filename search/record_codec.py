@@ -9,7 +9,16 @@ from typing import Any
 from search.messages import TestResult
 from search.past import Past, PastObservation, StartingPoint
 from search.study_file import space_from_plain, space_to_plain
-from search.study_record import Confirmation, NarrowedSpace, RangeChange, RangeDecision, StageOpening, StudyResult
+from search.study_record import (
+    Confirmation,
+    EarlyEnd,
+    NarrowedSpace,
+    Outlook,
+    RangeChange,
+    RangeDecision,
+    StageOpening,
+    StudyResult,
+)
 
 
 def opening_to_plain(opening: StageOpening) -> dict[str, Any]:
@@ -38,6 +47,16 @@ def opening_from_plain(plain: Mapping[str, Any]) -> StageOpening:
     )
 
 
+def early_end_to_plain(end: EarlyEnd) -> dict[str, Any]:
+    """Return the early end as JSON-able data."""
+    return dataclasses.asdict(end)
+
+
+def early_end_from_plain(plain: Mapping[str, Any]) -> EarlyEnd:
+    """Invert `early_end_to_plain`."""
+    return EarlyEnd(**{**plain, "outlook": Outlook(**plain["outlook"])})
+
+
 def result_to_plain(result: StudyResult) -> dict[str, Any]:
     """Return the result as JSON-able data."""
     return dataclasses.asdict(result)
@@ -45,10 +64,7 @@ def result_to_plain(result: StudyResult) -> dict[str, Any]:
 
 def result_from_plain(plain: Mapping[str, Any]) -> StudyResult:
     """Invert `result_to_plain`."""
-    confirmations = tuple(
-        Confirmation(**{**each, "rewards": tuple(each["rewards"]), "best_epochs": tuple(each["best_epochs"])})
-        for each in plain["confirmations"]
-    )
+    confirmations = tuple(_confirmation(each) for each in plain["confirmations"])
     return StudyResult(
         **{
             **plain,
@@ -58,6 +74,12 @@ def result_from_plain(plain: Mapping[str, Any]) -> StudyResult:
             "notices": tuple(plain["notices"]),
         }
     )
+
+
+def _confirmation(plain: Mapping[str, Any]) -> Confirmation:
+    """Return a contender; earlier versions stored no interval."""
+    tuples = {key: tuple(plain[key]) for key in ("rewards", "best_epochs", "interval") if plain.get(key) is not None}
+    return Confirmation(**{**plain, **tuples})
 
 
 def test_result_to_plain(result: TestResult) -> dict[str, Any]:

@@ -227,6 +227,23 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndEarly:
+    """When the search ends before all its trials, because further ones cannot pay (see `search.early_ending`).
+
+    Attributes:
+        gain_below: A gain of the reward that would not count, > 0, or ``noise``: what seeds alone make of it.
+        probability: With which no configuration may gain as much, by the model of all trials, in ``[0.5, 0.999]``.
+        patience_trials: Finished trials of the last stage in a row after which it must be so, >= 1.
+        min_trials: Finished trials of all stages before which the search never ends, >= 1.
+    """
+
+    gain_below: float | Literal["noise"] = "noise"
+    probability: float = 0.9
+    patience_trials: int = 5
+    min_trials: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyDefinition:
     """A whole study, validated and immutable; `search.study_file` documents the keys.
 
@@ -236,6 +253,7 @@ class StudyDefinition:
         early_stopping: None for never.
         finish: None to end after the last stage.
         budget: What the study may cost.
+        end_early: When it ends although more could be spent, None for never.
         warm_start: What is known before its first trial, None for nothing.
         storage: Optuna storage URL, or None for the journal file in the state directory.
         tracking_uri: MLflow tracking URI, or None for the SQLite file in the state directory.
@@ -260,6 +278,7 @@ class StudyDefinition:
     resources: Resources
     finish: FinishSettings | None
     budget: Budget = Budget()
+    end_early: EndEarly | None = None
     warm_start: WarmStart | None = None
     storage: str | None = None
     tracking_uri: str | None = None

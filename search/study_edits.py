@@ -22,7 +22,7 @@ _REFUSALS = {
     "schedule_horizon": "the recorded trials' learning-rate schedules span other epochs",
     "space": "the recorded trials lie in another space",
 }
-_SETTINGS = ("pruner", "early_stopping", "budget", "finish")
+_SETTINGS = ("pruner", "early_stopping", "budget", "end_early", "finish")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class Begun:
         first_numbers: Number of the first trial of each stage opened so far; the last one is open, the others are over.
         n_trials: Trials that have begun.
         finish_has_begun: Whether the search is over, for ever.
+        may_be_reopened: Whether the search ended early, and nothing has been refitted, so that it may go on.
         is_finished: Whether the result is recorded. Without a `finish`, the study can be taken up again.
     """
 
@@ -40,6 +41,7 @@ class Begun:
     n_trials: int
     finish_has_begun: bool
     is_finished: bool
+    may_be_reopened: bool = False
 
 
 def judge_edits(recorded: StudyDefinition, given: StudyDefinition, begun: Begun) -> tuple[Edit, ...]:
@@ -70,7 +72,7 @@ def _refusal(path: KeyPath, recorded: StudyDefinition, given: StudyDefinition, b
         )
     if key not in ("stages", *_SETTINGS):
         return "the study began with it"
-    if begun.finish_has_begun:
+    if begun.finish_has_begun and not (key == "end_early" and begun.may_be_reopened):
         return "the search is over: the finish has begun"
     return _stage_refusal(path, recorded, given, begun) if key == "stages" else ""
 

@@ -119,6 +119,40 @@ class StudyForecast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What further trials may still gain, in the reward's unit.
+
+    Attributes:
+        expected_gain: Expected improvement of the best next trial over the best so far, >= 0.
+        possible_gain: What the best of all configurations gains at most with the probability that was asked for, >= 0.
+        noise: Standard deviation of the reward between seeds, > 0.
+    """
+
+    expected_gain: float
+    possible_gain: float
+    noise: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyEnd:
+    """That the search has ended before all its trials; recorded once, and never judged again.
+
+    Attributes:
+        reason: Why, in words and figures.
+        outlook: The last of the outlooks that decided.
+        n_finished: Trials that had ended, of all stages.
+        n_left: Planned trials that are left out, None if nothing counted them.
+        time_ms: Unix time in milliseconds.
+    """
+
+    reason: str
+    outlook: Outlook
+    n_finished: int
+    n_left: int | None
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinishPlan:
     """The finish as it is carried out, settled once when it begins.
 
@@ -145,6 +179,8 @@ class Confirmation:
         eliminated_after: Runs after which it was dropped, or None if it stayed to the end.
         measured: Means over the runs of what further objectives and constraints are about, NaN where a run lacks it.
         violation: How far these means are from keeping all constraints, >= 0.
+        interval: Low and high end of what the mean over all seeds may be (see `search.confidence`); None where too
+            few seeds tell anything, or a run has no finite reward.
     """
 
     trial_number: int
@@ -154,6 +190,7 @@ class Confirmation:
     eliminated_after: int | None
     measured: Mapping[str, float] = field(default_factory=dict)
     violation: float = 0.0
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +266,7 @@ class StudyRecord:
         device_use: What the workers' time went into up to the result, by `search.device_use.DeviceUse`; what a
             running session has not stored yet is missing.
         finish_has_begun: Whether the search is over: the best configurations are being confirmed or refitted.
+        early_end: Why the search ended before all its trials, None if it did not.
     """
 
     definition: StudyDefinition
@@ -243,6 +281,7 @@ class StudyRecord:
     bookkeeping_seconds: Mapping[str, float] = field(default_factory=dict)
     device_use: Mapping[str, float] = field(default_factory=dict)
     finish_has_begun: bool = False
+    early_end: EarlyEnd | None = None
 
     @property
     def seconds(self) -> float:

@@ -24,11 +24,13 @@ from search.cli.trials_table import short_names, trials_table
 from search.range_text import range_text
 from search.recorded_best import best_of
 from search.search_space import LogRange, SearchSpace
-from search.study_definition import Budget, Direction, StudyDefinition
+from search.study_definition import Budget, Direction, EndEarly, StudyDefinition
 from search.study_file import built_in_studies, definition_from_plain, definition_to_plain, load_study_file
 from search.study_record import (
     Confirmation,
+    EarlyEnd,
     NarrowedSpace,
+    Outlook,
     RangeChange,
     RangeDecision,
     ScoredTrial,
@@ -147,7 +149,12 @@ def finished(record: StudyRecord) -> StudyRecord:
         best_trial_number=48,
         confirmations=(
             Confirmation(
-                trial_number=48, rewards=(0.981, 0.983), best_epochs=(20, 22), mean=0.982, eliminated_after=None
+                trial_number=48,
+                rewards=(0.981, 0.983),
+                best_epochs=(20, 22),
+                mean=0.982,
+                eliminated_after=None,
+                interval=(0.97, 0.99),
             ),
             Confirmation(trial_number=4, rewards=(0.961,), best_epochs=(20,), mean=0.961, eliminated_after=1),
         ),
@@ -395,6 +402,9 @@ def test_the_snippet_builds_the_winner(finished: StudyRecord) -> None:
 def test_weights_are_the_refitted_members_once_there_are_some(record: StudyRecord, finished: StudyRecord) -> None:
     before, after = best_plain(record), best_plain(finished)
     assert before is not None and after is not None
+    assert before["confirmed"] is None
+    contenders = after["confirmed"]["contenders"]
+    assert [(each["number"], each["low"], each["high"]) for each in contenders] == [(48, 0.97, 0.99), (4, None, None)]
     assert before["weights"] == [str(Path(record.directory) / "trial-0004")]
     assert after["weights"] == [str(Path(record.directory) / key) for key in ("refit-seed0", "refit-seed1")]
 
@@ -403,8 +413,9 @@ def test_the_result_tells_test_confirmation_and_epochs(finished: StudyRecord) ->
     text = text_of(result_story(finished, width=80))
     lines = [line.split() for line in text.splitlines()]
     assert ["test_acc", "0.9888", "0.9800", "0.9750", "0.9850"] in lines
-    assert ["#48", "0.9820", "0.9810", "0.9830", "winner"] in lines
-    assert ["#4", "0.9610", "0.9610", "dropped", "after", "1", "run"] in lines
+    assert ["#48", "0.9820", "0.9700", "to", "0.9900", "0.9810", "0.9830", "winner"] in lines
+    assert ["#4", "0.9610", "-", "0.9610", "dropped", "after", "1", "run"] in lines
+    assert "Noise between seeds: 0.0014" in text and "with 90 % confidence" in " ".join(text.split())
     assert "540 samples, read once" in text
     assert "confirm 1,144" in text and "1,282 in all" in text
     assert "2 min 5 s" in text
@@ -424,6 +435,23 @@ def test_the_plan_adds_up(definition: StudyDefinition) -> None:
     assert f"{searched + 9 * 24 + 3 * 24:,} epochs" in text
     for dimension in definition.space:
         assert dimension.name in text
+
+
+def test_a_search_that_may_end_early_says_so_before_and_why_afterwards(record: StudyRecord) -> None:
+    assert "ends early" not in text_of(plan_report(record.definition))
+    assert "ended early" not in text_of(status_report(record))
+    asking = replace(record.definition, end_early=EndEarly(gain_below=0.002, min_trials=40))
+    assert "ends early, after 40 trials at the least, when further ones cannot gain 0.002" in text_of(
+        plan_report(asking), width=120
+    )
+    outlook = Outlook(expected_gain=0.0001, possible_gain=0.001, noise=0.01)
+    end = EarlyEnd(reason="after 5 finished trials", outlook=outlook, n_finished=44, n_left=40, time_ms=0)
+    ended = replace(record, definition=asking, early_end=end)
+    assert "The search ended early: after 5 finished trials" in text_of(status_report(ended))
+    plain = json.loads(strict_json(status_plain(ended)))
+    assert (plain["ended_early"]["outlook"]["noise"], plain["seconds_left"]) == (0.01, None)
+    for part in every_report(ended, width=80):
+        assert max(map(len, text_of(part).splitlines())) <= 80
 
 
 def test_the_plan_says_how_many_trials_continue_others(definition: StudyDefinition) -> None:

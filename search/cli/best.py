@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from search.cli import figures
+from search.cli.confirmation_view import confirmation_parts, confirmed_plain
 from search.cli.console import heading, indented, pairs, unbroken
 from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
 from search.cli.rows import continued_number, trial_row, winner
@@ -30,6 +31,7 @@ def best_report(record: StudyRecord) -> RenderableType:
         Text(f"Best of {figures.count(len(record.trials), 'trial')}: #{trial.record.number}", style="bold"),
         indented(pairs(score_pairs(record, trial))),
         *standing_parts(record, trial),
+        *confirmation_parts(record),
         heading("Hyperparameters"),
         indented(settings(trial.record.hyperparameters)),
         heading("To use them, in a study file or with Lightning's command line"),
@@ -58,6 +60,7 @@ def best_plain(record: StudyRecord) -> dict[str, Any] | None:
         "hyperparameters": dict(trial.record.hyperparameters),
         "usage": usage_plain(record.definition, trial),
         "weights": weight_directories(record, trial),
+        "confirmed": confirmed_plain(record.result),
         "test_ensemble": None if record.result is None else dict(record.result.test_ensemble),
         "test_members": None if record.result is None else [dict(member) for member in record.result.test_members],
     }

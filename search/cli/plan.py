@@ -42,6 +42,7 @@ def plan_report(definition: StudyDefinition) -> RenderableType:
         indented(_stages_table(definition)),
         indented(Text(_epochs_at_most(definition))),
         *_budget(definition),
+        *_early_end(definition),
         heading("Search space"),
         indented(_space_table(definition)),
     ]
@@ -147,6 +148,16 @@ def _counted_quotas(definition: StudyDefinition) -> list[int]:
 def _epochs_planned(definition: StudyDefinition) -> int:
     """Return the epochs that the stages' trials have at most, as far as they are counted."""
     return sum(n * stage.max_epochs for n, stage in zip(_counted_quotas(definition), definition.stages, strict=False))
+
+
+def _early_end(definition: StudyDefinition) -> list[RenderableType]:
+    """Return when the search may end before all its trials, if it may."""
+    settings = definition.end_early
+    if settings is None:
+        return []
+    counts = "the noise between seeds" if settings.gain_below == "noise" else figures.number(settings.gain_below)
+    line = f"ends early, after {settings.min_trials} trials at the least, when further ones cannot gain {counts}"
+    return [indented(Text(line))]
 
 
 def _space_table(definition: StudyDefinition) -> Table:

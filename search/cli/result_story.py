@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.best import score_pairs, settings, standing_parts, weight_directories
+from search.cli.confirmation_view import confirmation_parts
 from search.cli.console import heading, indented, pairs, plain_table, unbroken
 from search.cli.device_line import device_line
 from search.cli.rows import winner
@@ -54,9 +54,7 @@ def _how_it_went(record: StudyRecord) -> str:
 
 
 def _finish(record: StudyRecord, result: StudyResult) -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    if result.confirmations:
-        parts.extend([heading("Confirmation over seeds"), indented(_confirmation_table(record, result))])
+    parts: list[RenderableType] = confirmation_parts(record)
     if result.test_members:
         samples = figures.count(result.n_test_samples, "sample")
         times = "once" if result.n_test_readings == 1 else f"{result.n_test_readings} times"
@@ -71,27 +69,6 @@ def _finish(record: StudyRecord, result: StudyResult) -> list[RenderableType]:
         parts.append(heading("Notes"))
         parts.extend(indented(Text(notice)) for notice in result.notices)
     return parts
-
-
-def _confirmation_table(record: StudyRecord, result: StudyResult) -> Table:
-    measured = record.definition.objective.measured_metrics
-    means = [(f"mean\n{name}", "right") for name in measured]
-    table = plain_table([("trial", "left"), ("mean reward", "right"), *means, ("by seed", "left"), ("", "left")])
-    for each in result.confirmations:
-        is_winner = each.trial_number == result.best_trial_number
-        outcome = "winner" if is_winner else ""
-        if each.eliminated_after is not None:
-            outcome = f"dropped after {figures.count(each.eliminated_after, 'run')}"
-        if each.violation > 0.0:
-            outcome = f"{outcome}, breaks constraints".removeprefix(", ")
-        table.add_row(
-            Text(f"#{each.trial_number}", style="bold green" if is_winner else ""),
-            figures.metric(each.mean),
-            *(figures.measured(name, each.measured.get(name, math.nan)) for name in measured),
-            "  ".join(figures.metric(reward) for reward in each.rewards),
-            Text(outcome, style="green" if is_winner else "dim"),
-        )
-    return table
 
 
 def _test_table(result: StudyResult) -> Table:

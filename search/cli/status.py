@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from typing import Any
@@ -43,6 +44,8 @@ def status_report(record: StudyRecord) -> RenderableType:
         parts.extend(
             [Text("\nSpent on (improvements of the best reward, in its distances from the median):"), spent_on]
         )
+    if record.early_end is not None:
+        parts.append(Text(f"\nThe search ended early: {record.early_end.reason}"))
     parts.extend(_time(record))
     if record.device_use:
         parts.append(Text(f"\nDevices: {device_line(record.device_use)}"))
@@ -80,6 +83,7 @@ def status_plain(record: StudyRecord) -> dict[str, Any]:
         "seconds": record.spent.wall_seconds,
         "device_seconds": record.spent.device_seconds,
         "seconds_left": None if (forecast := _forecast(record)) is None else forecast.study_seconds,
+        "ended_early": None if record.early_end is None else dataclasses.asdict(record.early_end),
         "n_epochs": None if record.result is None else dict(record.result.n_epochs),
         "device_use": dict(record.device_use),
         "n_test_readings": 0 if record.result is None else record.result.n_test_readings,
@@ -111,7 +115,7 @@ def _time(record: StudyRecord) -> list[RenderableType]:
 
 def _forecast(record: StudyRecord) -> StudyForecast | None:
     """Return how long the rest will take while stages are under way; the finish is too short to be worth one."""
-    if record.result is not None or record.finish_has_begun:
+    if record.result is not None or record.finish_has_begun or record.early_end is not None:
         return None
     return study_forecast(
         record.definition,

@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.confidence import confidence_intervals
 from search.constraint import violation
 from search.coordinator.contenders import contenders, contenders_worth
 from search.coordinator.history import History
@@ -160,9 +161,14 @@ class Confirmations:
         objective = definition.objective
         worst = objective.direction.worst
         worths = self._worths(rounds.scores)
+        rewards_of = {
+            number: tuple(worst if each is None else each.reward for each in scores)
+            for number, scores in rounds.scores.items()
+        }
+        intervals = confidence_intervals(rewards_of)
         confirmations = []
         for number, scores in rounds.scores.items():
-            rewards = tuple(worst if each is None else each.reward for each in scores)
+            rewards = rewards_of[number]
             confirmation = Confirmation(
                 trial_number=number,
                 rewards=rewards,
@@ -171,6 +177,7 @@ class Confirmations:
                 eliminated_after=rounds.eliminated.get(number),
                 measured=measured_means(scores, objective),
                 violation=_violation(scores, objective),
+                interval=intervals.get(number),
             )
             confirmations.append(confirmation)
         means = {number: statistics.fmean(each) for number, each in worths.items()}

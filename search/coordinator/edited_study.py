@@ -24,6 +24,7 @@ def edits_of(study: StoredStudy, given: StudyDefinition) -> tuple[Edit, ...]:
         first_numbers=tuple(opening.first_trial_number for opening in study.openings()),
         n_trials=study.n_trials,
         finish_has_begun=study.finish_plan() is not None,
+        may_be_reopened=study.early_end() is not None and not study.refit_has_begun,
         is_finished=study.result() is not None,
     )
     return judge_edits(study.definition, _kept_as(given, study.definition), begun)
@@ -49,6 +50,8 @@ def require_safe(edits: Sequence[Edit], *, study: str) -> None:
 def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObserver) -> None:
     """Let a study go by an edited definition from now on, and tell what has changed.
 
+    A search that had ended early is judged anew if its stages, or when it ends, have changed.
+
     One that is finished, but has no `finish`, is taken up again: what it lacks of the new definition is still to come.
 
     Only who holds the study's lease may do so.
@@ -61,6 +64,9 @@ def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObs
     if edits:
         if study.result() is not None and study.finish_plan() is None:
             study.forget_result()
+        recorded = study.definition
+        if study.early_end() is not None and (recorded.end_early, recorded.stages) != (given.end_early, given.stages):
+            study.forget_early_end()
         study.record_definition(_kept_as(given, study.definition), edits=[edit.line for edit in edits])
         for edit in edits:
             observer.notice(f"the study's definition has changed: {edit.line}")

@@ -104,6 +104,7 @@ class Finish:
         self, hyperparameters: Hyperparameters, *, n_epochs: int, n_refits: int
     ) -> tuple[TrialRecord, ...] | None:
         """Train the winner on train + val, once per seed."""
+        self.context.study.record_refit()
         self.context.observer.phase_started(REFIT, n_runs=n_refits, n_epochs=n_epochs)
         runs = [
             finish_run(
@@ -195,7 +196,15 @@ class Finish:
         spent = ledger.spent
         searched = {trial.record.key: trial.record for trial in self.history.finished}
         study = self.context.study
-        cuts = what_was_cut(study.definition, searched.values(), spent=spent, plan=study.finish_plan())
+        early = study.early_end()
+        cuts = what_was_cut(
+            study.definition,
+            searched.values(),
+            spent=spent,
+            plan=study.finish_plan(),
+            is_ended_early=early is not None,
+        )
+        ended = () if early is None else (f"The search ended early: {early.reason}.",)
         return StudyResult(
             best_trial_number=winner,
             confirmations=confirmations,
@@ -206,7 +215,7 @@ class Finish:
             n_test_samples=test.n_samples if test else 0,
             n_test_readings=study.n_test_readings,
             n_epochs=epochs_by_phase({**searched, **self.records}),
-            notices=(*cuts, *self.notices),
+            notices=(*ended, *cuts, *self.notices),
             seconds=spent.wall_seconds,
             device_seconds=spent.device_seconds,
             device_use=ledger.device_use,

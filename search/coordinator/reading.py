@@ -50,6 +50,7 @@ def read_record(
         directory=str(paths.directory),
         spent=study.spent,
         bookkeeping_seconds=study.bookkeeping_seconds,
+        early_end=study.early_end(),
         finish_has_begun=study.finish_plan() is not None,
         device_use=study.device_use if result is None else result.device_use,
     )

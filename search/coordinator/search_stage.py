@@ -213,6 +213,11 @@ class StageTrials:
         return self._last_number is not None and self._history.n_trials > self._last_number
 
     @property
+    def n_left(self) -> int | None:
+        """Trials that the stage may still have, >= 0, as far as a budget allows them; None if nothing counts them."""
+        return None if self._last_number is None else max(0, self._last_number + 1 - self._history.n_trials)
+
+    @property
     def may_have_another(self) -> bool:
         """Whether the stage has a new trial left that the budget allows now."""
         return not self.have_all_begun and self._context.allotment.may_start(

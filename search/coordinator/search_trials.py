@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 
 from search.coordinator.best_checkpoints import BestCheckpoints
+from search.coordinator.early_ending import EarlyEnding
 from search.coordinator.failure_streak import FailureStreak
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, TrialSource, Verdict
 from search.coordinator.promotions import Promotions
-from search.coordinator.search_stage import StageTrials, open_stage
+from search.coordinator.search_stage import StageTrials, number_of, open_stage
 from search.coordinator.study_context import StudyContext
 from search.device_use import DeviceUse
 from search.pruning import named_pruner
@@ -46,6 +47,7 @@ class SearchTrials:
         self._checkpoints = BestCheckpoints(
             context.paths, objective=objective, history=history, promotions=self._promotions
         )
+        self._early = EarlyEnding(context, history)
         self._unfinished = deque(history.running)
         self._is_closed = context.study.finish_plan() is not None
         self._index = 0
@@ -65,13 +67,14 @@ class SearchTrials:
         """
         if self._is_closed or self.is_over:
             return True
-        return not self._context.allotment.bounds_time and self._is_last_stage and self._stage.may_go_on
+        may_go_on = self._has_ended_early or (self._is_last_stage and self._stage.may_go_on)
+        return not self._context.allotment.bounds_time and may_go_on
 
     @property
     def is_over(self) -> bool:
         """Whether all trials have ended, and none will begin any more."""
         return not self._history.n_unfinished and (
-            self._is_closed or (self._is_last_stage and self._stage.have_all_begun)
+            self._is_closed or self._has_ended_early or (self._is_last_stage and self._stage.have_all_begun)
         )
 
     def close(self) -> None:
@@ -88,7 +91,7 @@ class SearchTrials:
         """Return an unfinished trial of an earlier session, else a new one of the latest stage that may have one."""
         if self._unfinished:
             return self._context.open_trial(self._unfinished.popleft())
-        if self._is_closed:
+        if self._is_closed or self._has_ended_early:
             return None
         trial = self._stage.next_trial()
         while trial is None and not self._is_last_stage and self._stage.may_go_on and self._may_open_next:
@@ -108,10 +111,16 @@ class SearchTrials:
             StudyFailedError: If trials fail for what they have in common.
         """
         self._stage.ended(record)
+        if not self._is_closed:
+            self._early.ended(self._history.finished_trial(number_of(record)), n_left=self._stage.n_left)
 
     def departed(self, record: TrialRecord) -> None:
         """Keep the checkpoints of the best trials only."""
         self._stage.departed(record)
+
+    @property
+    def _has_ended_early(self) -> bool:
+        return self._early.end is not None
 
     @property
     def _is_last_stage(self) -> bool:
@@ -138,6 +147,8 @@ class SearchTrials:
         )
         if not stage.is_over:
             context.observer.stage_opened(opening)
+        if not self._is_closed:
+            self._early.opened(opening, n_left=stage.n_left)
         return stage
 
 

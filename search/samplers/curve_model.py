@@ -35,9 +35,17 @@ class CurveModel:
         coordinates: Of the ``d`` parameters.
         curves: At least one of which has a value.
         horizon: Epochs of a full training; None for the longest curve's.
+        expects_noise: Whether the noise is to be told from what configurations do: with it, fits take twice as long.
     """
 
-    def __init__(self, coordinates: UnitCoordinates, curves: Sequence[Curve], *, horizon: int | None) -> None:
+    def __init__(
+        self,
+        coordinates: UnitCoordinates,
+        curves: Sequence[Curve],
+        *,
+        horizon: int | None,
+        expects_noise: bool = False,
+    ) -> None:
         self._coordinates = coordinates
         self._curves = curves
         self.units, _ = coordinates.encode([each.params for each in curves])
@@ -56,13 +64,19 @@ class CurveModel:
             rewards=self.scale.standardized(values),
         )
         self.best = float(points.rewards.max())
-        theta = _FITS.of(layout, _fit_points(points.at(np.flatnonzero(is_fitted))), horizon=self._horizon)
+        fit_points = _fit_points(points.at(np.flatnonzero(is_fitted)))
+        theta = _FITS.of(layout, fit_points, horizon=self._horizon, expects_noise=expects_noise)
         points = _conditioned(points)
         self._posterior = Posterior(layout, theta, points, horizon=self._horizon)
         running = np.array([each.is_running for each in curves], dtype=bool)
         if running.any():
             hoped = _believed(self._posterior, points, columns, running, horizon=self._horizon)
             self._posterior = Posterior(layout, theta, hoped, horizon=self._horizon)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of what chance adds to a training, > 0, in the model's unit."""
+        return self._posterior.noise
 
     def final(self, units: Array) -> tuple[Array, Array]:
         """Return means and standard deviations of what configurations will reach, both of shape ``(m,)``.
@@ -71,6 +85,15 @@ class CurveModel:
             units: Snapped coordinates, NaN where a parameter is lacking, shape ``(m, d)``.
         """
         return self._posterior.final(_features(self._coordinates, units)[0])
+
+    def draws(self, units: Array, normals: Array) -> Array:
+        """Return what configurations will reach, drawn together from what is known, one draw a column.
+
+        Args:
+            units: As of `final`, shape ``(m, d)``.
+            normals: Independent standard normal numbers, shape ``(m, n)``.
+        """
+        return self._posterior.draws(_features(self._coordinates, units)[0], normals)
 
     def best_first(self) -> Array:
         """Return the coordinates of the curves' configurations, the best expectation first."""
@@ -85,11 +108,13 @@ class _Fits:
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Array] = OrderedDict()
 
-    def of(self, layout: FeatureLayout, points: CurvePoints, *, horizon: int) -> Array:
+    def of(self, layout: FeatureLayout, points: CurvePoints, *, horizon: int, expects_noise: bool) -> Array:
         arrays = (layout.parameter, layout.is_warped, points.features, points.epochs, points.curve, points.rewards)
-        key = b"|".join([str(horizon).encode(), *(np.ascontiguousarray(each).tobytes() for each in arrays)])
+        key = b"|".join(
+            [f"{horizon} {expects_noise}".encode(), *(np.ascontiguousarray(each).tobytes() for each in arrays)]
+        )
         if key not in self._known:
-            self._known[key] = fitted(layout, points, horizon=horizon)
+            self._known[key] = fitted(layout, points, horizon=horizon, expects_noise=expects_noise)
             while len(self._known) > _MOST_FITS_KEPT:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)

@@ -117,6 +117,11 @@ class Scale:
         raw = scale.standardized(values)
         return cls(best=best, spread=scale.spread, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)
 
+    @property
+    def unit(self) -> float:
+        """What one of this unit is in the values' own, > 0; outliers aside."""
+        return self.spread * self.deviation
+
     def standardized(self, values: Array) -> Array:
         """Return values in this unit, shape ``(n,)``."""
         relative = (values - self.best) / self.spread

@@ -117,6 +117,17 @@ def policy_point(request: ProposalRequest) -> dict[str, Value]:
     return _ask(sampler, view, trials, n_objectives=1, only_active=True)
 
 
+def view_distributions(box: SearchSpace) -> dict[str, BaseDistribution]:
+    """Return the distributions by which models see a box, by name."""
+    return _view(box).distributions
+
+
+def shown_parameters(box: SearchSpace, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Return hyperparameters as models see them, under `view_distributions`."""
+    params, _ = _view(box).coordinates(hyperparameters)
+    return params
+
+
 def _losses(request: ProposalRequest) -> list[tuple[float, ...]]:
     """Return what the model minimizes, one vector for each observation."""
     return [each.losses or (-request.direction.sign * each.reward,) for each in request.observations]
@@ -167,11 +178,16 @@ class _ViewTPESampler(TPESampler):
 
 
 class _View:
-    """Trials and proposals as the private study holds them: one distribution for each dimension of the box."""
+    """Trials and proposals as the private study holds them: one distribution for each dimension of the box.
+
+    Attributes:
+        box: The ranges.
+        distributions: By the dimension's name.
+    """
 
     def __init__(self, box: SearchSpace) -> None:
         self.box = box
-        self._distributions = {dimension.name: _distribution(dimension) for dimension in box}
+        self.distributions = {dimension.name: _distribution(dimension) for dimension in box}
         self._known: dict[tuple[tuple[str, Value], ...], tuple[dict[str, Any], dict[str, BaseDistribution]]] = {}
 
     def finished(
@@ -193,7 +209,7 @@ class _View:
 
     def suggest(self, trial: Trial, dimension: Dimension) -> Value:
         """Return the sampler's proposal for one dimension, in the hyperparameter's own unit."""
-        distribution = self._distributions[dimension.name]
+        distribution = self.distributions[dimension.name]
         if isinstance(distribution, CategoricalDistribution):
             assert isinstance(dimension.range, Choices)
             value = trial.suggest_categorical(dimension.name, dimension.range.values)
@@ -210,7 +226,7 @@ class _View:
         losses: Sequence[float] | None,
         course: tuple[tuple[int, float], ...] = (),
     ) -> FrozenTrial:
-        params, distributions = self._coordinates(hyperparameters)
+        params, distributions = self.coordinates(hyperparameters)
         return _Shown(
             number=-1,
             trial_id=-1,
@@ -226,14 +242,14 @@ class _View:
             intermediate_values=dict(course),
         )
 
-    def _coordinates(self, hyperparameters: Hyperparameters) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    def coordinates(self, hyperparameters: Hyperparameters) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         """Return the parameters as the private study has them, remembered: most trials are shown again and again."""
         key = tuple(hyperparameters.items())
         if key not in self._known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             present = [dimension for dimension in self.box if dimension.name in hyperparameters]
-            distributions = {dimension.name: self._distributions[dimension.name] for dimension in present}
+            distributions = {dimension.name: self.distributions[dimension.name] for dimension in present}
             params: dict[str, Any] = {}
             for dimension in present:
                 value = hyperparameters[dimension.name]

@@ -23,6 +23,8 @@ from search.optuna_storage import OpenedStorage
 from search.past import Past
 from search.patience import Patient
 from search.record_codec import (
+    early_end_from_plain,
+    early_end_to_plain,
     opening_from_plain,
     opening_to_plain,
     past_from_plain,
@@ -35,7 +37,7 @@ from search.storage.distributions import distribution
 from search.storage.former_definitions import as_of_now
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain
-from search.study_record import FinishPlan, Spent, StageOpening, StudyResult
+from search.study_record import EarlyEnd, FinishPlan, Spent, StageOpening, StudyResult
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
 # Attributes that a study has from its creation on.
@@ -51,7 +53,9 @@ _RESULT = "zeroin.result"
 _DELIVERED = "zeroin.is_delivered"
 _OPENING = "zeroin.opening."
 _SPENT = "zeroin.spent"
+_EARLY_END = "zeroin.early_end"
 _FINISH_PLAN = "zeroin.finish_plan"
+_IS_REFITTED = "zeroin.refit_has_begun"
 _EDITS = "zeroin.edits"
 _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _DEVICE_USE = "zeroin.device_use"
@@ -176,6 +180,33 @@ class StoredStudy:
         """Store how the finish is carried out, once; from then on the search is over."""
         self._storage.set_study_user_attr(self._study_id, _FINISH_PLAN, dataclasses.asdict(plan))
         self._sync()
+
+    def early_end(self) -> EarlyEnd | None:
+        """Why the search ended before all its trials, or None if it did not."""
+        plain = self._attributes().get(_EARLY_END)
+        return None if plain is None else early_end_from_plain(plain)
+
+    def record_early_end(self, end: EarlyEnd) -> None:
+        """Store that no further trial of the search begins, and why."""
+        self._storage.set_study_user_attr(self._study_id, _EARLY_END, early_end_to_plain(end))
+        self._sync()
+
+    def forget_early_end(self) -> None:
+        """Go on with a search that ended early; its finish, which has not refitted anything, begins anew later."""
+        if self.finish_plan() is not None:
+            self._storage.set_study_user_attr(self._study_id, _FINISH_PLAN, None)
+        self._storage.set_study_user_attr(self._study_id, _EARLY_END, None)
+
+    @property
+    def refit_has_begun(self) -> bool:
+        """Whether the winner has been settled, and its refit may have begun."""
+        return bool(self._attributes().get(_IS_REFITTED, False))
+
+    def record_refit(self) -> None:
+        """Store that the winner is settled; from then on the search is over for good."""
+        if not self.refit_has_begun:
+            self._storage.set_study_user_attr(self._study_id, _IS_REFITTED, True)
+            self._sync()
 
     @property
     def edits(self) -> tuple[str, ...]:

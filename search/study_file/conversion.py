@@ -18,6 +18,7 @@ from search.study_definition import (
     Budget,
     ClassSpec,
     EarlyStopping,
+    EndEarly,
     FinishSettings,
     NarrowRule,
     Resources,
@@ -105,6 +106,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
             **({} if finish.winner is Winner.FIRST_OBJECTIVE else {"winner": finish.winner.value}),
         },
         "budget": None if budget == Budget() else dataclasses.asdict(budget),
+        "end_early": None if definition.end_early is None else dataclasses.asdict(definition.end_early),
         "warm_start": warm_start_to_plain(definition.warm_start),
         "storage": definition.storage,
         "tracking_uri": definition.tracking_uri,
@@ -191,6 +193,14 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
             top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble, winner=Winner(finish.winner)
         ),
         budget=Budget() if budget is None else Budget(**budget.model_dump()),
+        end_early=None
+        if study.end_early is None
+        else EndEarly(
+            gain_below=study.end_early.gain_below,
+            probability=study.end_early.probability,
+            patience_trials=study.end_early.patience_trials,
+            min_trials=study.end_early.min_trials,
+        ),
         storage=study.storage,
         tracking_uri=study.tracking_uri,
         checkpoints=study.checkpoints,

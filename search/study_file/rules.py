@@ -67,6 +67,7 @@ def broken_rules(study: StudySection) -> list[Problem]:
         *_stages(study),
         *_promotions(study),
         *_narrowing(study),
+        *_early_end(study),
         *_strategy(study),
         *_stores(study),
     ]
@@ -226,6 +227,18 @@ def _narrowing(study: StudySection) -> Iterator[Problem]:
                 message=f"must be left out unless the rule is posterior, but got {section.probability} with "
                 f"{section.rule}.",
             )
+
+
+def _early_end(study: StudySection) -> Iterator[Problem]:
+    if study.end_early is None:
+        return
+    stranger = "several objectives" if study.objectives is not None else "constraints" if study.constraints else ""
+    if stranger:
+        yield Problem(
+            path=("end_early",),
+            message=f"must be left out of a study with {stranger}: it judges what the reward may still gain, which "
+            f"{'is but one of them' if study.objectives is not None else 'says nothing of what keeps them'}.",
+        )
 
 
 def _promotions(study: StudySection) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from search.study_file.end_early_schema import EndEarly
 from search.study_file.pruner_schema import NoneSection, Pruner
 from search.study_file.schema_parts import Count, Scalar, Section, Shorthand, named
 from search.study_file.warm_start_schema import WarmStartSection
@@ -248,6 +249,8 @@ class StudySection(Section):
     """What follows the last stage; without it the test split is never read."""
     budget: Annotated[BudgetSection | None, _OR_NONE] = None
     """What the study may cost; none for no bound."""
+    end_early: Annotated[EndEarly | None, _OR_NONE] = None
+    """When the search ends before all its trials, because further ones cannot pay; none: never."""
     warm_start: Annotated[WarmStartSection | None, _OR_NONE] = None
     """What is known before the first trial: good configurations, earlier studies."""
     storage: Annotated[str | None, Field(min_length=1)] = None

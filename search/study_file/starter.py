@@ -80,6 +80,9 @@ finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 # epochs are not counted. none: no bound.
 budget: none
 
+# When the search ends before all its trials: when further ones can gain less than another seed makes of the reward.
+# end_early: noise
+
 # What is known beforehand, looked up once: configurations to try first, and earlier studies to learn from.
 # warm_start: {{configurations: [{{model.learning_rate: 1.0e-3}}], studies: [an-earlier-study]}}
 

@@ -31,28 +31,40 @@ _F = _Belief(0.0, 0.5)
 _G = _Belief(-0.5, 0.7)
 _OWN = _Belief(-1.5, 0.7, -3.0, 1.0)
 _NOISE = _Belief(-3.5, 1.0, -4.5, 0.0)
+_EXPECTED_NOISE = _Belief(-1.2, 1.0, -4.5, 0.3)
+_NOISY_START = -0.2
 _POWER = _Belief(math.log(0.5), 0.5)
 _BEND = _Belief(0.0, 1.0, -1.6, 1.6)
 _MOST_DEVIATIONS = 4.0
 
 
-def fitted(features: FeatureLayout, points: CurvePoints, *, horizon: int) -> Array:
+def fitted(features: FeatureLayout, points: CurvePoints, *, horizon: int, expects_noise: bool = False) -> Array:
     """Return the most probable hyperparameters (their logarithms) given points of learning curves.
 
-    A function of its arguments only: the search begins at the prior's mean.
+    A function of its arguments only: the search begins at the prior's mean. Few points are explained by a function of
+    short lengthscales as well as by noise, so who wants to know the noise had better expect some: it is then believed
+    to be about a third of what trials differ by, and a second search begins where it is nearly all of that.
 
     Args:
         features: What the columns of the points' features are.
         points: At least one.
         horizon: Epochs of a full training, >= 1.
+        expects_noise: Whether the noise is what is asked for.
     """
     layout = Layout(features)
-    mean, deviation, bounds = _prior(layout)
-    result = minimize(
-        _loss, mean, args=(layout, points, horizon, mean, deviation), jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"maxiter": _N_ITERATIONS},
-    )  # fmt: skip
-    found: Array = result.x
+    mean, deviation, bounds = _prior(layout, noise=_EXPECTED_NOISE if expects_noise else _NOISE)
+    starts = [mean]
+    if expects_noise:
+        starts.append(mean.copy())
+        starts[1][layout.noise] = _NOISY_START
+    results = [
+        minimize(
+            _loss, start, args=(layout, points, horizon, mean, deviation), jac=True, method="L-BFGS-B", bounds=bounds,
+            options={"maxiter": _N_ITERATIONS},
+        )
+        for start in starts
+    ]  # fmt: skip
+    found: Array = min(results, key=lambda each: float(each.fun)).x
     return found
 
 
@@ -74,10 +86,10 @@ def _loss(
     return float(loss), gradient(layout, theta, points, c, weight, horizon) + distance / deviation
 
 
-def _prior(layout: Layout) -> tuple[Array, Array, list[tuple[float, float]]]:
+def _prior(layout: Layout, *, noise: _Belief) -> tuple[Array, Array, list[tuple[float, float]]]:
     beliefs = [_F] * layout.size
     for where, belief in (
-        (layout.ratio, _RATIO), (layout.f, _F), (layout.g, _G), (layout.own, _OWN), (layout.noise, _NOISE),
+        (layout.ratio, _RATIO), (layout.f, _F), (layout.g, _G), (layout.own, _OWN), (layout.noise, noise),
         (layout.power, _POWER),
     ):  # fmt: skip
         beliefs[where] = belief

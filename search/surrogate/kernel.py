@@ -226,3 +226,18 @@ def cross_covariance(layout: Layout, theta: Array, ends: Array, known: Array) ->
     near = bent(layout, theta, ends).values / lengthscales
     correlation, _ = matern(squared_distances(near, known / lengthscales))
     return f * (correlation + LEVEL_VARIANCE), f * (1.0 + LEVEL_VARIANCE)
+
+
+def end_covariance(layout: Layout, theta: Array, ends: Array) -> Array:
+    """Return the prior covariance of final rewards with each other, shape ``(m, m)``.
+
+    Args:
+        layout: Where the hyperparameters are.
+        theta: Their logarithms.
+        ends: Features of configurations at the horizon, shape ``(m, k)``.
+    """
+    lengthscales = np.exp(theta[layout.lengthscales])[layout.features.parameter]
+    near = bent(layout, theta, ends).values / lengthscales
+    correlation, _ = matern(squared_distances(near, near))
+    together: Array = math.exp(2.0 * theta[layout.f]) * (correlation + LEVEL_VARIANCE)
+    return together

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from search.surrogate.curve_points import Array, CurvePoints, FeatureLayout
-from search.surrogate.kernel import Layout, bent, covariance, cross_covariance
+from search.surrogate.kernel import Layout, bent, covariance, cross_covariance, end_covariance
 
 _LEAST_VARIANCE = 1e-8  # in prior variances
 
@@ -31,6 +33,11 @@ class Posterior:
         self._inverse: Array = inverse_factor.T @ inverse_factor
         self._solved: Array = self._inverse @ points.rewards
 
+    @property
+    def noise(self) -> float:
+        """Standard deviation of what chance adds to a point, > 0, in the unit of the points' rewards."""
+        return math.exp(self._theta[self._layout.noise])
+
     def final(self, features: Array) -> tuple[Array, Array]:
         """Return the means and standard deviations of final rewards.
 
@@ -44,3 +51,19 @@ class Posterior:
         mean: Array = cross @ self._solved
         left = variance - ((cross @ self._inverse) * cross).sum(axis=1)
         return mean, np.sqrt(np.maximum(left, _LEAST_VARIANCE * variance))
+
+    def draws(self, features: Array, normals: Array) -> Array:
+        """Return final rewards as they may be together, drawn from what is known.
+
+        Args:
+            features: Of ``m`` configurations, shape ``(m, k)``.
+            normals: Independent standard normal numbers, shape ``(m, n)``.
+
+        Returns:
+            Shape ``(m, n)``, a draw a column, in the unit of the points' rewards; without what chance adds.
+        """
+        cross, _ = cross_covariance(self._layout, self._theta, features, self._known)
+        left = end_covariance(self._layout, self._theta, features) - cross @ self._inverse @ cross.T
+        values, vectors = np.linalg.eigh(left)
+        drawn: Array = (cross @ self._solved)[:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normals
+        return drawn

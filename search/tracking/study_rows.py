@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from search.confidence import seed_deviation
 from search.device_use import lost_share
 from search.portfolio import accounts
 from search.record_codec import opening_to_plain, result_to_plain
@@ -92,10 +94,32 @@ def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
     if devices:
         devices["devices/lost_share"] = lost_share(result.device_use)
     ensemble = {f"{test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
-    rows += _rows({**totals, **devices, **ensemble}, step, result.time_ms)
+    certainty = {**_confirmed(result), **_early_end(record)}
+    rows += _rows({**totals, **devices, **certainty, **ensemble}, step, result.time_ms)
     for member, metrics in enumerate(result.test_members, start=1):
         rows += _rows({test_name(name): value for name, value in metrics.items()}, member, result.time_ms)
     return rows
+
+
+def _confirmed(result: StudyResult) -> dict[str, float]:
+    """Return the winner's mean reward over seeds, between which bounds it is, and how much seeds differ."""
+    if not result.confirmations:
+        return {}
+    winner = result.confirmations[0]
+    values = {"confirmed_mean": winner.mean, "confirmed_seeds": float(len(winner.rewards))}
+    if winner.interval is not None:
+        values |= {"confirmed_low": winner.interval[0], "confirmed_high": winner.interval[1]}
+    noise = seed_deviation(each.rewards for each in result.confirmations)
+    return values if noise is None else {**values, "seed_deviation": noise}
+
+
+def _early_end(record: StudyRecord) -> dict[str, float]:
+    """Return by which figures the search ended early; nothing if it did not."""
+    end = record.early_end
+    if end is None:
+        return {}
+    values = {**dataclasses.asdict(end.outlook), **({} if end.n_left is None else {"n_left": float(end.n_left)})}
+    return {f"ended_early/{name}": value for name, value in values.items()}
 
 
 def ranges_json(openings: Mapping[int, StageOpening]) -> str:
