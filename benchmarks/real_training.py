@@ -25,6 +25,8 @@ from real_report import report
 from real_runs import Run, Setting, append_run, make_run, read_runs
 from real_searches import N_EPOCHS, TASKS, check_names
 
+from search.errors import StudyInterruptedError
+
 METHODS = ("zeroin", "tpe-hyperband", "random", "zeroin-digits-plan", "zeroin-digits-plan-no-narrowing")
 BUDGET_EPOCHS = 264  # half of what the shipped study's stages take
 
@@ -101,6 +103,8 @@ def _named(setting: Setting) -> str:
 def _outcome(setting: Setting) -> Run | str:
     try:
         return make_run(setting)
+    except StudyInterruptedError:  # by a signal to this process, not a failure
+        raise
     except Exception:  # a method's own: the others go on
         return f"{_named(setting)} failed:\n{traceback.format_exc()}"
 
