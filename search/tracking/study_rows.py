@@ -67,7 +67,10 @@ def portfolio_rows(number: int, trials: Iterable[ScoredTrial], *, objective: Obj
     Returns:
         Nothing if there was no choice.
     """
-    finished = [FinishedTrial(record=each.record, score=each.score) for each in trials]
+    told = list(trials)
+    if not any(each.record.action for each in told):
+        return []
+    finished = [FinishedTrial(record=each.record, score=each.score) for each in told]
     finished.sort(key=lambda each: each.record.number or 0)
     values: dict[str, float] = {}
     for each in accounts(finished, objective):
