@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+_UNKNOWN = 0.5  # what a kernel sees of a number that a point lacks
 _MARGIN = 1e-9  # in steps: how far beyond the bounds a value may lie by rounding
 
 
@@ -113,6 +114,25 @@ class UnitCoordinates:
         choices = np.arange(self._n_choices(column))
         indicators: Array = np.equal.outer(self.choice_indices(units, column), choices).astype(np.float64)
         return indicators
+
+    def features(self, units: Array) -> tuple[Array, NDArray[np.int64]]:
+        """Return points as a kernel sees them: a coordinate for each number, indicators for each choice.
+
+        Args:
+            units: Snapped coordinates, NaN where a point lacks a parameter (of a number, the middle stands for it),
+                shape ``(n, d)``.
+
+        Returns:
+            Shape ``(n, k)``, the squared distance of two choices being 1; and to which of the ``d`` parameters each of
+            the ``k`` columns belongs.
+        """
+        blocks = [
+            self.one_hot(units, column) / math.sqrt(2.0)
+            if is_choice
+            else np.nan_to_num(units[:, column : column + 1], nan=_UNKNOWN)
+            for column, is_choice in enumerate(self.is_choice)
+        ]
+        return np.hstack(blocks), np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])
 
     def _n_choices(self, column: int) -> int:
         distribution = self.distributions[self.names[column]]

@@ -13,7 +13,6 @@ from search.samplers.coordinates import Array, UnitCoordinates
 from search.samplers.learning_curves import Curve, Scale
 from search.surrogate import CurvePoints, FeatureLayout, Posterior, fitted
 
-_UNKNOWN = 0.5  # what the kernel sees of a numeric parameter that a point lacks
 _MOST_FITTED, _MOST_KNOWN = 160, 400  # points; the cost grows with their cube
 _GROWTH = 1.1  # of the number of curves, from one fit of the hyperparameters to the next
 _MOST_FITS_KEPT = 8
@@ -51,7 +50,8 @@ class CurveModel:
         self.units, _ = coordinates.encode([each.params for each in curves])
         self.units = coordinates.snap(self.units)
         self._horizon = max(horizon or 1, *(each.n_epochs for each in curves), 1)
-        columns, layout = _features(coordinates, self.units)
+        columns, parameter = coordinates.features(self.units)
+        layout = FeatureLayout(parameter=parameter, is_warped=~coordinates.is_choice[parameter])
         where = [(index, epoch) for index, each in enumerate(curves) for epoch in _shown_epochs(each)]
         index, epochs = np.array(where, dtype=np.int64).T
         values = np.array([curves[each].best[epoch] for each, epoch in where])
@@ -84,7 +84,7 @@ class CurveModel:
         Args:
             units: Snapped coordinates, NaN where a parameter is lacking, shape ``(m, d)``.
         """
-        return self._posterior.final(_features(self._coordinates, units)[0])
+        return self._posterior.final(self._coordinates.features(units)[0])
 
     def draws(self, units: Array, normals: Array) -> Array:
         """Return what configurations will reach, drawn together from what is known, one draw a column.
@@ -93,7 +93,7 @@ class CurveModel:
             units: As of `final`, shape ``(m, d)``.
             normals: Independent standard normal numbers, shape ``(m, n)``.
         """
-        return self._posterior.draws(_features(self._coordinates, units)[0], normals)
+        return self._posterior.draws(self._coordinates.features(units)[0], normals)
 
     def best_first(self) -> Array:
         """Return the coordinates of the curves' configurations, the best expectation first."""
@@ -122,21 +122,6 @@ class _Fits:
 
 
 _FITS = _Fits()
-
-
-def _features(coordinates: UnitCoordinates, units: Array) -> tuple[Array, FeatureLayout]:
-    blocks: list[Array] = []
-    parameter: list[int] = []
-    is_warped: list[bool] = []
-    for column, is_choice in enumerate(coordinates.is_choice):
-        if is_choice:
-            block = coordinates.one_hot(units, column) / math.sqrt(2.0)
-        else:
-            block = np.nan_to_num(units[:, column : column + 1], nan=_UNKNOWN)
-        blocks.append(block)
-        parameter += [column] * block.shape[1]
-        is_warped += [not is_choice] * block.shape[1]
-    return np.hstack(blocks), FeatureLayout(parameter=np.array(parameter), is_warped=np.array(is_warped))
 
 
 def _shown_epochs(curve: Curve) -> list[int]:

@@ -11,8 +11,6 @@ from search.samplers.activity import Activity
 from search.samplers.coordinates import Array, UnitCoordinates
 from search.samplers.critic import Features
 
-_UNKNOWN = 0.5  # what the kernel sees of a numeric parameter that a point lacks
-
 
 class History:
     """A study's trials as arrays.
@@ -45,16 +43,8 @@ class History:
 
     def features(self, units: Array) -> Features:
         """Return points, NaN where they lack a parameter, as the critic sees them."""
-        blocks: list[Array] = []
-        parameter: list[int] = []
-        for column, is_choice in enumerate(self.coordinates.is_choice):
-            if is_choice:
-                block = self.coordinates.one_hot(units, column) / np.sqrt(2.0)
-            else:
-                block = np.nan_to_num(units[:, column : column + 1], nan=_UNKNOWN)
-            blocks.append(block)
-            parameter += [column] * block.shape[1]
-        return Features(values=np.hstack(blocks), parameter=np.array(parameter, dtype=np.int64))
+        values, parameter = self.coordinates.features(units)
+        return Features(values=values, parameter=parameter)
 
 
 def _key(unit: Array) -> bytes:

@@ -9,12 +9,10 @@ nothing is stored, and a study that is resumed asks for what it would have asked
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
@@ -25,6 +23,7 @@ from search.samplers.history import History
 from search.samplers.observed_rewards import INFORMATIVE_STATES, standardized_rewards
 from search.samplers.policy_distribution import PolicyDistribution, standard_normals
 from search.samplers.policy_gradient import ScoreRegression, stepped
+from search.samplers.seeded_sampler import SeededSampler
 
 N_STEPS = 10
 """Steps from the prior to the policy that a trial is drawn from."""
@@ -44,7 +43,7 @@ _SAMPLING_SEED = 0
 _MOST_DRAWS, _MOST_UNIFORM_DRAWS = 16, 256  # of the policy and then of the prior, until one is not a repetition
 
 
-class PolicySampler(BaseSampler):
+class PolicySampler(SeededSampler):
     """Reinforcement learning as a sampler: single objective, any parameters, conditional ones too.
 
     Args:
@@ -57,23 +56,13 @@ class PolicySampler(BaseSampler):
     """
 
     def __init__(self, *, seed: int | None = None, n_startup_trials: int = 5) -> None:
-        if n_startup_trials < 1:
-            raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
-        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self._n_startup_trials = n_startup_trials
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return all parameters that finished trials had, conditional ones too, with their last distributions."""
-        space: dict[str, BaseDistribution] = {}
-        for each in study.get_trials(deepcopy=False, states=INFORMATIVE_STATES):
-            space.update(each.distributions)
-        return {name: space[name] for name in sorted(space) if not space[name].single()}
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw all parameters of the search space from the policy."""
-        _require_one_objective(study)
+        self._require_one_objective(study)
         coordinates = UnitCoordinates.of(search_space)
         if not coordinates.names:
             return {}
@@ -87,29 +76,17 @@ class PolicySampler(BaseSampler):
             policy = learned_policy(history, rewards)
         return coordinates.decode(self._draw(policy, history, number=trial.number))
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Draw a parameter that no finished trial had from the uniform prior."""
-        _require_one_objective(study)
-        rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
-        return UnitCoordinates({param_name: param_distribution}).decode(rng.random(1))[param_name]
-
     def _draw(self, policy: PolicyDistribution, history: History, *, number: int) -> Array:
         """Return a draw that repeats no trial, if one is found: successive trials' draws are evenly spread."""
-        d = len(history.coordinates.names)
-        sequence = qmc.Sobol(d, scramble=True, seed=np.random.default_rng(self._seed))
-        if number > 0:
-            sequence.fast_forward(number)
         rng = np.random.default_rng([self._seed, number])
         prior = PolicyDistribution.uniform(history.coordinates)
         draw: Array
-        draw = first = policy.units(sequence.random(1), history.coordinates)
+        draw = first = policy.units(self._even(history.coordinates, number)[None], history.coordinates)
         for source, n_draws in ((policy, _MOST_DRAWS), (prior, _MOST_UNIFORM_DRAWS)):
             for _ in range(n_draws):
                 if not history.has(draw):
                     return draw.ravel()
-                draw = source.units(rng.random((1, d)), history.coordinates)
+                draw = source.units(rng.random((1, len(history.coordinates.names))), history.coordinates)
         return first.ravel()
 
 
@@ -157,8 +134,3 @@ def _even_uniforms(coordinates: UnitCoordinates) -> Array:
     sequence = qmc.Sobol(len(coordinates.names), scramble=True, seed=np.random.default_rng(_SAMPLING_SEED))
     uniforms: Array = sequence.random(n)
     return uniforms
-
-
-def _require_one_objective(study: Study) -> None:
-    if len(study.directions) > 1:
-        raise ValueError(f"PolicySampler has one objective, but the study has {len(study.directions)}.")

@@ -18,7 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.bandit import Belief, Spending, beliefs, chosen_action, improvements
 from search.samplers.coordinates import UnitCoordinates
+from search.samplers.observed_rewards import INFORMATIVE_STATES
 from search.samplers.policy import PolicySampler
+from search.samplers.seeded_sampler import SeededSampler
 from search.samplers.staged_gp import StagedGPSampler
 
 ACTIONS = ("exploit", "refine", "policy", "tpe", "explore")
@@ -28,7 +30,7 @@ _WIDEST, _N_HALVINGS = 0.2, 2.0
 _ATTRIBUTE = "portfolio:"
 
 
-class PortfolioSampler(BaseSampler):
+class PortfolioSampler(SeededSampler):
     """A bandit over samplers: single objective, any parameters, conditional ones too.
 
     Args:
@@ -43,25 +45,23 @@ class PortfolioSampler(BaseSampler):
     """
 
     def __init__(self, *, max_epochs: int | None = None, n_startup_trials: int = 5, seed: int | None = None) -> None:
-        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
+        if max_epochs is not None and max_epochs < 1:
+            raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
         self._max_epochs = max_epochs
-        self._n_startup_trials = n_startup_trials
-        self._even = StagedGPSampler(max_epochs=max_epochs, n_startup_trials=n_startup_trials, seed=self._seed)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
-        return self._even.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return what the chosen action proposes, and note the choice."""
+        self._require_one_objective(study)
         coordinates = UnitCoordinates.of(search_space)
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        known = study.get_trials(deepcopy=False, states=states)
+        if not coordinates.names:
+            return {}
+        known = study.get_trials(deepcopy=False, states=INFORMATIVE_STATES)
         n_known = sum(1 for each in known if each.value is not None and math.isfinite(each.value))
-        if len(study.directions) > 1 or not coordinates.names or n_known < self._n_startup_trials:
-            return self._even.sample_relative(study, trial, search_space)
+        if n_known < self._n_startup_trials:
+            return coordinates.decode(self._even(coordinates, trial.number))
         believed = self.beliefs(study)
         if coordinates.is_choice.all():
             del believed["refine"]  # there is nothing to be near to
@@ -71,12 +71,6 @@ class PortfolioSampler(BaseSampler):
         if action == "explore":
             return coordinates.decode(np.random.default_rng(seed).random(len(coordinates.names)))
         return self._sampler(action, seed).sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Draw a parameter that no trial with a value had, uniformly on its scale."""
-        return self._even.sample_independent(study, trial, param_name, param_distribution)
 
     def beliefs(self, study: Study) -> dict[str, Belief]:
         """Return what is believed of each action, by the study's trials."""

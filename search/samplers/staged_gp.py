@@ -10,22 +10,20 @@ Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 140
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import qmc
 
 from search.samplers.acquisition import Proposer, Region, first_new, log_expected_improvement
 from search.samplers.activity import Activity
 from search.samplers.coordinates import Array, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt, learning_curves
+from search.samplers.seeded_sampler import SeededSampler
 
 EXPLORED_SHARE = 0.05
 """Share of the suggestions that are drawn from the whole space, whatever the model says."""
@@ -40,7 +38,7 @@ _LEAST_STEP = 0.3  # likewise, in half widths of a region
 _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
-class StagedGPSampler(BaseSampler):
+class StagedGPSampler(SeededSampler):
     """Multi-fidelity Bayesian optimization: single objective, any parameters, conditional ones too.
 
     Args:
@@ -64,29 +62,19 @@ class StagedGPSampler(BaseSampler):
         seed: int | None = None,
         half_width: float | None = None,
     ) -> None:
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
         if max_epochs is not None and max_epochs < 1:
             raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
-        if n_startup_trials < 1:
-            raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
         if half_width is not None and not half_width > 0.0:
             raise ValueError(f"`half_width > 0` must hold, but got {half_width!r}.")
         self._max_epochs = max_epochs
         self._half_width = half_width
-        self._n_startup_trials = n_startup_trials
-        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
-        space: dict[str, BaseDistribution] = {}
-        for each in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-            space.update(each.distributions)
-        return {name: space[name] for name in sorted(space) if not space[name].single()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return all parameters of the search space where the final value is expected to improve most."""
-        _require_one_objective(study)
+        self._require_one_objective(study)
         coordinates = UnitCoordinates.of(search_space)
         if not coordinates.names:
             return {}
@@ -102,23 +90,6 @@ class StagedGPSampler(BaseSampler):
         if self._half_width is None and rng.random() < EXPLORED_SHARE:
             return coordinates.decode(rng.random(len(coordinates.names)))
         return coordinates.decode(self._best_point(coordinates, curves, rng))
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Draw a parameter that no trial with a value had, uniformly on its scale."""
-        _require_one_objective(study)
-        if param_distribution.single():
-            return param_distribution.to_external_repr(param_distribution.low)  # type: ignore[attr-defined]
-        rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
-        return UnitCoordinates.of({param_name: param_distribution}).decode(rng.random(1))[param_name]
-
-    def _even(self, coordinates: UnitCoordinates, number: int) -> Array:
-        sequence = qmc.Sobol(len(coordinates.names), scramble=True, seed=np.random.default_rng(self._seed))
-        if number > 0:
-            sequence.fast_forward(number)
-        point: Array = sequence.random(1)[0]
-        return point
 
     def _best_point(self, coordinates: UnitCoordinates, curves: Sequence[Curve], rng: np.random.Generator) -> Array:
         model = CurveModel(coordinates, curves, horizon=self._max_epochs)
@@ -141,8 +112,3 @@ class StagedGPSampler(BaseSampler):
                 return new
         anywhere = rng.random(len(coordinates.names))
         return anywhere if region is None else region.point(anywhere)
-
-
-def _require_one_objective(study: Study) -> None:
-    if len(study.directions) > 1:
-        raise ValueError(f"StagedGPSampler has one objective, but the study has {len(study.directions)}.")

@@ -1,0 +1,61 @@
+"""What the samplers of this package share: one objective, all parameters at once, draws that follow from a seed."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from scipy.stats import qmc
+
+from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.observed_rewards import INFORMATIVE_STATES
+
+
+class SeededSampler(BaseSampler):
+    """A sampler whose draws are a function of its seed and of the trial's number.
+
+    Args:
+        seed: Of all draws, >= 0; None for one that differs from run to run.
+        n_startup_trials: Trials with a value before there is something to learn from, >= 1.
+
+    Raises:
+        ValueError: If `n_startup_trials` is less than 1.
+    """
+
+    def __init__(self, *, seed: int | None, n_startup_trials: int) -> None:
+        if n_startup_trials < 1:
+            raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._n_startup_trials = n_startup_trials
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
+        space: dict[str, BaseDistribution] = {}
+        for each in study.get_trials(deepcopy=False, states=INFORMATIVE_STATES):
+            space.update(each.distributions)
+        return {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw a parameter that no trial with a value had, uniformly on its scale."""
+        self._require_one_objective(study)
+        rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
+        return UnitCoordinates({param_name: param_distribution}).decode(rng.random(1))[param_name]
+
+    def _even(self, coordinates: UnitCoordinates, number: int) -> Array:
+        """Return the trial's point of a scrambled Sobol sequence, shape ``(d,)``: those of successive trials spread."""
+        sequence = qmc.Sobol(len(coordinates.names), scramble=True, seed=np.random.default_rng(self._seed))
+        if number > 0:
+            sequence.fast_forward(number)
+        point: Array = sequence.random(1)[0]
+        return point
+
+    def _require_one_objective(self, study: Study) -> None:
+        if len(study.directions) > 1:
+            raise ValueError(f"{type(self).__name__} has one objective, but the study has {len(study.directions)}.")
