@@ -85,7 +85,7 @@ def test_the_starter_explains_every_key_that_it_has() -> None:
     assert "yaml-language-server" not in starter_study("mine")
 
 
-# ---- defaults: what the file leaves out does not happen --------------------------------------------------------------
+# ---- defaults --------------------------------------------------------------------------------------------------------
 
 
 def test_defaults_of_a_minimal_study() -> None:
@@ -94,11 +94,11 @@ def test_defaults_of_a_minimal_study() -> None:
     assert definition.trainer == {}
     assert definition.early_stopping is None
     assert definition.finish is None
-    assert definition.pruner.name == "none"
+    assert definition.pruner.name == "forecast"
     assert definition.schedule_horizon is ScheduleHorizon.STUDY
     assert (definition.storage, definition.tracking_uri) == (None, None)
     assert (definition.objective.gap_weight, definition.objective.gap_tolerance) == (0.0, 0.0)
-    assert [stage.sampler for stage in definition.stages] == ["qmc", "tpe"]
+    assert [stage.sampler for stage in definition.stages] == ["qmc", "staged_gp"]
 
 
 def test_none_in_words_is_none() -> None:

@@ -217,7 +217,7 @@ def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStag
         name=stage.name,
         n_trials=stage.n_trials,
         max_epochs=stage.max_epochs,
-        sampler=stage.sampler or ("tpe" if index else "qmc"),
+        sampler=stage.sampler or ("staged_gp" if index else "qmc"),
         narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share, probability=chosen.probability),
         promote=stage.promote,
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from search.study_file.end_early_schema import EndEarly
-from search.study_file.pruner_schema import NoneSection, Pruner
+from search.study_file.pruner_schema import ForecastSection, Pruner
 from search.study_file.schema_parts import Count, Scalar, Section, Shorthand, named
 from search.study_file.warm_start_schema import WarmStartSection
 
@@ -147,8 +147,8 @@ class StageSection(Section):
     max_epochs: Count
     """Epochs that each of its trials may train."""
     sampler: SamplerName | None = None
-    """Where its trials are placed; by default qmc (evenly spread) in the first stage and tpe (learning) in later ones.
-    The first of several stages explores: random or qmc."""
+    """Where its trials are placed; by default qmc (evenly spread) in the first stage and staged_gp (learning from all
+    learning curves) in later ones. The first of several stages explores: random or qmc."""
     narrow: Narrow | None = None
     """How its ranges follow from the trials before it; by default as the study says."""
     promote: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -206,7 +206,7 @@ class BudgetSection(Section):
 
 
 class StudySection(Section):
-    """A zeroin study: what to train, what to search, in which stages. What the file leaves out does not happen."""
+    """A zeroin study: what to train, what to search, in which stages. A key that is left out has its default."""
 
     model_config = ConfigDict(
         title="zeroin study",
@@ -239,8 +239,8 @@ class StudySection(Section):
     """The rounds of the search in order, coarse to fine."""
     narrow: Narrow = NarrowSection(rule="posterior")
     """How each stage's ranges follow from the trials before it, unless the stage says otherwise."""
-    pruner: Pruner = NoneSection(name="none")
-    """Which trials are stopped for being worse than their peers."""
+    pruner: Pruner = ForecastSection(name="forecast")
+    """Which trials are stopped for being worse than their peers, or unlikely to become the best."""
     early_stopping: Annotated[EarlyStoppingSection | None, _OR_NONE] = None
     """When a trial's own curve counts as flat."""
     resources: ResourcesSection = ResourcesSection()

@@ -6,7 +6,7 @@ import json
 
 _STARTER = """\
 # A zeroin study: what to train, what to search, in which stages. It runs as it is:  zeroin run {file}
-# Put your own model and data in place of the examples. What the file leaves out does not happen.
+# Put your own model and data in place of the examples. A key that is left out has its default.
 
 study: {name}        # its name in every store and table
 seed: 0  # of everything random: the same file gives the same study
@@ -48,23 +48,27 @@ space:
   model.optimizer: {{choice: [sgd, adamw]}}
   model.momentum: {{one_minus_log: [0.5, 0.999], when: {{model.optimizer: [sgd]}}}}
 
-# Coarse to fine: many short trials over wide ranges, then fewer and longer ones where the best were.
-# sampler: random, qmc (evenly spread), tpe, cmaes, gp, staged_gp or policy (learning from the trials so far), or
-# portfolio, which learns on what to spend the next trial: one of these samplers, a look outside, or a paused trial.
+# Coarse to fine: a few short trials over wide ranges (a quarter of the epochs; at least as many as there are devices),
+# then full ones where those promise most. Ranges follow from all trials before as each stage opens.
+# sampler: random, qmc (evenly spread), tpe, cmaes, gp, staged_gp (by all learning curves) or policy (learning from the
+# trials so far), or portfolio, which learns on what to spend the next trial: one of these samplers, a look outside, or
+# a paused trial. By default qmc in the first stage, staged_gp in later ones.
 # promote: how many of a stage's trials continue the best shorter ones from their checkpoints, 0 if it does not say.
 # The last stage may leave out n_trials under a budget (see below): as many as that allows.
 stages:
-  - {{name: coarse, n_trials: 32, max_epochs: 2, sampler: qmc}}
-  - {{name: fine, n_trials: 16, max_epochs: 8, sampler: tpe}}
+  - {{name: coarse, n_trials: 8, max_epochs: 2, sampler: qmc}}
+  - {{name: medium, n_trials: 8, max_epochs: 8, sampler: staged_gp}}
+  - {{name: fine, n_trials: 16, max_epochs: 8, sampler: staged_gp}}
 
 # Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, such as
 # {{rule: posterior, probability: 0.8}}; quantile_box, a box around the best trials; trust_region, about the best trial,
 # larger with success; none: as declared. Let {{rule: quantile_box, outside_share: 0.1}} have a tenth of each later
 # stage's trials look outside its ranges, which good ones widen again.
 narrow: posterior
-# Stop trials that are worse than the median of their peers; or percentile, asha, hyperband, wilcoxon, each with keys of
-# its own such as {{name: asha, min_epochs: 1, reduction_factor: 3}}; none: never.
-pruner: median
+# Stop trials that, by the learning curves of all, have too small a chance of becoming the best: forecast, with keys of its
+# own such as {{name: forecast, risk: 0.1}}; or median, percentile, asha, hyperband, wilcoxon, which compare trials at
+# equal epochs; none: never.
+pruner: forecast
 early_stopping: {{patience_epochs: 5, min_delta: 0.0}}  # a trial whose own curve is flat is complete; none: never
 
 # Devices that train one trial together (with trainer: {{strategy: ddp}}, fsdp, …), trials that share a device (auto: as
