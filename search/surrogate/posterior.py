@@ -70,7 +70,9 @@ class Posterior:
             Shape ``(m, n)``, a draw a column, in the unit of the points' rewards; without what chance adds.
         """
         cross, _ = cross_covariance(self._layout, self._theta, features, self._known)
-        among, _ = cross_covariance(self._layout, self._theta, features, bent(self._layout, self._theta, features).values)
+        among, _ = cross_covariance(
+            self._layout, self._theta, features, bent(self._layout, self._theta, features).values
+        )
         left = among - cross @ self._inverse @ cross.T
         values, vectors = np.linalg.eigh(left)
         drawn: Array = (cross @ self._solved)[:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normals
