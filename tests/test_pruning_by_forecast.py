@@ -73,6 +73,13 @@ def test_a_trial_that_can_be_the_best_no_more_is_no_bar(state: TrialState) -> No
     assert not is_pruned(peers(0.6, 0.7, 0.8, state=state), running(POOR[:3]))
 
 
+def test_a_trial_that_stopped_early_counts_as_one_of_all_its_epochs() -> None:
+    finals = [0.8, 0.85, 0.9, 0.82]
+    flat = [record(n, [final - 0.05, final, final], state=TrialState.STOPPED_EARLY) for n, final in enumerate(finals)]
+    assert is_pruned(flat, running(POOR[:4]))
+    assert not is_pruned([replace(each, state=TrialState.RUNNING) for each in flat], running(POOR[:4]))
+
+
 def test_a_trial_and_its_continuation_are_one() -> None:
     short = [record(number, curve(0.8 + 0.01 * number, 4), n_epochs=4) for number in range(3)]
     longer = [continued(each, record(10 + n, curve(0.8 + 0.01 * n, 10))) for n, each in enumerate(short)]

@@ -98,4 +98,6 @@ class ForecastPruner:
         sign = self._metric.direction.sign
         values = self._metric.finite_values(record)
         best = dict(zip(values, accumulate((sign * value for value in values.values()), max), strict=True))
+        if best and record.state is TrialState.STOPPED_EARLY:
+            best[record.n_epochs] = max(best.values())  # flat to its end
         return Curve(params=self._coordinates.params(record.hyperparameters), best=best)
