@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
@@ -58,14 +57,8 @@ class PolicySampler(SeededSampler):
     def __init__(self, *, seed: int | None = None, n_startup_trials: int = 5) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials)
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Draw all parameters of the search space from the policy."""
-        self._require_one_objective(study)
-        coordinates = UnitCoordinates.of(search_space)
-        if not coordinates.names:
-            return {}
+    def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
+        """Draw from the policy."""
         trials = study.get_trials(deepcopy=False, states=(*INFORMATIVE_STATES, TrialState.RUNNING))
         finished = [each for each in trials if each.state in INFORMATIVE_STATES]
         running = [each for each in trials if each.state is TrialState.RUNNING and each.number != trial.number]

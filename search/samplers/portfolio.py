@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -50,14 +49,8 @@ class PortfolioSampler(SeededSampler):
             raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
         self._max_epochs = max_epochs
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Return what the chosen action proposes, and note the choice."""
-        self._require_one_objective(study)
-        coordinates = UnitCoordinates.of(search_space)
-        if not coordinates.names:
-            return {}
         known = study.get_trials(deepcopy=False, states=INFORMATIVE_STATES)
         n_known = sum(1 for each in known if each.value is not None and math.isfinite(each.value))
         if n_known < self._n_startup_trials:
@@ -70,7 +63,7 @@ class PortfolioSampler(SeededSampler):
         study.set_user_attr(f"{_ATTRIBUTE}{trial.number}", action)
         if action == "explore":
             return coordinates.decode(np.random.default_rng(seed).random(len(coordinates.names)))
-        return self._sampler(action, seed).sample_relative(study, trial, search_space)
+        return self._sampler(action, seed).sample_relative(study, trial, dict(coordinates.distributions))
 
     def beliefs(self, study: Study) -> dict[str, Belief]:
         """Return what is believed of each action, by the study's trials."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,18 @@ class SeededSampler(BaseSampler):
         for each in study.get_trials(deepcopy=False, states=INFORMATIVE_STATES):
             space.update(each.distributions)
         return {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return all parameters of the search space that can differ."""
+        self._require_one_objective(study)
+        coordinates = UnitCoordinates.of(search_space)
+        return self._proposed(study, trial, coordinates) if coordinates.names else {}
+
+    @abstractmethod
+    def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
+        """Return the parameters of a trial; there is at least one."""
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

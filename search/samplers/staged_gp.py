@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -70,18 +69,11 @@ class StagedGPSampler(SeededSampler):
         self._max_epochs = max_epochs
         self._half_width = half_width
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return all parameters of the search space where the final value is expected to improve most."""
-        self._require_one_objective(study)
-        coordinates = UnitCoordinates.of(search_space)
-        if not coordinates.names:
-            return {}
+    def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
+        """Return what is expected to improve the final value most."""
+        names = coordinates.distributions.keys()
         trials = study.get_trials(deepcopy=False, states=_STATES)
-        trials = [
-            each for each in trials if each.number != trial.number and not search_space.keys().isdisjoint(each.params)
-        ]
+        trials = [each for each in trials if each.number != trial.number and not names.isdisjoint(each.params)]
         curves = excerpt(learning_curves(trials, direction=study.direction))
         rng = np.random.default_rng([self._seed, trial.number])
         n_known = sum(1 for each in curves if each.best)
