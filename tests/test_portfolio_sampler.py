@@ -125,6 +125,35 @@ def test_near_the_best_trial_its_choices_stay_and_numbers_move_a_little(seed: in
     assert len({each["x"] for each in points}) == len(points)
 
 
+def test_tpe_learns_from_trials_that_lack_a_parameter_too() -> None:
+    study, best_value = optuna.create_study(), math.inf
+    for number in range(60):
+        kind, rate, rest = "ab"[number % 2], number / 59.0, (7 * number % 60) / 59.0
+        name = "low" if kind == "a" else "high"
+        space = {
+            "kind": CategoricalDistribution(["a", "b"]),
+            "rate": FloatDistribution(0.0, 1.0),
+            name: FloatDistribution(0.0, 1.0),
+        }
+        params = {"kind": kind, "rate": rate, name: rest}
+        value = abs(rate - 0.9) + abs(rest - 0.1)
+        study.add_trial(create_trial(value=value, params=params, distributions=space))
+        others = [each for each in ACTIONS if each != "tpe"]
+        study.set_user_attr(f"portfolio:{number}", "tpe" if value < best_value else others[number % len(others)])
+        best_value = min(value, best_value)
+    study.sampler = PortfolioSampler(seed=0)
+    asked = []
+    for _ in range(24):
+        trial = study.ask()
+        drawn = {each: trial.suggest_float(each, 0.0, 1.0) for each in ("rate", "low", "high")}
+        if study.user_attrs[f"portfolio:{trial.number}"] == "tpe":
+            asked.append(drawn)
+    assert len(asked) >= 10
+    for name, best in (("rate", 0.9), ("low", 0.1), ("high", 0.1)):
+        away = sorted(abs(each[name] - best) for each in asked)
+        assert away[len(away) // 2] < 0.2, "of uniform draws half are farther than 0.4"
+
+
 def test_how_near_differs_from_trial_to_trial() -> None:
     widths = [refined_half_width(seed) for seed in range(50)]
     assert 0.05 <= min(widths) < 0.07
