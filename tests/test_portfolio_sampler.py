@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import Study
 from optuna.trial import Trial, TrialState, create_trial
 
@@ -123,6 +123,16 @@ def test_near_the_best_trial_its_choices_stay_and_numbers_move_a_little(seed: in
     assert {each["kind"] for each in points} == {best["kind"]}
     assert max(abs(each["x"] - best["x"]) for each in points) <= 1.0 + 1e-9
     assert len({each["x"] for each in points}) == len(points)
+
+
+def test_where_all_that_is_near_is_known_something_else_is_asked_for() -> None:
+    space = {"depth": IntDistribution(1, 4), "width": IntDistribution(1, 4)}
+    known = [{"depth": depth, "width": 5 - depth} for depth in range(1, 5)]
+    for seed in range(12):
+        study = optuna.create_study(sampler=StagedGPSampler(seed=seed, n_startup_trials=1, half_width=0.05))
+        for params in known:
+            study.add_trial(create_trial(value=abs(params["depth"] - 2.0), params=params, distributions=space))
+        assert study.ask(space).params not in known
 
 
 def test_tpe_learns_from_trials_that_lack_a_parameter_too() -> None:

@@ -96,11 +96,12 @@ class StagedGPSampler(SeededSampler):
         def acquisition(units: Array) -> Array:
             return log_expected_improvement(*model.final(ends.masked(units)), best=model.best)
 
-        proposer = Proposer(coordinates, rng, region)
-        ranked = proposer.ranked(acquisition, around=np.nan_to_num(model.best_first(), nan=0.5))
-        for share in _DISTANCE_SHARES:
-            new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=share * distance)
-            if new is not None:
-                return new
-        anywhere = rng.random(len(coordinates.names))
-        return anywhere if region is None else region.point(anywhere)
+        around = np.nan_to_num(model.best_first(), nan=0.5)
+        for place in [None] if region is None else [region, None]:  # what is near may be known, all of it
+            ranked = Proposer(coordinates, rng, place).ranked(acquisition, around=around)
+            for share in _DISTANCE_SHARES:
+                new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=share * distance)
+                if new is not None:
+                    return new
+        anywhere: Array = rng.random(len(coordinates.names))
+        return anywhere
