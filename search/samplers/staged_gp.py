@@ -10,7 +10,7 @@ Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 140
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.acquisition import Proposer, Region, first_new, log_expected_improvement
 from search.samplers.activity import Activity
-from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt, learning_curves
 from search.samplers.seeded_sampler import SeededSampler
@@ -48,6 +48,7 @@ class StagedGPSampler(SeededSampler):
             suggestions.
         half_width: Of the region around the best trial in which suggestions lie, in ranges, > 0; those trials have its
             choices. None for the whole space.
+        cells: Of parameters, by name, whose values do not all differ: suggestions do.
 
     Raises:
         ValueError: If `max_epochs` or `n_startup_trials` is less than 1, or `half_width` not above 0.
@@ -60,8 +61,9 @@ class StagedGPSampler(SeededSampler):
         n_startup_trials: int = 5,
         seed: int | None = None,
         half_width: float | None = None,
+        cells: Mapping[str, Cells] | None = None,
     ) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells)
         if max_epochs is not None and max_epochs < 1:
             raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
         if half_width is not None and not half_width > 0.0:
