@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 
 import optuna
 import pytest
@@ -15,13 +14,7 @@ from optuna.trial import Trial, TrialState, create_trial
 from search.samplers.portfolio import ACTIONS, PortfolioSampler, refined_half_width
 from search.samplers.staged_gp import StagedGPSampler
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    yield
-    optuna.logging.set_verbosity(before)
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 
 def loss(trial: Trial) -> float:
