@@ -45,6 +45,17 @@ def mlflow_uri(mlflow_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def quiet_optuna() -> Iterator[None]:
+    """Optuna that tells of errors only, for tests that run its studies."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+@pytest.fixture
 def client(mlflow_uri: str) -> MlflowClient:
     """A client of the database at `mlflow_uri`."""
     import mlflow

@@ -3,76 +3,24 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import Trial
+from optuna_surface import SPACE, loss
 
 from search.samplers.policy import PolicySampler
 
-SPACE: dict[str, BaseDistribution] = {
-    "rate": FloatDistribution(1e-6, 1.0, log=True),
-    "depth": IntDistribution(1, 8),
-    "kind": CategoricalDistribution(["a", "b", "c"]),
-    "drop": FloatDistribution(0.0, 0.8),
-}
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    yield
-    optuna.logging.set_verbosity(before)
-
-
-def loss(trial: Trial) -> float:
-    """Least, 0, at a rate of 1e-3, the most depth, kind b and no drop."""
-    rate = math.log10(trial.suggest_float("rate", 1e-6, 1.0, log=True)) + 3.0
-    depth = trial.suggest_int("depth", 1, 8) - 8
-    drop = trial.suggest_float("drop", 0.0, 0.8)
-    return rate**2 / 4.0 + depth**2 / 20.0 + (trial.suggest_categorical("kind", ["a", "b", "c"]) != "b") + drop
-
-
-def study_of(n_trials: int, *, seed: int = 0, objective: Callable[[Trial], float] = loss) -> Study:
-    study = optuna.create_study(sampler=PolicySampler(seed=seed))
+def study_of(n_trials: int, *, objective: Callable[[Trial], float] = loss) -> Study:
+    study = optuna.create_study(sampler=PolicySampler(seed=0))
     study.optimize(objective, n_trials=n_trials)
     return study
-
-
-def copied(trials: list[FrozenTrial], *, seed: int = 0) -> Study:
-    study = optuna.create_study(sampler=PolicySampler(seed=seed))
-    study.add_trials(trials)
-    return study
-
-
-def test_it_finds_what_random_search_does_not() -> None:
-    best = [study_of(25, seed=seed).best_value for seed in range(2)]
-    random = []
-    for seed in range(2):
-        study = optuna.create_study(sampler=RandomSampler(seed=seed))
-        study.optimize(loss, n_trials=25)
-        random.append(study.best_value)
-    assert np.mean(best) < 0.3 * np.mean(random)
-
-
-def test_it_maximizes_as_it_minimizes() -> None:
-    study = optuna.create_study(direction="maximize", sampler=PolicySampler(seed=0))
-    study.optimize(lambda trial: -loss(trial), n_trials=12)
-    assert [each.params for each in study.trials] == [each.params for each in study_of(12).trials]
-
-
-def test_a_resumed_study_asks_for_what_an_uninterrupted_one_would() -> None:
-    whole = study_of(14)
-    resumed = copied(whole.trials[:9])
-    resumed.optimize(loss, n_trials=5)
-    assert [each.params for each in resumed.trials] == [each.params for each in whole.trials]
-    assert study_of(8, seed=1).trials[-1].params != whole.trials[7].params
 
 
 def test_the_order_in_which_trials_ended_does_not_matter() -> None:
@@ -94,15 +42,6 @@ def test_what_is_asked_for_at_once_is_diverse_and_stays_good() -> None:
     rates = [math.log10(each["rate"]) for each in asked]
     assert max(rates) - min(rates) > 0.1
     assert np.mean([each["kind"] == "b" for each in asked]) > 0.5
-
-
-def test_failed_trials_teach_nothing() -> None:
-    known = study_of(8).trials
-    nexts = []
-    for params in (known[0].params, known[1].params):
-        failed = create_trial(state=TrialState.FAIL, params=params, distributions=known[0].distributions)
-        nexts.append(copied([*known, failed]).ask(SPACE).params)
-    assert nexts[0] == nexts[1]
 
 
 def test_pruned_trials_teach() -> None:

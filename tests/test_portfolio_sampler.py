@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import Study
 from optuna.trial import Trial, TrialState, create_trial
 
 from search.samplers.portfolio import ACTIONS, PortfolioSampler, refined_half_width
 from search.samplers.staged_gp import StagedGPSampler
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    yield
-    optuna.logging.set_verbosity(before)
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 
 def loss(trial: Trial) -> float:
@@ -123,6 +116,45 @@ def test_near_the_best_trial_its_choices_stay_and_numbers_move_a_little(seed: in
     assert {each["kind"] for each in points} == {best["kind"]}
     assert max(abs(each["x"] - best["x"]) for each in points) <= 1.0 + 1e-9
     assert len({each["x"] for each in points}) == len(points)
+
+
+def test_where_all_that_is_near_is_known_something_else_is_asked_for() -> None:
+    space = {"depth": IntDistribution(1, 4), "width": IntDistribution(1, 4)}
+    known = [{"depth": depth, "width": 5 - depth} for depth in range(1, 5)]
+    for seed in range(12):
+        study = optuna.create_study(sampler=StagedGPSampler(seed=seed, n_startup_trials=1, half_width=0.05))
+        for params in known:
+            study.add_trial(create_trial(value=abs(params["depth"] - 2.0), params=params, distributions=space))
+        assert study.ask(space).params not in known
+
+
+def test_tpe_learns_from_trials_that_lack_a_parameter_too() -> None:
+    study, best_value = optuna.create_study(), math.inf
+    for number in range(60):
+        kind, rate, rest = "ab"[number % 2], number / 59.0, (7 * number % 60) / 59.0
+        name = "low" if kind == "a" else "high"
+        space = {
+            "kind": CategoricalDistribution(["a", "b"]),
+            "rate": FloatDistribution(0.0, 1.0),
+            name: FloatDistribution(0.0, 1.0),
+        }
+        params = {"kind": kind, "rate": rate, name: rest}
+        value = abs(rate - 0.9) + abs(rest - 0.1)
+        study.add_trial(create_trial(value=value, params=params, distributions=space))
+        others = [each for each in ACTIONS if each != "tpe"]
+        study.set_user_attr(f"portfolio:{number}", "tpe" if value < best_value else others[number % len(others)])
+        best_value = min(value, best_value)
+    study.sampler = PortfolioSampler(seed=0)
+    asked = []
+    for _ in range(24):
+        trial = study.ask()
+        drawn = {each: trial.suggest_float(each, 0.0, 1.0) for each in ("rate", "low", "high")}
+        if study.user_attrs[f"portfolio:{trial.number}"] == "tpe":
+            asked.append(drawn)
+    assert len(asked) >= 10
+    for name, best in (("rate", 0.9), ("low", 0.1), ("high", 0.1)):
+        away = sorted(abs(each[name] - best) for each in asked)
+        assert away[len(away) // 2] < 0.2, "of uniform draws half are farther than 0.4"
 
 
 def test_how_near_differs_from_trial_to_trial() -> None:

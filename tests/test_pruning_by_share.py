@@ -12,7 +12,7 @@ from optuna.trial import TrialState as OptunaState
 from trial_curves import as_optuna, mirrored, optuna_study, random_curve, record, running, taught
 
 from search.pruner_settings import MedianSettings, PercentileSettings, PrunerSettings
-from search.pruning.finished_peers import quantile
+from search.pruning.percentile import quantile
 from search.study_definition import Direction
 from search.trial import TrialState
 

@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError
+from search.portfolio import REFINE
 from search.sampling import MODEL_SAMPLERS, SAMPLER_NAMES, propose
+from search.sampling.optuna_view import view_coordinates
 from search.search_space import (
     Choices,
     Condition,
@@ -125,6 +128,54 @@ def test_a_box_of_choices_alone_works(sampler: str) -> None:
     )
     for observations in ((), known):
         assert CHOICES_ONLY.contains(ask(sampler, box=CHOICES_ONLY, observations=observations, index=12))
+
+
+ZEROS = SearchSpace(
+    dimensions=tuple(dimension(name, LogRange(low=0.01, high=0.8), zero_share=0.2) for name in ("dropout", "decay"))
+)
+OURS = pytest.mark.parametrize("sampler", ["staged_gp", "policy", REFINE])
+
+
+@OURS
+def test_a_zero_that_is_best_is_not_tried_again_and_again(sampler: str) -> None:
+    known: list[Observation] = []
+    for number in range(22):
+        point = ask(sampler, box=ZEROS, observations=tuple(known), index=number)
+        reward = -sum(float(value) for value in point.values())
+        known.append(Observation(number=number, stage="fine", hyperparameters=point, reward=reward))
+    assert {"dropout": 0.0, "decay": 0.0} in [each.hyperparameters for each in known]
+    assert len({tuple(each.hyperparameters.items()) for each in known}) == 22
+
+
+@OURS
+@pytest.mark.parametrize("diverged", [False, True], ids=["equal", "diverged"])
+def test_what_tells_nothing_apart_is_no_obstacle(sampler: str, *, diverged: bool) -> None:
+    known = tuple(
+        Observation(number=number, stage="fine", hyperparameters=point, reward=0.0, diverged=diverged)
+        for number, point in enumerate(ask("qmc", box=ZEROS, index=index) for index in range(12))
+    )
+    running: list[dict[str, Value]] = []
+    for index in range(8):
+        running.append(ask(sampler, box=ZEROS, observations=known, running=tuple(running), index=12 + index))
+        assert ZEROS.contains(running[-1])
+    everything = [*running, *(each.hyperparameters for each in known)]
+    assert len({tuple(each.items()) for each in everything}) == 20
+
+
+ZERO_OR_MORE = (
+    dimension("rate", LogRange(low=1e-3, high=1.0), zero_share=0.3),
+    dimension("depth", IntRange(low=2, high=6), zero_share=0.25),
+    dimension("width", IntLogRange(low=4, high=40), zero_share=0.1),
+)
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3))
+def test_coordinates_of_one_value_are_one_for_our_models(units: list[float]) -> None:
+    snapped = view_coordinates(SearchSpace(dimensions=ZERO_OR_MORE)).snap(np.array([units]))[0]
+    for each, unit, found in zip(ZERO_OR_MORE, units, snapped.tolist(), strict=True):
+        value = each.from_unit(unit)
+        assert each.from_unit(found) == pytest.approx(value)
+        assert found == pytest.approx(each.to_unit(value) if each.is_integer or value == 0 else unit)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -3,47 +3,25 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import RandomSampler
+from optuna.distributions import FloatDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna_surface import SPACE, loss
 
 from search.samplers.staged_gp import LEAST_DISTANCE, StagedGPSampler
 
-SPACE: dict[str, BaseDistribution] = {
-    "rate": FloatDistribution(1e-6, 1.0, log=True),
-    "depth": IntDistribution(1, 8),
-    "kind": CategoricalDistribution(["a", "b", "c"]),
-    "drop": FloatDistribution(0.0, 0.8),
-}
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
+
 HORIZON = 27
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    yield
-    optuna.logging.set_verbosity(before)
-
-
-def loss(trial: Trial) -> float:
-    """Least, 0, at a rate of 1e-3, the most depth, kind b and no drop."""
-    rate = math.log10(trial.suggest_float("rate", 1e-6, 1.0, log=True)) + 3.0
-    depth = trial.suggest_int("depth", 1, 8) - 8
-    drop = trial.suggest_float("drop", 0.0, 0.8)
-    return rate**2 / 4.0 + depth**2 / 20.0 + (trial.suggest_categorical("kind", ["a", "b", "c"]) != "b") + drop
-
-
-def study_of(
-    n_trials: int, *, seed: int = 0, objective: Callable[[Trial], float] = loss, direction: str = "minimize"
-) -> Study:
-    study = optuna.create_study(sampler=StagedGPSampler(seed=seed), direction=direction)
+def study_of(n_trials: int, *, objective: Callable[[Trial], float] = loss) -> Study:
+    study = optuna.create_study(sampler=StagedGPSampler(seed=0))
     study.optimize(objective, n_trials=n_trials)
     return study
 
@@ -68,29 +46,6 @@ def trained(x: float, n_epochs: int, *, state: TrialState = TrialState.COMPLETE)
         value=values[n_epochs] if state is TrialState.COMPLETE else None,
         intermediate_values=values,
     )
-
-
-def test_it_finds_what_random_search_does_not() -> None:
-    best = [study_of(25, seed=seed).best_value for seed in range(2)]
-    random = []
-    for seed in range(2):
-        study = optuna.create_study(sampler=RandomSampler(seed=seed))
-        study.optimize(loss, n_trials=25)
-        random.append(study.best_value)
-    assert np.mean(best) < 0.2 * np.mean(random)
-
-
-def test_it_maximizes_as_it_minimizes() -> None:
-    up = study_of(12, objective=lambda trial: -loss(trial), direction="maximize")
-    assert [each.params for each in up.trials] == [each.params for each in study_of(12).trials]
-
-
-def test_a_resumed_study_asks_for_what_an_uninterrupted_one_would() -> None:
-    whole = study_of(14)
-    resumed = copied(whole.trials[:9])
-    resumed.optimize(loss, n_trials=5)
-    assert [each.params for each in resumed.trials] == [each.params for each in whole.trials]
-    assert study_of(8, seed=1).trials[-1].params != whole.trials[7].params
 
 
 def test_short_trials_tell_where_long_ones_are_good() -> None:
@@ -129,15 +84,6 @@ def test_pruned_trials_teach_as_far_as_they_went() -> None:
     pruned = [trained(x, 9, state=TrialState.PRUNED) for x in np.linspace(0.02, 0.98, 13)]
     asked = copied([*pruned, trained(0.1, HORIZON)], max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)})
     assert abs(asked.params["x"] - 0.7) < 0.15
-
-
-def test_failed_trials_teach_nothing() -> None:
-    known = study_of(8).trials
-    nexts = []
-    for params in (known[0].params, known[1].params):
-        failed = create_trial(state=TrialState.FAIL, params=params, distributions=known[0].distributions)
-        nexts.append(copied([*known, failed]).ask(SPACE).params)
-    assert nexts[0] == nexts[1]
 
 
 def test_values_that_are_no_numbers_count_as_bad() -> None:
@@ -186,12 +132,6 @@ def test_many_trials_are_no_obstacle() -> None:
 def test_bad_settings_are_refused(setting: str) -> None:
     with pytest.raises(ValueError, match=f"{setting} >= 1"):
         StagedGPSampler(**{setting: 0})
-
-
-def test_several_objectives_are_refused() -> None:
-    study = optuna.create_study(directions=["minimize", "maximize"], sampler=StagedGPSampler())
-    with pytest.raises(ValueError, match="one objective"):
-        study.ask(SPACE)
 
 
 @pytest.mark.slow

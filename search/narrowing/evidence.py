@@ -71,11 +71,6 @@ class Positions:
     rest: tuple[float, ...]
     diverged: tuple[float, ...]
 
-    @property
-    def n_trials(self) -> int:
-        """All of them together."""
-        return len(self.best) + len(self.rest) + len(self.diverged)
-
     def p_value(self) -> float:
         """Chance that the best and all others lie this differently if the dimension does not matter.
 

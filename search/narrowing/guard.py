@@ -6,9 +6,10 @@ trials.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
-from search.narrowing.decisions import numeric_change
+from search.narrowing.decisions import Pair, decided, numeric_change
 from search.narrowing.edges import Crowding, moved_out
 from search.narrowing.interval import Interval, interval_of, range_from
 from search.search_space import Choices, Dimension
@@ -18,36 +19,31 @@ PADDING_SHARE = 0.15
 MIN_WIDTH_SHARE = 0.5  # of the current width
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guarded:
-    """A new range.
-
-    Attributes:
-        after: The dimension with it; the dimension itself if nothing, or next to nothing, changed.
-        change: What happened.
-        was_held: Whether it would have been narrower without the minimum width.
-        width_share: Its width in that of the current range.
-    """
-
-    after: Dimension
-    change: RangeChange
-    was_held: bool
-    width_share: float
-
-
-def guarded(dimension: Dimension, wanted: Interval, crowded: Crowding, *, within: Interval) -> Guarded:
-    """Return the range that comes closest to what is wanted.
+def guarded(
+    dimension: Dimension,
+    good: Interval,
+    crowded: Crowding,
+    *,
+    within: Interval,
+    why: str,
+    figures: Mapping[str, float],
+    padding_share: float = PADDING_SHARE,
+) -> Pair:
+    """Return the range that comes closest to what is good; the dimension itself if next to nothing would change.
 
     Args:
         dimension: A numeric one, with its current range.
-        wanted: Where the range should lie, inside `within`.
+        good: Where the range should lie.
         crowded: The edge of the current range that moves out.
         within: Where the range may lie, beside what an edge that moves out adds.
+        why: What speaks for `good`, in words.
+        figures: The same in figures.
+        padding_share: What is added at both ends of `good`, in its widths, >= 0.
     """
     assert not isinstance(dimension.range, Choices)
     assert not isinstance(dimension.limits, Choices)
     current, limits = interval_of(dimension.range), interval_of(dimension.limits)
-    moved = moved_out(wanted, crowded.side, current, limits)
+    moved = moved_out(good.padded(padding_share * good.width).clipped(within), crowded.side, current, limits)
     reach = Interval(low=min(within.low, moved.low), high=max(within.high, moved.high))
     held = moved.widened(MIN_WIDTH_SHARE * current.width, within=reach)
     after = replace(dimension, range=range_from(held, dimension))
@@ -55,9 +51,21 @@ def guarded(dimension: Dimension, wanted: Interval, crowded: Crowding, *, within
     if change is RangeChange.KEPT:
         after = dimension
     assert not isinstance(after.range, Choices)
-    return Guarded(
-        after=after,
-        change=change,
-        was_held=held.width > moved.width,
-        width_share=interval_of(after.range).width / current.width,
+    width_share = interval_of(after.range).width / current.width
+    guards = _words(change, padding_share=padding_share, was_held=held.width > moved.width)
+    return after, decided(
+        dimension,
+        after,
+        change,
+        f"{why}{guards}{crowded.words(dimension)}",
+        {**figures, "width_share": width_share, **crowded.figures},
+        cut_off=crowded.is_at_limit(dimension),
     )
+
+
+def _words(change: RangeChange, *, padding_share: float, was_held: bool) -> str:
+    if change is RangeChange.KEPT:
+        return ", which is about all of the range"
+    guards = [f"padded by {100.0 * padding_share:.0f} %"] if padding_share > 0.0 else []
+    guards += ["held at half of the width"] if was_held else []
+    return f"; {' and '.join(guards)}" if guards else ""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search.comparable_rewards import Observation
+from search.narrowing.decisions import choices_change, put_together
 from search.narrowing.evidence import MIN_TRIALS, n_best, ranked
 from search.narrowing.guard import PADDING_SHARE
 from search.narrowing.interval import Interval, interval_of, range_from
@@ -43,25 +44,20 @@ def reaching_out(
         return narrowed
     best = ranked(considered, direction)[: n_best(considered)]
     outside = [each for each in best if not before.contains(each.hyperparameters)]
-    pairs = [
-        _reach(dimension, decision, [each for each in outside if dimension.name in each.hyperparameters], study_space)
-        for dimension, decision in zip(narrowed.space, narrowed.decisions, strict=True)
-    ]
     found = {"n_considered": float(len(considered)), "n_considered_best": float(len(best))}
-    return NarrowedSpace(
-        space=SearchSpace(dimensions=tuple(after for after, _ in pairs)),
-        decisions=tuple(
-            decision if after == dimension else _decision(before[after.name], after, decision, numbers, found)
-            for dimension, decision, (after, numbers) in zip(narrowed.space, narrowed.decisions, pairs, strict=True)
-        ),
-    )
+    pairs = []
+    for dimension, decision in zip(narrowed.space, narrowed.decisions, strict=True):
+        name = dimension.name
+        after, numbers = _reach(
+            dimension, [each for each in outside if name in each.hyperparameters], study_space[name]
+        )
+        why = decision if after == dimension else _decision(before[name], after, decision, numbers, found)
+        pairs.append((after, why))
+    return put_together(pairs)
 
 
-def _reach(
-    dimension: Dimension, decision: RangeDecision, outside: Sequence[Observation], study_space: SearchSpace
-) -> tuple[Dimension, list[int]]:
+def _reach(dimension: Dimension, outside: Sequence[Observation], declared: Dimension) -> tuple[Dimension, list[int]]:
     """Return the dimension with a range that contains the trials, and the numbers of those that it did not contain."""
-    declared = study_space[dimension.name]
     missing = [each for each in outside if not dimension.contains(each.hyperparameters[dimension.name])]
     if not missing:
         return dimension, []
@@ -119,11 +115,7 @@ def _change(before: Dimension, after: Dimension) -> RangeChange:
     if isinstance(before.range, Choices) or isinstance(after.range, Choices):
         assert isinstance(before.range, Choices)
         assert isinstance(after.range, Choices)
-        gained = set(after.range.values) - set(before.range.values)
-        lost = set(before.range.values) - set(after.range.values)
-        if lost:
-            return RangeChange.SHIFTED if gained else RangeChange.CHOICES_DROPPED
-        return RangeChange.EXTENDED if gained else RangeChange.KEPT
+        return choices_change(before.range, after.range)
     gains = after.range.low < before.range.low or after.range.high > before.range.high
     loses = after.range.low > before.range.low or after.range.high < before.range.high
     if gains or after.zero_share > before.zero_share:

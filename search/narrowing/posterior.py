@@ -22,7 +22,7 @@ from search.narrowing.choices import MIN_TRIALS_PER_CHOICE
 from search.narrowing.decisions import Pair, choices_change, decided, kept, kept_all, put_together
 from search.narrowing.edges import edge_crowding
 from search.narrowing.evidence import active, is_zero, leaders, too_few
-from search.narrowing.guard import PADDING_SHARE, Guarded, guarded
+from search.narrowing.guard import guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.optimum import Model, model_of
 from search.narrowing.request import NarrowingRequest
@@ -152,20 +152,13 @@ class _Judge:
         assert not isinstance(reachable, Choices)
         tail = (1.0 - self.request.rule.probability) / 2.0
         low, high = np.quantile([dimension.range.scale(value) for value in drawn], (tail, 1.0 - tail)).tolist()
-        good, within = Interval(low=low, high=high), interval_of(reachable)
-        crowded = edge_crowding(self.inside, dimension)
-        result = guarded(dimension, good.padded(PADDING_SHARE * good.width).clipped(within), crowded, within=within)
-        figures |= {"width_share": result.width_share, **crowded.figures}
-        reason = self._words(dimension, good, result) + crowded.words(dimension)
-        cut_off = crowded.is_at_limit(dimension)
-        return result.after, decided(dimension, result.after, result.change, reason, figures, cut_off=cut_off)
-
-    def _words(self, dimension: Dimension, good: Interval, result: Guarded) -> str:
-        assert not isinstance(dimension.range, Choices)
-        low, high = (number_text(dimension.range.unscale(end), dimension.range) for end in (good.low, good.high))
+        ends = [number_text(dimension.range.unscale(end), dimension.range) for end in (low, high)]
         share = f"{100.0 * self.request.rule.probability:.3g} %"
-        text = f"holds the optimum with a probability of {share} in [{low}, {high}] ({len(self.known)} trials)"
-        if result.change is RangeChange.KEPT:
-            return f"{text}, which is about all of the range"
-        text += f"; padded by {100.0 * PADDING_SHARE:.0f} %"
-        return f"{text} and held at half of the width" if result.was_held else text
+        return guarded(
+            dimension,
+            Interval(low=low, high=high),
+            edge_crowding(self.inside, dimension),
+            within=interval_of(reachable),
+            why=f"holds the optimum with a probability of {share} in [{ends[0]}, {ends[1]}] ({len(self.known)} trials)",
+            figures=figures,
+        )

@@ -18,16 +18,16 @@ import numpy as np
 
 from search.comparable_rewards import Observation
 from search.narrowing.choices import without_worse, without_worse_zero
-from search.narrowing.decisions import Pair, decided, kept, put_together
+from search.narrowing.decisions import Pair, kept, put_together
 from search.narrowing.edges import crowding
 from search.narrowing.evidence import Positions, active, is_zero, n_best, positions_of, too_few
-from search.narrowing.guard import PADDING_SHARE, guarded
+from search.narrowing.guard import guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.request import NarrowingRequest
 from search.range_text import number_text
 from search.search_space import Choices, Dimension
 from search.study_definition import Direction
-from search.study_record import NarrowedSpace, RangeChange
+from search.study_record import NarrowedSpace
 
 MATTERS_BELOW = 0.2
 QUANTILES = (0.05, 0.95)
@@ -72,27 +72,10 @@ def _boxed(dimension: Dimension, positions: Positions, figures: dict[str, float]
     assert not isinstance(dimension.range, Choices)
     current = interval_of(dimension.range)
     low, high = (float(end) for end in np.quantile(positions.best, QUANTILES))
-    good = Interval(low=low, high=high)
-    crowded = crowding(positions, current)
-    box = good.padded(PADDING_SHARE * good.width).clipped(current)
-    result = guarded(dimension, box, crowded, within=current)
-    figures |= {"width_share": result.width_share, **crowded.figures}
-    reason = _reason(dimension, good, figures, was_held=result.was_held, change=result.change)
-    reason += crowded.words(dimension)
-    cut_off = crowded.is_at_limit(dimension)
-    return result.after, decided(dimension, result.after, result.change, reason, figures, cut_off=cut_off)
-
-
-def _reason(
-    dimension: Dimension, good: Interval, figures: dict[str, float], *, was_held: bool, change: RangeChange
-) -> str:
-    assert not isinstance(dimension.range, Choices)
-    low, high = (number_text(dimension.range.unscale(end), dimension.range) for end in (good.low, good.high))
-    text = (
-        f"best {figures['n_best']:.0f} of {figures['n_trials']:.0f} lie in [{low}, {high}] "
+    ends = [number_text(dimension.range.unscale(end), dimension.range) for end in (low, high)]
+    why = (
+        f"best {figures['n_best']:.0f} of {figures['n_trials']:.0f} lie in [{ends[0]}, {ends[1]}] "
         f"(KS p = {figures['p_value']:.2g})"
     )
-    if change is RangeChange.KEPT:
-        return f"{text}, which is about all of the range"
-    text += f"; padded by {PADDING_SHARE:.0%}".replace("%", " %")
-    return f"{text} and held at half of the width" if was_held else text
+    crowded = crowding(positions, current)
+    return guarded(dimension, Interval(low=low, high=high), crowded, within=current, why=why, figures=figures)

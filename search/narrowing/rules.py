@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
+from search.narrowing.decisions import decided, kept_all, put_together
 from search.narrowing.outside import reaching_out
 from search.narrowing.posterior import posterior
 from search.narrowing.quantile_box import quantile_box
 from search.narrowing.request import NarrowingRequest
 from search.narrowing.trust_region import trust_region
-from search.range_text import range_text
 from search.search_space import SearchSpace
 from search.study_definition import Direction, NarrowRule
-from search.study_record import NarrowedSpace, RangeChange, RangeDecision
+from search.study_record import NarrowedSpace, RangeChange
 
 Rule = Callable[[NarrowingRequest], NarrowedSpace]
 """Must not depend on anything else, nor on the order of the observations."""
@@ -59,26 +59,12 @@ def narrow(
 
 def declared(space: SearchSpace) -> NarrowedSpace:
     """Return the declared ranges as the first stage records them."""
-    return _unchanged(space, RangeChange.DECLARED, "as declared")
+    change = RangeChange.DECLARED
+    return put_together([(each, decided(each, each, change, "as declared", figures={})) for each in space])
 
 
 def _keep_all(request: NarrowingRequest) -> NarrowedSpace:
-    return _unchanged(request.space, RangeChange.KEPT, "this stage's narrowing is switched off")
-
-
-def _unchanged(space: SearchSpace, change: RangeChange, reason: str) -> NarrowedSpace:
-    decisions = tuple(
-        RangeDecision(
-            name=dimension.name,
-            change=change,
-            before=range_text(dimension),
-            after=range_text(dimension),
-            reason=reason,
-            figures={},
-        )
-        for dimension in space
-    )
-    return NarrowedSpace(space=space, decisions=decisions)
+    return kept_all(request.space, "this stage's narrowing is switched off")
 
 
 _RULES: dict[str, Rule] = {

@@ -116,7 +116,7 @@ def fitted(points: Array, scores: Array, is_choice: NDArray[np.bool_]) -> Surrog
     bounds = [(math.log(low), math.log(high)) for low, high in limits]
     found = [
         minimize(
-            _negative_log_posterior,
+            negative_log_posterior,
             np.array([*np.full(len(squared), math.log(length)), 0.0, _PRIOR_NOISE[0]]),
             args=(squared, scores),
             jac=True,
@@ -142,7 +142,7 @@ def fitted(points: Array, scores: Array, is_choice: NDArray[np.bool_]) -> Surrog
     )
 
 
-def _negative_log_posterior(parameters: Array, squared: Array, scores: Array) -> tuple[float, Array]:
+def negative_log_posterior(parameters: Array, squared: Array, scores: Array) -> tuple[float, Array]:
     """Return its value and gradient; `parameters` are logarithms of the lengthscales, the scale and the noise."""
     inverse = np.exp(-2.0 * parameters[:-2])
     scale, noise = np.exp(parameters[-2:])

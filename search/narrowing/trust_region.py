@@ -19,16 +19,16 @@ from dataclasses import dataclass
 
 from search.comparable_rewards import Observation
 from search.narrowing.choices import without_worse, without_worse_zero
-from search.narrowing.decisions import Pair, decided, kept, kept_all, put_together
+from search.narrowing.decisions import Pair, kept, kept_all, put_together
 from search.narrowing.edges import edge_crowding
 from search.narrowing.evidence import active, is_zero, too_few
-from search.narrowing.guard import Guarded, guarded
+from search.narrowing.guard import guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.optimum import IDLE_LENGTH, Model, model_of
 from search.narrowing.request import NarrowingRequest
 from search.range_text import number_text
 from search.search_space import Choices, Dimension
-from search.study_record import NarrowedSpace, RangeChange
+from search.study_record import NarrowedSpace
 
 FIRST_LENGTH, MIN_LENGTH, MAX_LENGTH = 0.8, 1.0 / 16.0, 1.6
 _FACTOR = 2.0
@@ -94,25 +94,24 @@ class _Region:
         assert not isinstance(reachable, Choices)
         within, centre = interval_of(reachable), dimension.range.scale(float(value))
         half = 0.5 * self.length * length / self.typical * within.width
-        wanted = Interval(low=centre - half, high=centre + half).clipped(within)
-        crowded = edge_crowding(self.inside, dimension)
-        result = guarded(dimension, wanted, crowded, within=within)
-        figures |= {"width_share": result.width_share, **crowded.figures}
-        reason = self._words(dimension, result, weight=length / self.typical) + crowded.words(dimension)
-        cut_off = crowded.is_at_limit(dimension)
-        return result.after, decided(dimension, result.after, result.change, reason, figures, cut_off=cut_off)
+        return guarded(
+            dimension,
+            Interval(low=centre - half, high=centre + half).clipped(within),
+            edge_crowding(self.inside, dimension),
+            within=within,
+            why=self._why(dimension, weight=length / self.typical),
+            figures=figures,
+            padding_share=0.0,
+        )
 
-    def _words(self, dimension: Dimension, result: Guarded, *, weight: float) -> str:
+    def _why(self, dimension: Dimension, *, weight: float) -> str:
         assert not isinstance(dimension.range, Choices)
         value = self.centre.hyperparameters[dimension.name]
         stages = f"{self.n_successes} stages found better ones and {self.n_failures} did not"
-        text = (
+        return (
             f"about {number_text(float(value), dimension.range)} of trial {self.centre.number}, the best by the model: "
             f"length {self.length:.3g} of the declared width ({stages}), times {weight:.2g} for how much it matters"
         )
-        if result.change is RangeChange.KEPT:
-            return f"{text}, which is about all of the range"
-        return f"{text}; held at half of the width" if result.was_held else text
 
 
 def _region(request: NarrowingRequest, known: Sequence[Observation]) -> _Region:

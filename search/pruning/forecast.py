@@ -14,7 +14,7 @@ from search.pruning.monitored import MonitoredMetric
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt
 from search.search_space import SearchSpace
-from search.trial import TrialRecord
+from search.trial import TrialRecord, TrialState
 
 _STEP = 1.5
 _FIRST_SHARE = 0.25  # of the schedule, before a trial is judged unless the settings say otherwise
@@ -25,8 +25,8 @@ class ForecastPruner:
 
     The curves of all trials, short and long, are one Gaussian process over hyperparameters and epochs
     (`search.surrogate`); of it follows how probable it is that a trial's best value at the end of its schedule beats
-    the best value that any other trial has reached. Below the stated risk, the trial stops. It is judged at
-    `min_epochs` and whenever its epochs have grown by half since.
+    the best value that any other trial has reached, but for those that diverged or failed. Below the stated risk, the
+    trial stops. It is judged at `min_epochs` and whenever its epochs have grown by half since.
 
     Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 1406.3896; Domhan, Springenberg and
     Hutter, "Speeding up automatic hyperparameter optimization of deep neural networks by extrapolation of learning
@@ -44,15 +44,20 @@ class ForecastPruner:
         self._coordinates = CurveCoordinates(space)
         self._curves: dict[int, dict[int, Curve]] = {}  # by horizon and number
         self._numbers: dict[str, int] = {}
+        self._out_of_the_running: set[int] = set()
 
     def learn(self, record: TrialRecord) -> None:
-        """Take the trial's curve; of a trial and the one that continues it, that of the later one."""
+        """Take the trial's curve; it stands for that of the trial that it continues, once it is as long."""
         curve = self._curve(record)
         if record.number is None or not curve.best:
             return
         self._numbers[record.key] = record.number
+        if record.state in (TrialState.DIVERGED, TrialState.FAILED):
+            self._out_of_the_running.add(record.number)
         curves = self._curves.setdefault(record.horizon_epochs, {})
-        curves.pop(self._numbers.get(record.continues, -1), None)
+        continued = self._numbers.get(record.continues, -1)
+        if continued in curves and curves[continued].n_epochs <= curve.n_epochs:
+            del curves[continued]
         curves[record.number] = curve
 
     def prune_reason(self, record: TrialRecord) -> str:
@@ -62,14 +67,17 @@ class ForecastPruner:
             return ""
         curve = self._curve(record)
         curves = self._curves.get(record.horizon_epochs, {})
-        others = [each for number, each in sorted(curves.items()) if number != record.number]
-        longer = [each for each in others if each.n_epochs > epoch]
-        if curve.n_epochs != epoch or len(others) < self._settings.n_startup_trials or not longer:
+        others = {number: each for number, each in sorted(curves.items()) if number != record.number}
+        has_longer = any(each.n_epochs > epoch for each in others.values())
+        if curve.n_epochs != epoch or len(others) < self._settings.n_startup_trials or not has_longer:
             return ""
-        best = max(each.reached for each in others)
+        rivals = others.keys() - self._out_of_the_running
+        best = max((others[number].reached for number in rivals), default=-math.inf)
         if curve.reached >= best or not self._coordinates.units.names:
             return ""
-        model = CurveModel(self._coordinates.units, [*excerpt(others), curve], horizon=record.horizon_epochs)
+        model = CurveModel(
+            self._coordinates.units, [*excerpt(list(others.values())), curve], horizon=record.horizon_epochs
+        )
         mean, deviation = (float(each[0]) for each in model.final(model.units[-1:]))
         chance = float(ndtr((mean - float(model.scale.standardized(np.array([best]))[0])) / deviation))
         if chance >= self._settings.risk:
@@ -90,4 +98,6 @@ class ForecastPruner:
         sign = self._metric.direction.sign
         values = self._metric.finite_values(record)
         best = dict(zip(values, accumulate((sign * value for value in values.values()), max), strict=True))
+        if best and record.state is TrialState.STOPPED_EARLY:
+            best[record.n_epochs] = max(best.values())  # flat to its end
         return Curve(params=self._coordinates.params(record.hyperparameters), best=best)

@@ -16,7 +16,6 @@ from search.pruner_settings import (
 )
 from search.pruning.asha import AshaPruner
 from search.pruning.hyperband import HyperbandPruner
-from search.pruning.median import MedianPruner
 from search.pruning.monitored import MonitoredMetric
 from search.pruning.percentile import PercentilePruner
 from search.pruning.pruner import NeverPrunes, Pruner
@@ -38,9 +37,7 @@ def named_pruner(settings: PrunerSettings, *, monitor: str, direction: Direction
     match settings:
         case NoPruning():
             return NeverPrunes()
-        case MedianSettings():
-            return MedianPruner(settings, metric)
-        case PercentileSettings():
+        case MedianSettings() | PercentileSettings():
             return PercentilePruner(settings, metric)
         case AshaSettings():
             return AshaPruner(settings, metric)

@@ -11,14 +11,15 @@ class Pruner(Protocol):
     """Compares running trials with others; used by one thread.
 
     `prune_reason` is a pure function of the record and of the set of what was learned. It costs at most as much as the
-    trial has epochs and the logarithm of the number of trials.
+    trial has epochs and the logarithm of the number of trials; of the rule `forecast`, what asking its model costs.
     """
 
     def learn(self, record: TrialRecord) -> None:
         """Take note of a trial; a later snapshot replaces an earlier one, and the same one again changes nothing.
 
         Args:
-            record: A search trial's snapshot, whatever its state; a rule takes of it what it compares with.
+            record: A search trial's snapshot, whatever its state; a rule takes of it what it compares with. A trial
+                that continues another one is learned after that.
         """
 
     def prune_reason(self, record: TrialRecord) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +24,24 @@ _UNKNOWN = 0.5  # what a kernel sees of a number that a point lacks
 _MARGIN = 1e-9  # in steps: how far beyond the bounds a value may lie by rounding
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Cells at the lower end of a float that is itself a coordinate: any value of a cell means the same.
+
+    Attributes:
+        ends: Of the cells, ascending; the first one begins at 0, and beyond the last every value means itself.
+        middles: The value that stands for each cell, inside it.
+    """
+
+    ends: tuple[float, ...]
+    middles: tuple[float, ...]
+
+    def snapped(self, units: Array) -> Array:
+        """Return what stands for values, shape ``(n,)``; NaN stays."""
+        index = np.searchsorted(self.ends, units, side="right")
+        return np.where(index < len(self.ends), np.array([*self.middles, math.nan])[index], units)
+
+
 @dataclass(frozen=True, slots=True)
 class UnitCoordinates:
     """The map between the parameters of a search space and the rows of an array.
@@ -31,14 +49,16 @@ class UnitCoordinates:
     Attributes:
         distributions: Of the ``d`` parameters, by name, in the order of the columns. One with a single value can be
             decoded only, and `of` leaves it out.
+        cells: Of those parameters, floats in ``[0, 1]``, that have any.
     """
 
     distributions: Mapping[str, BaseDistribution]
+    cells: Mapping[str, Cells] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, search_space: Mapping[str, BaseDistribution]) -> Self:
+    def of(cls, search_space: Mapping[str, BaseDistribution], cells: Mapping[str, Cells] | None = None) -> Self:
         """Return the coordinates of a search space; parameters with a single value have none."""
-        return cls({name: each for name, each in search_space.items() if not each.single()})
+        return cls({name: each for name, each in search_space.items() if not each.single()}, cells or {})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,8 +110,10 @@ class UnitCoordinates:
             units: Shape ``(n, d)``; what lies outside ``[0, 1]`` is moved to its edge, NaN stays.
         """
         snapped = np.clip(units, 0.0, 1.0)
-        for column, distribution in enumerate(self.distributions.values()):
-            if _n_values(distribution) is not None:
+        for column, (name, distribution) in enumerate(self.distributions.items()):
+            if name in self.cells:
+                snapped[:, column] = self.cells[name].snapped(snapped[:, column])
+            elif _n_values(distribution) is not None:
                 snapped[:, column] = _to_unit(distribution, _from_unit(distribution, snapped[:, column]))
         return snapped
 

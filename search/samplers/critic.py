@@ -92,7 +92,7 @@ class Kernel:
             np.append(np.full(n_parameters, scale), noise) for scale, noise in zip(_SCALES, _NOISES, strict=True)
         )
         best = minimize(
-            _loss,
+            negative_log_posterior,
             first,
             args=(points.squared_distances(n_parameters), rewards, log_prior_scale),
             jac=True,
@@ -193,7 +193,9 @@ def _matern(distance: Array) -> Array:
     return correlation
 
 
-def _loss(logs: Array, distances: Array, rewards: Array, log_prior_scale: float) -> tuple[float, Array]:
+def negative_log_posterior(
+    logs: Array, distances: Array, rewards: Array, log_prior_scale: float
+) -> tuple[float, Array]:
     """Return the negative logarithm of the posterior density of a kernel's parameters, and its gradient.
 
     The mean and the variance of the process are at their best for these parameters.

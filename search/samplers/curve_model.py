@@ -97,7 +97,7 @@ class CurveModel:
 
     def best_first(self) -> Array:
         """Return the coordinates of the curves' configurations, the best expectation first."""
-        mean, _ = self.final(self.units)
+        mean = self._posterior.mean(self._coordinates.features(self.units)[0])
         ordered: Array = self.units[np.argsort(-mean, kind="stable")]
         return ordered
 
@@ -159,10 +159,9 @@ def _believed(
     posterior: Posterior, points: CurvePoints, columns: Array, running: NDArray[np.bool_], *, horizon: int
 ) -> CurvePoints:
     index = np.flatnonzero(running)
-    mean, _ = posterior.final(columns[index])
     return CurvePoints(
         features=np.vstack([points.features, columns[index]]),
         epochs=np.append(points.epochs, np.full(len(index), float(horizon))),
         curve=np.append(points.curve, index),
-        rewards=np.append(points.rewards, mean),
+        rewards=np.append(points.rewards, posterior.mean(columns[index])),
     )

@@ -58,9 +58,9 @@ def learning_curves(trials: Sequence[FrozenTrial], *, direction: StudyDirection)
     """
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
     shift = 1 if any(0 in each.intermediate_values for each in trials) else 0
-    longest = max((step + shift for each in trials for step in each.intermediate_values), default=1)
+    longest = max((max(each.intermediate_values) + shift for each in trials if each.intermediate_values), default=1)
     found = [_curve(each, sign=sign, shift=shift, longest=longest) for each in trials]
-    worst = min((value for each in found for value in each.best.values()), default=0.0)
+    worst = min((next(iter(each.best.values())) for each in found if each.best), default=0.0)
     return [
         each if each.best or each.is_running else Curve(params=each.params, best={longest: worst}) for each in found
     ]

@@ -9,15 +9,15 @@ nothing is stored, and a study that is resumed asks for what it would have asked
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
-from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.critic import Critic, learned_critic
 from search.samplers.history import History
 from search.samplers.observed_rewards import INFORMATIVE_STATES, standardized_rewards
@@ -50,22 +50,19 @@ class PolicySampler(SeededSampler):
         seed: Of all draws, >= 0; None for one that differs from run to run. Equal seeds and equal trials give equal
             suggestions.
         n_startup_trials: Finished trials before the policy learns, >= 1; up to then it is uniform, and drawn evenly.
+        cells: Of parameters, by name, whose values do not all differ: draws do.
 
     Raises:
         ValueError: If `n_startup_trials` is less than 1.
     """
 
-    def __init__(self, *, seed: int | None = None, n_startup_trials: int = 5) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
+    def __init__(
+        self, *, seed: int | None = None, n_startup_trials: int = 5, cells: Mapping[str, Cells] | None = None
+    ) -> None:
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells)
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Draw all parameters of the search space from the policy."""
-        self._require_one_objective(study)
-        coordinates = UnitCoordinates.of(search_space)
-        if not coordinates.names:
-            return {}
+    def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
+        """Draw from the policy."""
         trials = study.get_trials(deepcopy=False, states=(*INFORMATIVE_STATES, TrialState.RUNNING))
         finished = [each for each in trials if each.state in INFORMATIVE_STATES]
         running = [each for each in trials if each.state is TrialState.RUNNING and each.number != trial.number]

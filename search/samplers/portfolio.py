@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -50,14 +50,8 @@ class PortfolioSampler(SeededSampler):
             raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
         self._max_epochs = max_epochs
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Return what the chosen action proposes, and note the choice."""
-        self._require_one_objective(study)
-        coordinates = UnitCoordinates.of(search_space)
-        if not coordinates.names:
-            return {}
         known = study.get_trials(deepcopy=False, states=INFORMATIVE_STATES)
         n_known = sum(1 for each in known if each.value is not None and math.isfinite(each.value))
         if n_known < self._n_startup_trials:
@@ -70,7 +64,10 @@ class PortfolioSampler(SeededSampler):
         study.set_user_attr(f"{_ATTRIBUTE}{trial.number}", action)
         if action == "explore":
             return coordinates.decode(np.random.default_rng(seed).random(len(coordinates.names)))
-        return self._sampler(action, seed).sample_relative(study, trial, search_space)
+        space = dict(coordinates.distributions)
+        return (
+            _by_tpe(study, trial, space, seed) if action == "tpe" else self._by_model(action, study, trial, space, seed)
+        )
 
     def beliefs(self, study: Study) -> dict[str, Belief]:
         """Return what is believed of each action, by the study's trials."""
@@ -89,13 +86,29 @@ class PortfolioSampler(SeededSampler):
         ]
         return beliefs(spendings, ACTIONS)
 
-    def _sampler(self, action: str, seed: int) -> BaseSampler:
+    def _by_model(
+        self, action: str, study: Study, trial: FrozenTrial, space: dict[str, BaseDistribution], seed: int
+    ) -> dict[str, Any]:
         if action == "policy":
-            return PolicySampler(seed=seed, n_startup_trials=1)
-        if action == "tpe":
-            return TPESampler(seed=seed, n_startup_trials=1)
+            return PolicySampler(seed=seed, n_startup_trials=1).sample_relative(study, trial, space)
         half_width = refined_half_width(seed) if action == "refine" else None
-        return StagedGPSampler(max_epochs=self._max_epochs, n_startup_trials=1, seed=seed, half_width=half_width)
+        sampler = StagedGPSampler(max_epochs=self._max_epochs, n_startup_trials=1, seed=seed, half_width=half_width)
+        return sampler.sample_relative(study, trial, space)
+
+
+def _by_tpe(study: Study, trial: FrozenTrial, space: dict[str, BaseDistribution], seed: int) -> dict[str, Any]:
+    """Return what TPE proposes: together what all trials had, each by itself what only some had.
+
+    Asked for all together, it would go by the trials that had them all, of which there may be none.
+    """
+    sampler = TPESampler(seed=seed, n_startup_trials=1)
+    had_by_all = sampler.infer_relative_search_space(study, trial).keys()
+    found: dict[str, Any] = {}
+    for name in sorted(space.keys() - had_by_all):
+        found |= sampler.sample_relative(study, trial, {name: space[name]})
+    return found | sampler.sample_relative(
+        study, trial, {name: space[name] for name in sorted(space.keys() & had_by_all)}
+    )
 
 
 def refined_half_width(seed: int) -> float:

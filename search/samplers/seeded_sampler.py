@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.observed_rewards import INFORMATIVE_STATES
 
 
@@ -22,16 +24,18 @@ class SeededSampler(BaseSampler):
     Args:
         seed: Of all draws, >= 0; None for one that differs from run to run.
         n_startup_trials: Trials with a value before there is something to learn from, >= 1.
+        cells: Of parameters, by name, whose values do not all differ.
 
     Raises:
         ValueError: If `n_startup_trials` is less than 1.
     """
 
-    def __init__(self, *, seed: int | None, n_startup_trials: int) -> None:
+    def __init__(self, *, seed: int | None, n_startup_trials: int, cells: Mapping[str, Cells] | None = None) -> None:
         if n_startup_trials < 1:
             raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._n_startup_trials = n_startup_trials
+        self._cells = cells
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
@@ -39,6 +43,18 @@ class SeededSampler(BaseSampler):
         for each in study.get_trials(deepcopy=False, states=INFORMATIVE_STATES):
             space.update(each.distributions)
         return {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return all parameters of the search space that can differ."""
+        self._require_one_objective(study)
+        coordinates = UnitCoordinates.of(search_space, self._cells)
+        return self._proposed(study, trial, coordinates) if coordinates.names else {}
+
+    @abstractmethod
+    def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
+        """Return the parameters of a trial; there is at least one."""
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -10,17 +10,16 @@ Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 140
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.acquisition import Proposer, Region, first_new, log_expected_improvement
 from search.samplers.activity import Activity
-from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt, learning_curves
 from search.samplers.seeded_sampler import SeededSampler
@@ -49,6 +48,7 @@ class StagedGPSampler(SeededSampler):
             suggestions.
         half_width: Of the region around the best trial in which suggestions lie, in ranges, > 0; those trials have its
             choices. None for the whole space.
+        cells: Of parameters, by name, whose values do not all differ: suggestions do.
 
     Raises:
         ValueError: If `max_epochs` or `n_startup_trials` is less than 1, or `half_width` not above 0.
@@ -61,8 +61,9 @@ class StagedGPSampler(SeededSampler):
         n_startup_trials: int = 5,
         seed: int | None = None,
         half_width: float | None = None,
+        cells: Mapping[str, Cells] | None = None,
     ) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells)
         if max_epochs is not None and max_epochs < 1:
             raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
         if half_width is not None and not half_width > 0.0:
@@ -70,18 +71,11 @@ class StagedGPSampler(SeededSampler):
         self._max_epochs = max_epochs
         self._half_width = half_width
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return all parameters of the search space where the final value is expected to improve most."""
-        self._require_one_objective(study)
-        coordinates = UnitCoordinates.of(search_space)
-        if not coordinates.names:
-            return {}
+    def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
+        """Return what is expected to improve the final value most."""
+        names = coordinates.distributions.keys()
         trials = study.get_trials(deepcopy=False, states=_STATES)
-        trials = [
-            each for each in trials if each.number != trial.number and not search_space.keys().isdisjoint(each.params)
-        ]
+        trials = [each for each in trials if each.number != trial.number and not names.isdisjoint(each.params)]
         curves = excerpt(learning_curves(trials, direction=study.direction))
         rng = np.random.default_rng([self._seed, trial.number])
         n_known = sum(1 for each in curves if each.best)
@@ -104,11 +98,12 @@ class StagedGPSampler(SeededSampler):
         def acquisition(units: Array) -> Array:
             return log_expected_improvement(*model.final(ends.masked(units)), best=model.best)
 
-        proposer = Proposer(coordinates, rng, region)
-        ranked = proposer.ranked(acquisition, around=np.nan_to_num(model.best_first(), nan=0.5))
-        for share in _DISTANCE_SHARES:
-            new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=share * distance)
-            if new is not None:
-                return new
-        anywhere = rng.random(len(coordinates.names))
-        return anywhere if region is None else region.point(anywhere)
+        around = np.nan_to_num(model.best_first(), nan=0.5)
+        for place in [None] if region is None else [region, None]:  # what is near may be known, all of it
+            ranked = Proposer(coordinates, rng, place).ranked(acquisition, around=around)
+            for share in _DISTANCE_SHARES:
+                new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=share * distance)
+                if new is not None:
+                    return new
+        anywhere: Array = rng.random(len(coordinates.names))
+        return anywhere

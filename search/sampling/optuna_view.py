@@ -7,6 +7,7 @@ unit coordinate, so that every scale and every share of zeros works with every s
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.comparable_rewards import Observation
+from search.samplers.coordinates import Cells, UnitCoordinates
 from search.sampling.request import ProposalRequest
 from search.search_space import Choices, Dimension, Hyperparameters, IntLogRange, IntRange, SearchSpace, Value
 
@@ -98,7 +100,11 @@ def _staged_gp_point(request: ProposalRequest, *, half_width: float | None) -> d
         trials.append(view.finished(each.hyperparameters, (loss,), (), course))
     trials += [view.running(each) for each in request.running]
     sampler = StagedGPSampler(
-        max_epochs=request.target_epochs, n_startup_trials=1, seed=request.trial_seed, half_width=half_width
+        max_epochs=request.target_epochs,
+        n_startup_trials=1,
+        seed=request.trial_seed,
+        half_width=half_width,
+        cells=view.cells,
     )
     return _ask(sampler, view, trials, n_objectives=1, only_active=True)
 
@@ -113,17 +119,17 @@ def policy_point(request: ProposalRequest) -> dict[str, Value]:
     view, sign = _view(request.box), request.direction.sign
     trials = [view.finished(each.hyperparameters, (-sign * each.reward,), ()) for each in request.observations]
     trials += [view.running(each) for each in request.running]
-    sampler = PolicySampler(seed=request.trial_seed, n_startup_trials=1)
+    sampler = PolicySampler(seed=request.trial_seed, n_startup_trials=1, cells=view.cells)
     return _ask(sampler, view, trials, n_objectives=1, only_active=True)
 
 
-def view_distributions(box: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the distributions by which models see a box, by name."""
-    return _view(box).distributions
+def view_coordinates(box: SearchSpace) -> UnitCoordinates:
+    """Return the coordinates in which models see a box."""
+    return UnitCoordinates.of(_view(box).distributions, _view(box).cells)
 
 
 def shown_parameters(box: SearchSpace, hyperparameters: Hyperparameters) -> dict[str, Any]:
-    """Return hyperparameters as models see them, under `view_distributions`."""
+    """Return hyperparameters as models see them, under `view_coordinates`."""
     params, _ = _view(box).coordinates(hyperparameters)
     return params
 
@@ -183,11 +189,13 @@ class _View:
     Attributes:
         box: The ranges.
         distributions: By the dimension's name.
+        cells: Of those that are shown by their unit coordinate although they own parts of it.
     """
 
     def __init__(self, box: SearchSpace) -> None:
         self.box = box
         self.distributions = {dimension.name: _distribution(dimension) for dimension in box}
+        self.cells = {dimension.name: _cells(dimension) for dimension in box if dimension.zero_share > 0.0}
         self._known: dict[tuple[tuple[str, Value], ...], tuple[dict[str, Any], dict[str, BaseDistribution]]] = {}
 
     def finished(
@@ -290,6 +298,20 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
         log = isinstance(dimension.range, IntLogRange)
         return IntDistribution(dimension.range.low, dimension.range.high, log=log)
     return _UNIT
+
+
+def _cells(dimension: Dimension) -> Cells:
+    """Return the parts of the unit coordinate that a value owns: the extra zero's, and those of integers beside it."""
+    zeros = dimension.zero_share
+    if not isinstance(dimension.range, IntRange | IntLogRange):
+        return Cells(ends=(zeros,), middles=(zeros / 2.0,))
+    low, high = dimension.edges()
+    integers = range(dimension.range.low, dimension.range.high + 1)
+    ends = [(dimension.range.scale(each + 0.5) - low) / (high - low) for each in integers[:-1]]
+    return Cells(
+        ends=(zeros, *(zeros + (1.0 - zeros) * end for end in ends), math.inf),
+        middles=(zeros / 2.0, *(dimension.to_unit(each) for each in integers)),
+    )
 
 
 def _filled_in(hyperparameters: Hyperparameters, request: ProposalRequest) -> dict[str, Value]:

@@ -29,7 +29,7 @@ from search.samplers.activity import Activity
 from search.samplers.coordinates import Array, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve
-from search.sampling.optuna_view import shown_parameters, view_distributions
+from search.sampling.optuna_view import shown_parameters, view_coordinates
 from search.search_space import SearchSpace
 from search.study_definition import Direction
 from search.study_record import Outlook
@@ -63,7 +63,7 @@ def outlook(
         None while no trial has been trained to full length, which a further one could be compared with, and where the
         ranges hold a single configuration.
     """
-    coordinates = UnitCoordinates.of(view_distributions(box))
+    coordinates = view_coordinates(box)
     curves = [_curve(each, box, sign=direction.sign, max_epochs=max_epochs) for each in observations]
     is_full = np.array(
         [curve.n_epochs >= max_epochs and not each.diverged for curve, each in zip(curves, observations, strict=True)],

@@ -59,8 +59,8 @@ def fitted(features: FeatureLayout, points: CurvePoints, *, horizon: int, expect
         starts[1][layout.noise] = _NOISY_START
     results = [
         minimize(
-            _loss, start, args=(layout, points, horizon, mean, deviation), jac=True, method="L-BFGS-B", bounds=bounds,
-            options={"maxiter": _N_ITERATIONS},
+            negative_log_posterior, start, args=(layout, points, horizon, mean, deviation), jac=True,
+            method="L-BFGS-B", bounds=bounds, options={"maxiter": _N_ITERATIONS},
         )
         for start in starts
     ]  # fmt: skip
@@ -68,7 +68,7 @@ def fitted(features: FeatureLayout, points: CurvePoints, *, horizon: int, expect
     return found
 
 
-def _loss(
+def negative_log_posterior(
     theta: Array, layout: Layout, points: CurvePoints, horizon: int, mean: Array, deviation: Array
 ) -> tuple[float, Array]:
     """Return the negative log posterior density, but for a constant, and its gradient."""

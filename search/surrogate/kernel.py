@@ -28,6 +28,7 @@ LEVEL_VARIANCE = 16.0
 """Prior variance of the level that all configurations share, in variances of F and of G."""
 
 _JITTER = 1e-8
+_BLOCK = 64  # rows of a matrix that are dealt with at a time
 _EDGE = 1e-4  # coordinates are bent this far from the ends of their range, where the slope may be infinite
 _SQRT5 = math.sqrt(5.0)
 
@@ -98,23 +99,60 @@ def squared_distances(a: Array, b: Array) -> Array:
     return np.maximum(squared, 0.0, out=squared)
 
 
-def matern(squared: Array) -> tuple[Array, Array]:
-    """Return the Matern-5/2 correlation at squared distances, and its derivative by them."""
+def matern(squared: Array, *, out: Array | None = None) -> Array:
+    """Return the Matern-5/2 correlations at squared distances.
+
+    Block by block and in place: large arrays that are made anew take most of the time.
+
+    Args:
+        squared: Shape ``(n, m)``.
+        out: Where they are put; it may be `squared`. None for a new array.
+    """
+    correlation = np.empty_like(squared) if out is None else out
+    for first in range(0, len(squared), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        square = squared[block] * (5.0 / 3.0)
+        distance = np.sqrt(squared[block], out=correlation[block])
+        distance *= _SQRT5
+        decay = np.exp(-distance)
+        distance += 1.0
+        distance += square
+        distance *= decay
+    return correlation
+
+
+def matern_slope(squared: Array) -> Array:
+    """Return the derivatives of the Matern-5/2 correlations by squared distances."""
     distance = _SQRT5 * np.sqrt(squared)
-    decay = np.exp(-distance)
-    return (1.0 + distance + squared * (5.0 / 3.0)) * decay, (-5.0 / 6.0) * (1.0 + distance) * decay
+    slope: Array = (-5.0 / 6.0) * (1.0 + distance) * np.exp(-distance)
+    return slope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Covariance:
-    """The covariance of points under the prior, with what its derivatives are made of."""
+    """The covariance of points under the prior, with what its derivatives are made of.
+
+    Attributes:
+        total: Shape ``(n, n)``, as the others.
+        final: What F adds.
+        shortfall: What G adds.
+        own: What B adds.
+        f: Variance of F, beside that of its level.
+        g: Likewise of G.
+        final_squared: Squared distances of the points as F sees them.
+        shortfall_squared: As G does.
+        left: r(t) of the points, shape ``(n,)``.
+        inputs: Of the points.
+    """
 
     total: Array
     final: Array
     shortfall: Array
     own: Array
-    final_slope: Array
-    shortfall_slope: Array
+    f: float
+    g: float
+    final_squared: Array
+    shortfall_squared: Array
     left: Array
     inputs: Bent
 
@@ -128,22 +166,29 @@ def covariance(layout: Layout, theta: Array, points: CurvePoints, *, horizon: in
     near_g = near_f / math.exp(theta[layout.ratio])
     left = still_to_come(points.epochs, power=math.exp(theta[layout.power]), horizon=horizon)
     both_left = np.outer(left, left)
-    correlation_f, slope_f = matern(squared_distances(near_f, near_f))
-    correlation_g, slope_g = matern(squared_distances(near_g, near_g))
-    final = f * (correlation_f + LEVEL_VARIANCE)
-    shortfall = g * (correlation_g + LEVEL_VARIANCE) * both_left
+    final_squared, shortfall_squared = squared_distances(near_f, near_f), squared_distances(near_g, near_g)
+    final, shortfall = matern(final_squared), matern(shortfall_squared)
+    final += LEVEL_VARIANCE
+    final *= f
+    shortfall += LEVEL_VARIANCE
+    shortfall *= g
+    shortfall *= both_left
     log_left = _log_epochs_left(points.epochs, horizon)
-    same = points.curve[:, None] == points.curve[None]
-    brownian = own * np.minimum.outer(log_left, log_left) * same
-    total = final + shortfall + brownian
+    brownian = np.minimum.outer(log_left, log_left)
+    brownian *= own
+    brownian *= points.curve[:, None] == points.curve[None]
+    total = final + shortfall
+    total += brownian
     total[np.diag_indices_from(total)] += noise + _JITTER
     return Covariance(
         total=total,
         final=final,
         shortfall=shortfall,
         own=brownian,
-        final_slope=f * slope_f,
-        shortfall_slope=g * slope_g * both_left,
+        f=f,
+        g=g,
+        final_squared=final_squared,
+        shortfall_squared=shortfall_squared,
         left=left,
         inputs=inputs,
     )
@@ -163,8 +208,9 @@ def gradient(layout: Layout, theta: Array, points: CurvePoints, c: Covariance, w
     parameter, is_warped = layout.features.parameter, layout.features.is_warped
     lengthscales = np.exp(theta[layout.lengthscales])[parameter]
     ratio = math.exp(theta[layout.ratio])
-    by_f, from_f = _by_scaled_inputs(c.inputs.values / lengthscales, weight * c.final_slope)
-    by_g, from_g = _by_scaled_inputs(c.inputs.values / (lengthscales * ratio), weight * c.shortfall_slope)
+    by_f, from_f = _by_scaled_inputs(c.inputs.values / lengthscales, weight * (c.f * matern_slope(c.final_squared)))
+    slope_g = c.g * matern_slope(c.shortfall_squared) * np.outer(c.left, c.left)
+    by_g, from_g = _by_scaled_inputs(c.inputs.values / (lengthscales * ratio), weight * slope_g)
     result = np.zeros(layout.size)
     np.add.at(result, parameter, -(by_f + by_g))
     result[layout.ratio] = -by_g.sum()
@@ -224,20 +270,8 @@ def cross_covariance(layout: Layout, theta: Array, ends: Array, known: Array) ->
     lengthscales = np.exp(theta[layout.lengthscales])[layout.features.parameter]
     f = math.exp(2.0 * theta[layout.f])
     near = bent(layout, theta, ends).values / lengthscales
-    correlation, _ = matern(squared_distances(near, known / lengthscales))
-    return f * (correlation + LEVEL_VARIANCE), f * (1.0 + LEVEL_VARIANCE)
-
-
-def end_covariance(layout: Layout, theta: Array, ends: Array) -> Array:
-    """Return the prior covariance of final rewards with each other, shape ``(m, m)``.
-
-    Args:
-        layout: Where the hyperparameters are.
-        theta: Their logarithms.
-        ends: Features of configurations at the horizon, shape ``(m, k)``.
-    """
-    lengthscales = np.exp(theta[layout.lengthscales])[layout.features.parameter]
-    near = bent(layout, theta, ends).values / lengthscales
-    correlation, _ = matern(squared_distances(near, near))
-    together: Array = math.exp(2.0 * theta[layout.f]) * (correlation + LEVEL_VARIANCE)
-    return together
+    cross = squared_distances(near, known / lengthscales)
+    matern(cross, out=cross)
+    cross += LEVEL_VARIANCE
+    cross *= f
+    return cross, f * (1.0 + LEVEL_VARIANCE)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from search.surrogate.curve_points import Array, CurvePoints, FeatureLayout
-from search.surrogate.kernel import Layout, bent, covariance, cross_covariance, end_covariance
+from search.surrogate.kernel import Layout, bent, covariance, cross_covariance
 
 _LEAST_VARIANCE = 1e-8  # in prior variances
 
@@ -38,6 +38,11 @@ class Posterior:
         """Standard deviation of what chance adds to a point, > 0, in the unit of the points' rewards."""
         return math.exp(self._theta[self._layout.noise])
 
+    def mean(self, features: Array) -> Array:
+        """Return the means alone of what `final` returns, which takes less time."""
+        mean: Array = cross_covariance(self._layout, self._theta, features, self._known)[0] @ self._solved
+        return mean
+
     def final(self, features: Array) -> tuple[Array, Array]:
         """Return the means and standard deviations of final rewards.
 
@@ -49,7 +54,9 @@ class Posterior:
         """
         cross, variance = cross_covariance(self._layout, self._theta, features, self._known)
         mean: Array = cross @ self._solved
-        left = variance - ((cross @ self._inverse) * cross).sum(axis=1)
+        explained = cross @ self._inverse
+        explained *= cross
+        left = variance - explained.sum(axis=1)
         return mean, np.sqrt(np.maximum(left, _LEAST_VARIANCE * variance))
 
     def draws(self, features: Array, normals: Array) -> Array:
@@ -63,7 +70,10 @@ class Posterior:
             Shape ``(m, n)``, a draw a column, in the unit of the points' rewards; without what chance adds.
         """
         cross, _ = cross_covariance(self._layout, self._theta, features, self._known)
-        left = end_covariance(self._layout, self._theta, features) - cross @ self._inverse @ cross.T
+        among, _ = cross_covariance(
+            self._layout, self._theta, features, bent(self._layout, self._theta, features).values
+        )
+        left = among - cross @ self._inverse @ cross.T
         values, vectors = np.linalg.eigh(left)
         drawn: Array = (cross @ self._solved)[:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normals
         return drawn
