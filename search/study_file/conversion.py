@@ -29,6 +29,7 @@ from search.study_definition import (
 )
 from search.study_file.dimensions import read_space, space_to_plain
 from search.study_file.document import Document, parse_dotted, plain_copy
+from search.study_file.left_out import entries_left_out
 from search.study_file.objectives import objective_of, objective_to_plain
 from search.study_file.overrides import overridden
 from search.study_file.problems import error_of, problems_of
@@ -119,20 +120,6 @@ def definition_to_yaml(definition: StudyDefinition) -> str:
     return to_yaml(definition_to_plain(definition))
 
 
-def with_overrides(definition: StudyDefinition, overrides: Sequence[str]) -> StudyDefinition:
-    """Return the definition with ``--set`` texts applied; see `load_study_file`.
-
-    Raises:
-        StudyDefinitionError: If an override breaks a rule.
-    """
-    plain = definition_to_plain(definition)
-    if any(text.startswith("narrow") for text in overrides):
-        plain["narrow"] = plain["stages"][-1]["narrow"]
-        for stage in plain["stages"]:  # each has its rule spelled out, which would win over the study-wide one
-            del stage["narrow"]
-    return definition_from_plain(plain, overrides=overrides)
-
-
 def error_in_file(path: Path, key: str, message: str) -> StudyDefinitionError:
     """Return the error about a dotted key that showed only after loading, with the key's line in the file.
 
@@ -158,12 +145,12 @@ def _definition(document: Document) -> StudyDefinition:
     if problems or isinstance(space, list):
         raise error_of(problems, document)
     definition = _from_section(study, space)
-    if study.warm_start is None:
-        return definition
-    warm_start = read_warm_start(study.warm_start, space, n_first=study.stages[0].n_trials)
-    if isinstance(warm_start, list):
-        raise error_of(warm_start, document)
-    return replace(definition, warm_start=warm_start)
+    if study.warm_start is not None:
+        warm_start = read_warm_start(study.warm_start, space, n_first=study.stages[0].n_trials)
+        if isinstance(warm_start, list):
+            raise error_of(warm_start, document)
+        definition = replace(definition, warm_start=warm_start)
+    return replace(definition, left_out=entries_left_out(definition_to_plain(definition), document.plain))
 
 
 def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
