@@ -78,6 +78,7 @@ def lines(study: StoredStudy, definition: StudyDefinition) -> list[str]:
         ),
         ({"narrow": "none"}, ["stages.1.narrow.outside_share"], ["stages.1.narrow", "stages.1.narrow.rule"]),
         ({"early_stopping": "none"}, ["finish"], ["early_stopping"]),
+        ({"end_early": "noise"}, ["end_early.probability"], ["end_early", "end_early.gain_below"]),
         ({"storage": None}, [], ["storage", "tracking_uri", "checkpoints"]),
         ({"stages": [STAGES[0], {**STAGES[1], "sampler": "tpe"}]}, ["stages.0.sampler"], ["stages.1.sampler"]),
         ({"stages": [STAGES[0], {**STAGES[1], "narrow": "none"}]}, ["stages.0.narrow"], ["stages.1.narrow"]),

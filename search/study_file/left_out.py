@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from search.study_file.document import SHORTHAND_KEYS, STORE_KEYS, KeyPath, dotted
+from search.study_file.document import STORE_KEYS, KeyPath, dotted
 
 
 def entries_left_out(spelled_out: Mapping[str, Any], written: Mapping[str, Any]) -> frozenset[str]:
@@ -20,8 +20,8 @@ def entries_left_out(spelled_out: Mapping[str, Any], written: Mapping[str, Any])
 
 
 def _left_out(spelled_out: Any, written: Any, path: KeyPath) -> Iterator[str]:
-    if isinstance(written, str) and path[-1] in SHORTHAND_KEYS:
-        written = {SHORTHAND_KEYS[str(path[-1])]: written}
+    if isinstance(written, str) and isinstance(spelled_out, dict):  # a word for the section: one of its entries
+        written = {key: value for key, value in spelled_out.items() if value == written}
     if isinstance(spelled_out, dict) and isinstance(written, dict):
         for key, value in spelled_out.items():
             if written.get(key) is None:
