@@ -180,14 +180,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
             top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble, winner=Winner(finish.winner)
         ),
         budget=Budget() if budget is None else Budget(**budget.model_dump()),
-        end_early=None
-        if study.end_early is None
-        else EndEarly(
-            gain_below=study.end_early.gain_below,
-            probability=study.end_early.probability,
-            patience_trials=study.end_early.patience_trials,
-            min_trials=study.end_early.min_trials,
-        ),
+        end_early=None if study.end_early is None else EndEarly(**study.end_early.model_dump()),
         storage=study.storage,
         tracking_uri=study.tracking_uri,
         checkpoints=study.checkpoints,
@@ -199,13 +192,12 @@ def _class_spec(section: ClassSection) -> ClassSpec:
 
 
 def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStage:
-    chosen = stage.narrow or narrow
     return SearchStage(
         name=stage.name,
         n_trials=stage.n_trials,
         max_epochs=stage.max_epochs,
         sampler=stage.sampler or ("tpe" if index else "qmc"),
-        narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share, probability=chosen.probability),
+        narrow=NarrowRule(**(stage.narrow or narrow).model_dump()),
         promote=stage.promote,
     )
 
