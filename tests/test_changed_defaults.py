@@ -217,8 +217,8 @@ def test_an_earlier_versions_study_goes_on_with_its_file_and_by_its_rules(
     faults.killed_after_polls = None
     preview = preview_study(given(), directory=state, **where)
     assert preview.edits == () and any("stays as the study began" in note for note in preview.inspection.notices)
-    with pytest.raises(StudyConflictError, match="settled when it opened"):
-        run_study(given(narrow="none"), directory=state, **where)
+    with pytest.raises(StudyConflictError, match="follow from it"):
+        run_study(given(seed=4), directory=state, **where)
     listener = Listener()
     record = run_study(given(), directory=state, observer=listener, **where)
     assert record.state is StudyState.FINISHED
