@@ -94,6 +94,8 @@ def _stage_refusal(path: KeyPath, recorded: StudyDefinition, given: StudyDefinit
 
 def _opened_stage_refusal(index: int, key: str, recorded: StudyDefinition, given: StudyDefinition, begun: Begun) -> str:
     name = recorded.stages[index].name
+    if index == 0 and key == "narrow":  # it has the declared ranges, whatever the study's rule is
+        return ""
     if index >= len(given.stages) or key in ("", "name"):
         return f"stage {name} has begun"
     if index < len(begun.first_numbers) - 1:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from search.paths import StateDirectory
     from search.study_definition import StudyDefinition
+    from search.study_record import StudyRecord
 
 # Two files of tests run at a time; torch reads this when it is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -90,6 +92,28 @@ def definition() -> StudyDefinition:
     from search.study_file import built_in_studies, load_study_file
 
     return load_study_file(built_in_studies()["digits"])
+
+
+@pytest.fixture
+def record(definition: StudyDefinition) -> StudyRecord:
+    """The study of digits in its second stage, with a trial of every state."""
+    from reported_studies import a_study_under_way
+
+    return a_study_under_way(definition)
+
+
+@pytest.fixture
+def finished(record: StudyRecord) -> StudyRecord:
+    """The same, confirmed, refitted and tested."""
+    from reported_studies import with_a_result
+
+    return with_a_result(record)
+
+
+@pytest.fixture
+def empty(record: StudyRecord) -> StudyRecord:
+    """The same before its first trial."""
+    return replace(record, openings=(), trials=())
 
 
 @pytest.fixture

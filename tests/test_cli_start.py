@@ -11,7 +11,19 @@ from search.cli.import_path import append_working_directory
 from search.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "lightning", "pytorch_lightning", "mlflow", "optuna", "pandas", "pydantic", "rich", "yaml", "numpy")
+HEAVY = (
+    "torch",
+    "lightning",
+    "pytorch_lightning",
+    "mlflow",
+    "optuna",
+    "pandas",
+    "pydantic",
+    "rich",
+    "yaml",
+    "numpy",
+    "scipy",
+)
 
 
 def zeroin(*arguments: str, cwd: Path, code: str = "") -> subprocess.CompletedProcess[str]:
@@ -40,6 +52,18 @@ import sys
 from search.cli.main import exit_code_of
 exit_code_of([{command!r}, "--help"])
 print("LOADED", *sorted({{"torch", "pytorch_lightning", "mlflow", "optuna", "pandas"}} & set(sys.modules)))
+"""
+    done = zeroin(cwd=tmp_path, code=code)
+    assert done.stdout.splitlines()[-1] == "LOADED", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["status", "digits"], ["best", "digits"]])
+def test_looking_at_studies_needs_nothing_that_only_running_them_does(arguments: list[str], tmp_path: Path) -> None:
+    code = f"""
+import sys
+from search.cli.main import exit_code_of
+exit_code_of({arguments!r})
+print("LOADED", *sorted({{"torch", "pytorch_lightning", "mlflow", "scipy"}} & set(sys.modules)))
 """
     done = zeroin(cwd=tmp_path, code=code)
     assert done.stdout.splitlines()[-1] == "LOADED", done.stdout + done.stderr

@@ -173,6 +173,25 @@ def test_before_anything_ran_all_epochs_are_left() -> None:
     assert progress.seconds_left == pytest.approx((N_EPOCHS_AT_MOST - 4) / 2.0)
 
 
+def test_what_a_promoted_trial_took_over_is_no_part_of_the_time_left() -> None:
+    clock = Clock()
+    progress = StudyProgress(now=clock)
+    progress.open(a_record())
+    progress.start(a_trial(0))
+    for epoch in range(1, 5):
+        clock.seconds += 0.5
+        progress.advance(with_epochs(a_trial(0, n_epochs=9), epoch))
+    before = progress.seconds_left
+    promoted = replace(a_trial(1, stage="fine", n_epochs=24), continues="trial-0000", n_taken_over=2)
+    progress.start(with_epochs(promoted, 2))
+    assert progress.seconds_left == before
+    assert "3/24" not in "".join(line.plain for line in progress_lines(progress, width=110, height=40))
+    clock.seconds += 0.5
+    progress.advance(with_epochs(promoted, 3))
+    assert progress.seconds_left == pytest.approx(before - 1.0 / 2.0)
+    assert "3/24" in "".join(line.plain for line in progress_lines(progress, width=110, height=40))
+
+
 def test_stages_that_a_budget_cut_short_are_over_and_time_left_ends_with_it() -> None:
     clock = Clock()
     progress = StudyProgress(now=clock)

@@ -13,11 +13,18 @@ from search.forecast import Load, Pace
 from search.stage_shares import end_shares, epoch_parts, stage_part, stage_quotas
 from search.study_definition import Budget, NarrowRule, SearchStage
 
-plans = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 9)), min_size=1, max_size=4).map(
-    lambda shapes: tuple(
-        SearchStage(name=f"s{index}", n_trials=n, max_epochs=e, sampler="random", narrow=NarrowRule(rule="none"))
-        for index, (n, e) in enumerate(shapes)
+
+def a_plan(*shapes: tuple[int, int]) -> tuple[SearchStage, ...]:
+    """Stages of so many trials of so many epochs."""
+    rule = NarrowRule(rule="none")
+    return tuple(
+        SearchStage(name=f"s{index}", n_trials=n_trials, max_epochs=max_epochs, sampler="random", narrow=rule)
+        for index, (n_trials, max_epochs) in enumerate(shapes)
     )
+
+
+plans = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 9)), min_size=1, max_size=4).map(
+    lambda shapes: a_plan(*shapes)
 )
 PACE = Pace(seconds_per_epoch=1.0, seconds_per_run=0.0, n_workers=1, devices_per_worker=1.0)
 
@@ -155,12 +162,7 @@ def test_the_shares_before_an_open_stage_are_a_half(plan: tuple[SearchStage, ...
 
 
 def test_an_open_stage_of_an_hour_starts_what_still_fits_and_stages_before_it_keep_to_their_half() -> None:
-    plan = opened(
-        tuple(
-            SearchStage(name=name, n_trials=20, max_epochs=2, sampler="random", narrow=NarrowRule(rule="none"))
-            for name in ("coarse", "full")
-        )
-    )
+    plan = opened(a_plan((20, 2), (20, 2)))
 
     def starts(index: int, spent: float) -> bool:
         return may_start(
@@ -175,3 +177,38 @@ def test_an_open_stage_of_an_hour_starts_what_still_fits_and_stages_before_it_ke
 
     assert [starts(0, spent) for spent in (28.0, 29.0)] == [True, False]
     assert [starts(1, spent) for spent in (58.0, 59.0)] == [True, False]
+
+
+def starts_by_epochs(plan: tuple[SearchStage, ...], *, limit: int, spent: int, n_left: int, under_way: int = 0) -> bool:
+    """Whether the first stage of a plan, which has had a trial, starts another one."""
+    first, *later = plan
+    return may_start(
+        [Allowance(name="epochs", limit=limit, spent=spent, under_way=under_way)],
+        loads=[
+            Load(n_runs=n_left, n_epochs=first.max_epochs),
+            *(Load(n_runs=each.n_trials, n_epochs=each.max_epochs) for each in later if each.n_trials is not None),
+        ],
+        max_epochs=first.max_epochs,
+        part=stage_part(plan, 0),
+        n_begun=1,
+        n_running=0,
+        pace=PACE,
+    )
+
+
+def test_what_trials_under_way_may_still_take_counts_as_taken() -> None:
+    plan = a_plan((20, 2), (5, 8))  # the first one has 30 of 60 epochs
+    assert starts_by_epochs(plan, limit=60, spent=20, under_way=8, n_left=10)
+    assert not starts_by_epochs(plan, limit=60, spent=20, under_way=9, n_left=10)
+
+
+def test_no_stage_takes_what_the_first_trial_of_a_later_one_needs() -> None:
+    plan = a_plan((20, 2), (1, 9))  # the first one has 16 of 20 epochs, of which the other one needs 9
+    assert starts_by_epochs(plan, limit=20, spent=9, n_left=15)
+    assert not starts_by_epochs(plan, limit=20, spent=10, n_left=15)
+
+
+def test_all_that_is_planned_fits_only_beside_a_trial_of_an_open_stage() -> None:
+    plan = opened(a_plan((3, 2), (1, 8)))  # all of the first one is less than half of either budget
+    assert starts_by_epochs(plan, limit=14, spent=4, n_left=1)
+    assert not starts_by_epochs(plan, limit=13, spent=4, n_left=1)

@@ -102,6 +102,13 @@ def test_what_does_not_is_refused_with_the_reason(override: str, reason: str) ->
     assert found and all(reason in each for each in found)
 
 
+def test_a_studys_rule_of_narrowing_may_change_before_it_has_been_applied() -> None:
+    edited = with_overrides(RECORDED, ["narrow=none"])
+    in_coarse = Begun(first_numbers=(0,), n_trials=4, finish_has_begun=False, is_finished=False)
+    assert [each.refusal for each in judge_edits(RECORDED, edited, in_coarse)] == ["", "", ""]
+    assert [bool(each.refusal) for each in judge_edits(RECORDED, edited, IN_MEDIUM)] == [False, True, False]
+
+
 def test_stages_may_be_added_or_left_out_behind_the_open_one() -> None:
     coarse, medium, fine = PLAIN["stages"]
     assert refusals(changed(stages=[coarse, medium, fine, a_stage("finest")]), IN_FINE) == [""]

@@ -211,7 +211,7 @@ class StudyProgress:
 
     def _epochs_left(self) -> float:
         # A phase that has begun ends everything before it: confirmation drops the losers before all runs are done.
-        n_under_way = sum(len(record.epochs) for record in self.running.values())
+        n_under_way = sum(record.n_trained for record in self.running.values())
         left = sum(each.epochs_left for each in self.phases[-1:] or self.stages) - n_under_way
         budget = None if self.definition is None else self.definition.budget.epochs
         if budget is not None and not self.phases:

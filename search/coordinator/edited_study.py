@@ -10,7 +10,7 @@ from search.observer import StudyObserver
 from search.storage import StoredStudy
 from search.study_definition import StudyDefinition
 from search.study_edits import Begun, judge_edits
-from search.study_file import masked_warm_start
+from search.study_file import definition_differences, masked_warm_start, with_recorded_defaults
 from search.study_views import Edit
 from search.uris import masked
 
@@ -18,7 +18,8 @@ from search.uris import masked
 def edits_of(study: StoredStudy, given: StudyDefinition) -> tuple[Edit, ...]:
     """Return what differs between a recorded study and the definition given for it.
 
-    Where a study is kept is no part of what it is, nor is another password for the same place of its checkpoints.
+    Where a study is kept is no part of what it is, nor is another password for the same place of its checkpoints, nor
+    what its file has left out from the beginning, whatever the defaults are now.
     """
     begun = Begun(
         first_numbers=tuple(opening.first_trial_number for opening in study.openings()),
@@ -28,6 +29,13 @@ def edits_of(study: StoredStudy, given: StudyDefinition) -> tuple[Edit, ...]:
         is_finished=study.result() is not None,
     )
     return judge_edits(study.definition, _kept_as(given, study.definition), begun)
+
+
+def kept_defaults(recorded: StudyDefinition, given: StudyDefinition) -> str:
+    """Return what to tell of the defaults that the study began with and are others now; empty if there are none."""
+    changed = definition_differences(with_recorded_defaults(given, recorded), given)
+    told = "; ".join(each.line for each in changed)
+    return told and f"what the study file leaves out stays as the study began, although defaults have changed: {told}"
 
 
 def require_safe(edits: Sequence[Edit], *, study: str) -> None:
@@ -61,13 +69,15 @@ def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObs
     """
     edits = edits_of(study, given)
     require_safe(edits, study=study.name)
+    if notice := kept_defaults(study.definition, given):
+        observer.notice(notice)
     if edits:
         if study.result() is not None and study.finish_plan() is None:
             study.forget_result()
-        recorded = study.definition
-        if study.early_end() is not None and (recorded.end_early, recorded.stages) != (given.end_early, given.stages):
+        recorded, kept = study.definition, _kept_as(given, study.definition)
+        if study.early_end() is not None and (recorded.end_early, recorded.stages) != (kept.end_early, kept.stages):
             study.forget_early_end()
-        study.record_definition(_kept_as(given, study.definition), edits=[edit.line for edit in edits])
+        study.record_definition(kept, edits=[edit.line for edit in edits])
         for edit in edits:
             observer.notice(f"the study's definition has changed: {edit.line}")
 
@@ -75,7 +85,7 @@ def take_edits(study: StoredStudy, given: StudyDefinition, *, observer: StudyObs
 def _kept_as(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
     checkpoints = given.checkpoints and masked(given.checkpoints)
     return replace(
-        given,
+        with_recorded_defaults(given, recorded),
         storage=recorded.storage,
         tracking_uri=recorded.tracking_uri,
         checkpoints=checkpoints,

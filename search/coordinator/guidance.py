@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from search.coordinator.history import History
-from search.past import Past
+from search.past import Past, StartingPoint
 from search.sampling import completed, near_past
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.study_definition import StudyDefinition
 from search.study_record import StageOpening
+
+
+def starting_point(past: Past, opening: StageOpening, number: int) -> StartingPoint | None:
+    """Return the point of an earlier study, or of the user's, that a trial of the first stage tries, if it is one."""
+    is_one = opening.index == 0 and number < len(past.starting_points)
+    return past.starting_points[number] if is_one else None
 
 
 def guided(
@@ -36,8 +42,8 @@ def guided(
         number: Of the trial.
     """
     box, seed = opening.narrowed.space, derived_seed(definition.seed, "sampling", number)
-    if opening.index == 0 and number < len(past.starting_points):
-        point = past.starting_points[number]
+    point = starting_point(past, opening, number)
+    if point is not None:
         units = dict(zip(box.names, np.random.default_rng([seed, 3]).random(len(box)).tolist(), strict=True))
         return completed(box, point.hyperparameters, proposed, units=units), point.origin
     near = near_past(

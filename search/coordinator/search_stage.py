@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from search.comparable_rewards import Observation
 from search.coordinator.allotment import StageTally
 from search.coordinator.best_checkpoints import BestCheckpoints
 from search.coordinator.failure_streak import FailureStreak
-from search.coordinator.guidance import guided
 from search.coordinator.history import History
 from search.coordinator.live_trial import LiveTrial, Verdict, own_verdict
 from search.coordinator.promotions import Promotions
-from search.coordinator.spending import Spending, next_spending
+from search.coordinator.proposals import Proposals
 from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
 from search.errors import StudyFailedError
 from search.forecast import is_due
 from search.narrowing import declared, narrow
-from search.portfolio import EXPLORE, PORTFOLIO, SAMPLERS
 from search.pruning import Pruner
-from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, outside_point, propose
-from search.search_space import Hyperparameters
-from search.seeds import derived_seed
 from search.storage import trial_key
 from search.study_definition import SearchStage
 from search.study_forecast import study_forecast
@@ -80,8 +72,7 @@ class StageTrials:
         self._failures = failures
         self._checkpoints = checkpoints
         self._promotions = promotions
-        self._past = context.study.past()
-        self._has_priors = any(dimension.prior is not None for dimension in context.definition.space)
+        self._proposals = Proposals(context=context, history=history, opening=opening, promotions=promotions)
         following = context.study.openings()[opening.index + 1 :]
         self._last_number = context.allotment.last_number(opening, following[0] if following else None)
         n_trials = history.n_trials if self._last_number is None else min(history.n_trials, self._last_number + 1)
@@ -107,82 +98,9 @@ class StageTrials:
 
     def _new_trial(self, number: int) -> LiveTrial:
         with self._context.bookkeeping.spent_on("asking"):
-            continued = self._promotions.next_for(self._stage)
-            record = self._proposed(number) if continued is None else self._promoted(number, continued.record)
+            record = self._proposals.next_trial(number)
         self._begin(record)
         return self._context.open_trial(record)
-
-    def _proposed(self, number: int) -> TrialRecord:
-        outside = self._outside(number)
-        action = EXPLORE if outside is not None and self._stage.sampler == PORTFOLIO else ""
-        is_given = self._opening.index == 0 and number < len(self._past.starting_points)
-        if outside is None and self._stage.sampler == PORTFOLIO and not is_given:
-            spending = self._spending(number)
-            if spending.continued is not None:
-                return replace(self._promoted(number, spending.continued.record), action=spending.action)
-            action, outside = spending.action, spending.outside
-        chosen, origin = (outside, "") if outside is not None else self._guided(number, self._sampler_of(action))
-        record = self._record(
-            number,
-            hyperparameters=chosen,
-            seed=derived_seed(self._context.definition.seed, "training", number),
-            is_outside=not self._opening.narrowed.space.contains(chosen),
-        )
-        return replace(record, origin=origin, action="" if origin else action)
-
-    def _spending(self, number: int) -> Spending:
-        return next_spending(
-            definition=self._context.definition,
-            opening=self._opening,
-            history=self._history,
-            paused=self._promotions.paused_for(self._stage),
-            number=number,
-        )
-
-    def _sampler_of(self, action: str) -> str:
-        if self._stage.sampler == PORTFOLIO:
-            return SAMPLERS[action] if action else "qmc"
-        return self._stage.sampler
-
-    def _guided(self, number: int, sampler: str) -> tuple[Hyperparameters, str]:
-        """Return what the sampler proposes, or what an earlier study makes of it, and where it comes from then."""
-        return guided(
-            self._propose(number, sampler),
-            past=self._past,
-            definition=self._context.definition,
-            opening=self._opening,
-            history=self._history,
-            number=number,
-        )
-
-    def _promoted(self, number: int, continued: TrialRecord) -> TrialRecord:
-        """Return a trial that goes on where another one ended, from its beginning if no checkpoint is left of that."""
-        record = self._record(
-            number,
-            hyperparameters=continued.hyperparameters,
-            seed=continued.seed,
-            is_outside=continued.is_outside,
-        )
-        epochs = continued.epochs
-        if not self._context.paths.trial(continued.key).has_checkpoint():
-            epochs = ()
-            self._context.observer.notice(
-                f"{record.key} begins anew with what {continued.key} had: no checkpoint of it is left to continue from."
-            )
-        return replace(record, continues=continued.key, epochs=epochs, n_taken_over=len(epochs))
-
-    def _record(self, number: int, *, hyperparameters: Hyperparameters, seed: int, is_outside: bool) -> TrialRecord:
-        return TrialRecord(
-            key=trial_key(number),
-            number=number,
-            stage=self._stage.name,
-            hyperparameters=hyperparameters,
-            seed=seed,
-            n_epochs=self._stage.max_epochs,
-            horizon_epochs=self._context.definition.horizon_epochs(self._stage),
-            is_outside=is_outside,
-            started_ms=CLOCK.now_ms(),
-        )
 
     def _begin(self, record: TrialRecord) -> None:
         with self._context.bookkeeping.spent_on("storage"):
@@ -312,52 +230,6 @@ class StageTrials:
         )
         if forecast is not None:
             self._context.observer.forecast_made(forecast)
-
-    def _outside(self, number: int) -> Hyperparameters | None:
-        """Return the trial's point outside the stage's ranges, if it is one of those that lie there."""
-        if self._opening.index == 0:
-            return None
-        definition = self._context.definition
-        return outside_point(
-            declared=definition.space,
-            box=self._opening.narrowed.space,
-            share=self._stage.narrow.outside_share,
-            stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
-            index_in_stage=number - self._opening.first_trial_number,
-        )
-
-    def _propose(self, number: int, sampler: str) -> Hyperparameters:
-        definition, box = self._context.definition, self._opening.narrowed.space
-        return propose(
-            box=box,
-            sampler=sampler,
-            direction=definition.objective.direction,
-            observations=self._observations(sampler),
-            running=self._running(sampler),
-            stage=self._stage.name,
-            stage_seed=derived_seed(definition.seed, "stage", self._opening.index),
-            trial_seed=derived_seed(definition.seed, "sampling", number),
-            index_in_stage=number - self._opening.first_trial_number,
-            target_epochs=max(each.max_epochs for each in definition.stages),
-        )
-
-    def _observations(self, sampler: str) -> tuple[Observation, ...]:
-        """Return what the sampler learns from: nothing, if it does not learn, and there is no prior to be checked."""
-        at_most = MOST_OBSERVATIONS.get(sampler, MOST_CHECKED if self._has_priors else None)
-        if at_most is None:
-            return ()
-        return self._history.rewards.informative(self._opening.narrowed.space, at_most=at_most)
-
-    def _running(self, sampler: str) -> list[Hyperparameters]:
-        """Return the trials in flight, which a model keeps away from; where there are many, the last to begin.
-
-        Those that continue others are known to it: as observations of fewer epochs.
-        """
-        at_most = MOST_OBSERVATIONS.get(sampler)
-        if at_most is None:
-            return []
-        running = [each.hyperparameters for each in self._history.running if not each.continues]
-        return running[-at_most:]
 
 
 def number_of(record: TrialRecord) -> int:

@@ -34,9 +34,8 @@ from search.record_codec import (
     test_result_to_plain,
 )
 from search.storage.distributions import distribution
-from search.storage.former_definitions import as_of_now
+from search.storage.stored_definition import definition_from_stored, definition_to_stored
 from search.study_definition import StudyDefinition
-from search.study_file import definition_from_plain, definition_to_plain
 from search.study_record import EarlyEnd, FinishPlan, Spent, StageOpening, StudyResult
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
@@ -89,7 +88,7 @@ class StoredStudy:
         self._sync = opened.sync
         self._study_id = study_id
         attributes = self._storage.get_study_user_attrs(study_id)
-        self.definition: StudyDefinition = definition_from_plain(as_of_now(attributes[DEFINITION]))
+        self.definition: StudyDefinition = definition_from_stored(attributes[DEFINITION])
         self.uid: str = attributes[UID]
         self.directory = Path(attributes[HOME])
 
@@ -226,7 +225,7 @@ class StoredStudy:
         noted = self.edits
         if noted[len(noted) - len(edits) :] != tuple(edits):
             self._storage.set_study_user_attr(self._study_id, _EDITS, [*noted, *edits])
-        self._storage.set_study_user_attr(self._study_id, DEFINITION, definition_to_plain(definition))
+        self._storage.set_study_user_attr(self._study_id, DEFINITION, definition_to_stored(definition))
         self._sync()
         self.definition = definition
 

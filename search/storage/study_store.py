@@ -20,9 +20,10 @@ from search.optuna_storage import open_storage
 from search.past import Past
 from search.patience import Patient
 from search.record_codec import past_to_plain
+from search.storage.stored_definition import definition_to_stored
 from search.storage.stored_study import DEFINITION, HOME, PAST, UID, StoredStudy
 from search.study_definition import Direction, StudyDefinition
-from search.study_file import definition_to_plain, masked_warm_start
+from search.study_file import masked_warm_start
 from search.uris import local_path, masked
 
 _RECORDING_SECONDS = 1.0
@@ -96,7 +97,7 @@ class StudyStore:
         self._storage.set_study_user_attr(study_id, HOME, os.fspath(directory))
         for name, part in self._parts_of(past, study_id).items():
             self._storage.set_study_user_attr(study_id, name, part)
-        self._storage.set_study_user_attr(study_id, DEFINITION, definition_to_plain(_public(definition)))
+        self._storage.set_study_user_attr(study_id, DEFINITION, definition_to_stored(_public(definition)))
         self._opened.sync()
         study = StoredStudy(self._opened, study_id)
         if study.uid != uid:

@@ -11,10 +11,25 @@ Example::
     print(record.result.test_ensemble)
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from search.studies_api.reading import find_study as find_study
 from search.studies_api.reading import list_studies as list_studies
 from search.studies_api.reading import read_study as read_study
 from search.studies_api.removal import delete_study as delete_study
-from search.studies_api.running import preview_study as preview_study
-from search.studies_api.running import resume_study as resume_study
-from search.studies_api.running import run_study as run_study
+
+if TYPE_CHECKING:
+    from search.studies_api.running import preview_study as preview_study
+    from search.studies_api.running import resume_study as resume_study
+    from search.studies_api.running import run_study as run_study
+
+
+def __getattr__(name: str) -> Any:
+    """Import what runs studies on first use: who only reads them need not wait for SciPy."""
+    if name not in ("preview_study", "resume_study", "run_study"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from search.studies_api import running
+
+    return getattr(running, name)

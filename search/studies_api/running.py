@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from search.checkpoint_store import CheckpointStore
-from search.coordinator.edited_study import edits_of, require_safe
+from search.coordinator.edited_study import edits_of, kept_defaults, require_safe
 from search.coordinator.interruption import interruption
 from search.coordinator.past_taken import taken_past
 from search.coordinator.preflight import inspect_study
@@ -137,6 +137,7 @@ def preview_study(
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     with opened(storage_uri(definition.storage, state)) as store:
         definition, record, edits = _found(definition, store, state, new=new)
+    kept = "" if record is None else kept_defaults(record.definition, definition)
     uris = store_uris(state, definition)
     _require_usable(uris)
     told: list[str] = []
@@ -150,7 +151,7 @@ def preview_study(
             inspection = inspect_study(definition, workforce, notify=notify)
     finally:
         placed.engine.close(timeout_seconds=0.0)
-    told += [placed.notice] if placed.notice else []
+    told += filter(None, [placed.notice, kept])
     inspection = replace(inspection, notices=(*inspection.notices, *told))
     return StudyPreview(
         inspection=inspection,

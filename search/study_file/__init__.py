@@ -10,11 +10,11 @@ from search.study_file.conversion import (
     definition_to_yaml,
     error_in_file,
     load_study_file,
-    with_overrides,
 )
 from search.study_file.differences import Difference, definition_differences
 from search.study_file.dimensions import dimension_to_plain, space_from_plain, space_to_plain
 from search.study_file.document import KeyPath
+from search.study_file.recorded import with_overrides, with_recorded_defaults
 from search.study_file.schema import study_json_schema
 from search.study_file.starter import starter_study
 from search.study_file.warm_start import masked_warm_start
@@ -36,4 +36,5 @@ __all__ = [
     "starter_study",
     "study_json_schema",
     "with_overrides",
+    "with_recorded_defaults",
 ]

@@ -29,6 +29,7 @@ from search.study_definition import (
 )
 from search.study_file.dimensions import read_space, space_to_plain
 from search.study_file.document import Document, parse_dotted, plain_copy
+from search.study_file.left_out import entries_left_out
 from search.study_file.objectives import objective_of, objective_to_plain
 from search.study_file.overrides import overridden
 from search.study_file.problems import error_of, problems_of
@@ -119,20 +120,6 @@ def definition_to_yaml(definition: StudyDefinition) -> str:
     return to_yaml(definition_to_plain(definition))
 
 
-def with_overrides(definition: StudyDefinition, overrides: Sequence[str]) -> StudyDefinition:
-    """Return the definition with ``--set`` texts applied; see `load_study_file`.
-
-    Raises:
-        StudyDefinitionError: If an override breaks a rule.
-    """
-    plain = definition_to_plain(definition)
-    if any(text.startswith("narrow") for text in overrides):
-        plain["narrow"] = plain["stages"][-1]["narrow"]
-        for stage in plain["stages"]:  # each has its rule spelled out, which would win over the study-wide one
-            del stage["narrow"]
-    return definition_from_plain(plain, overrides=overrides)
-
-
 def error_in_file(path: Path, key: str, message: str) -> StudyDefinitionError:
     """Return the error about a dotted key that showed only after loading, with the key's line in the file.
 
@@ -158,12 +145,12 @@ def _definition(document: Document) -> StudyDefinition:
     if problems or isinstance(space, list):
         raise error_of(problems, document)
     definition = _from_section(study, space)
-    if study.warm_start is None:
-        return definition
-    warm_start = read_warm_start(study.warm_start, space, n_first=study.stages[0].n_trials)
-    if isinstance(warm_start, list):
-        raise error_of(warm_start, document)
-    return replace(definition, warm_start=warm_start)
+    if study.warm_start is not None:
+        warm_start = read_warm_start(study.warm_start, space, n_first=study.stages[0].n_trials)
+        if isinstance(warm_start, list):
+            raise error_of(warm_start, document)
+        definition = replace(definition, warm_start=warm_start)
+    return replace(definition, left_out=entries_left_out(definition_to_plain(definition), document.plain))
 
 
 def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
@@ -193,14 +180,7 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
             top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble, winner=Winner(finish.winner)
         ),
         budget=Budget() if budget is None else Budget(**budget.model_dump()),
-        end_early=None
-        if study.end_early is None
-        else EndEarly(
-            gain_below=study.end_early.gain_below,
-            probability=study.end_early.probability,
-            patience_trials=study.end_early.patience_trials,
-            min_trials=study.end_early.min_trials,
-        ),
+        end_early=None if study.end_early is None else EndEarly(**study.end_early.model_dump()),
         storage=study.storage,
         tracking_uri=study.tracking_uri,
         checkpoints=study.checkpoints,
@@ -212,13 +192,12 @@ def _class_spec(section: ClassSection) -> ClassSpec:
 
 
 def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStage:
-    chosen = stage.narrow or narrow
     return SearchStage(
         name=stage.name,
         n_trials=stage.n_trials,
         max_epochs=stage.max_epochs,
         sampler=stage.sampler or ("staged_gp" if index else "qmc"),
-        narrow=NarrowRule(rule=chosen.rule, outside_share=chosen.outside_share, probability=chosen.probability),
+        narrow=NarrowRule(**(stage.narrow or narrow).model_dump()),
         promote=stage.promote,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.study_definition import StudyDefinition
 from search.study_file.conversion import definition_to_plain
-from search.study_file.document import KeyPath, dotted
+from search.study_file.document import SHORTHAND_KEYS, KeyPath, dotted
 
 _ABSENT = object()
 
@@ -30,7 +30,7 @@ def definition_differences(old: StudyDefinition, new: StudyDefinition) -> list[D
 
 
 def _compare(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any, Any]]:
-    if _is_another_rule(old, new, path):  # each has keys of its own
+    if is_another_rule(old, new, path):  # each has keys of its own
         yield path, old, new
     elif isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
@@ -45,8 +45,9 @@ def _compare(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any, 
         yield path, old, new
 
 
-def _is_another_rule(old: Any, new: Any, path: KeyPath) -> bool:
-    key = {"pruner": "name", "narrow": "rule"}.get(str(path[-1])) if path else None
+def is_another_rule(old: Any, new: Any, path: KeyPath) -> bool:
+    """Whether the sections at `path` are named differently, so that their other keys have nothing in common."""
+    key = SHORTHAND_KEYS.get(str(path[-1])) if path else None
     return key is not None and isinstance(old, dict) and isinstance(new, dict) and old.get(key) != new.get(key)
 
 

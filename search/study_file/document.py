@@ -16,6 +16,13 @@ from search.errors import StudyDefinitionError
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and list positions from the top of the file down to one entry."""
 
+SHORTHAND_KEYS = {"pruner": "name", "narrow": "rule"}
+"""Sections for which a word may stand, by their keys: the key within that the word is for, and that says which rule's
+keys the others are."""
+
+STORE_KEYS = ("storage", "tracking_uri", "checkpoints")
+"""Where a study is kept, which the command line may say as well; no part of what it is."""
+
 MAX_DEPTH = 40
 MAX_ENTRIES = 10_000
 _SHOWN_CHARACTERS = 72

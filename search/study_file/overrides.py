@@ -8,11 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from search.errors import StudyDefinitionError, did_you_mean
-from search.study_file.document import Document, KeyPath, dotted
+from search.study_file.document import SHORTHAND_KEYS, Document, KeyPath, dotted
 from search.study_file.expectations import expectation, is_mapping, keys_at, schemas_at
 from search.study_file.yaml_source import parse_value
-
-_KEY_OF_SHORTHAND = {"pruner": "name", "narrow": "rule"}
 
 
 def overridden(document: Document, overrides: Sequence[str]) -> Document:
@@ -116,7 +114,7 @@ def _assign(plain: Any, path: KeyPath, value: Any) -> None:
 
 def _opened(value: Any, path: KeyPath) -> dict[str, Any]:
     """Return the mapping that a missing entry, ``none`` or a shorthand stands for, to set a key in it."""
-    key = _KEY_OF_SHORTHAND.get(str(path[-1]))
+    key = SHORTHAND_KEYS.get(str(path[-1]))
     return {key: value} if key is not None and isinstance(value, str) else {}
 
 

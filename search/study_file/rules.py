@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from search.paths import is_reserved_name
-from search.study_file.document import KeyPath, shown
+from search.study_file.document import STORE_KEYS, KeyPath, shown
 from search.study_file.objectives import broken_objectives
 from search.study_file.problems import Problem
 from search.study_file.schema import ClassSection, NarrowSection, StudySection
@@ -101,7 +101,7 @@ def _names(study: StudySection) -> Iterator[Problem]:
 
 
 def _stores(study: StudySection) -> Iterator[Problem]:
-    for key in ("storage", "tracking_uri", "checkpoints"):
+    for key in STORE_KEYS:
         given = getattr(study, key)
         if given is not None and not given.isprintable():
             yield Problem(path=(key,), message=f"must have printable characters only, but got {shown(masked(given))}.")

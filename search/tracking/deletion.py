@@ -6,19 +6,18 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.errors import StateError
 from search.tracking.database import is_database
 from search.tracking.experiments import experiment_names, free_name, owner_uid
+from search.tracking.paging import all_pages
 from search.tracking.quiet import prepare_environment, quiet_environment, silenced_thread
 from search.uris import local_path, masked, masked_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
-
-_PAGE = 1000
 
 
 def delete_study(tracking_uri: str, study_name: str, *, study_uid: str) -> bool:
@@ -72,28 +71,17 @@ def _run_ids(client: MlflowClient, experiment: Experiment) -> list[str]:
     """Return the ids of all runs, at least one: garbage collection takes an empty list for *every deleted run*."""
     from mlflow.entities import ViewType
 
-    runs = _pages(client.search_runs, [experiment.experiment_id], run_view_type=ViewType.ALL)
+    runs = all_pages(client.search_runs, [experiment.experiment_id], run_view_type=ViewType.ALL)
     return [run.info.run_id for run in runs] or [client.create_run(experiment.experiment_id).info.run_id]
 
 
 def _model_ids(client: MlflowClient, experiment: Experiment) -> list[str]:
     """Return the ids of all logged models, marked deleted; at least one, for the same reason."""
-    models = [model.model_id for model in _pages(client.search_logged_models, [experiment.experiment_id])]
+    models = [model.model_id for model in all_pages(client.search_logged_models, [experiment.experiment_id])]
     models = models or [client.create_logged_model(experiment.experiment_id).model_id]
     for model in models:
         client.delete_logged_model(model)
     return models
-
-
-def _pages(search: Any, experiment_ids: list[str], **options: Any) -> list[Any]:
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = search(experiment_ids, max_results=_PAGE, page_token=token, **options)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 def _collect_garbage(tracking_uri: str, *, experiment_id: str, run_id: str, model_ids: list[str]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.credentials import require_credentials
 from search.database_driver import has_table, require_driver
 from search.errors import SearchError, StateError, StudyConflictError, StudyNotFoundError, did_you_mean
 from search.past import PastTrial
+from search.tracking.paging import all_pages
 from search.tracking.quiet import prepare_environment, silenced_thread
 from search.tracking.trial_rows import STAGE_TAG, metric_key
 from search.trial import CONFIRM, REFIT
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_PAGE = 1000
 _MOST_NAMES = 20
 
 
@@ -78,25 +78,14 @@ def _may_exist(tracking_uri: str) -> bool:
 def _runs(client: MlflowClient, tracking_uri: str, name: str) -> list[Run]:
     found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage != "active":
-        names = sorted(each.name for each in _pages(client.search_experiments))
+        names = sorted(each.name for each in all_pages(client.search_experiments))
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         raise StudyNotFoundError(
             f"no experiment {name!r} in {masked(tracking_uri)}; it has {', '.join(names[:_MOST_NAMES]) or 'none'}"
             f"{more}.{did_you_mean(name, names)}"
         )
-    runs = _pages(client.search_runs, [found.experiment_id], filter_string="attributes.status = 'FINISHED'")
+    runs = all_pages(client.search_runs, [found.experiment_id], filter_string="attributes.status = 'FINISHED'")
     return [run for run in runs if run.data.tags.get(STAGE_TAG) not in (CONFIRM, REFIT)]
-
-
-def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = search(*arguments, max_results=_PAGE, page_token=token, **options)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 def _trials(runs: list[Run], monitor: str) -> Iterator[PastTrial]:

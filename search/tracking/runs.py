@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from search.tracking.experiments import UID_TAG
+from search.tracking.paging import all_pages
 from search.tracking.trial_rows import RUNNING, TRIAL_TAG, MetricRow
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ STUDY_TAG = "zeroin.study"
 _PARENT_TAG = "mlflow.parentRunId"
 _MAX_METRICS = 1000
 _MAX_PARAMS_AND_TAGS = 100
-_PAGE_RUNS = 1000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -165,18 +165,10 @@ class ExperimentRuns:
         """Return every run of the study, deleted ones too, oldest first."""
         from mlflow.entities import ViewType
 
-        runs: list[Run] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment_id],
-                filter_string=f"tags.`{UID_TAG}` = '{self._study_uid}'{condition}",
-                run_view_type=ViewType.ALL,
-                max_results=_PAGE_RUNS,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
+        return all_pages(
+            self._client.search_runs,
+            [self._experiment_id],
+            filter_string=f"tags.`{UID_TAG}` = '{self._study_uid}'{condition}",
+            run_view_type=ViewType.ALL,
+            order_by=["attributes.start_time ASC"],
+        )

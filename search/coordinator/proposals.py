@@ -1,0 +1,167 @@
+"""What the next trial of a stage tries.
+
+The first of these that has a say: a short trial that the stage is to promote, the share of points outside the stage's
+ranges, a starting point of a warm start, what the sampler `portfolio` spends it on, and the stage's sampler, which an
+earlier study may correct. Each is a function of the trials so far and of seeds of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from search.comparable_rewards import Observation
+from search.coordinator.guidance import guided, starting_point
+from search.coordinator.history import History
+from search.coordinator.promotions import Promotions
+from search.coordinator.spending import Spending, next_spending
+from search.coordinator.study_context import StudyContext
+from search.portfolio import EXPLORE, PORTFOLIO, SAMPLERS
+from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, outside_point, propose
+from search.search_space import Hyperparameters
+from search.seeds import derived_seed
+from search.storage import trial_key
+from search.study_record import StageOpening
+from search.trial import TrialRecord
+from search.wall_clock import CLOCK
+
+
+class Proposals:
+    """The proposals of one stage.
+
+    Args:
+        context: The running study.
+        history: Its trials so far.
+        opening: The stage.
+        promotions: Which trials it is to continue, or may.
+    """
+
+    def __init__(
+        self, *, context: StudyContext, history: History, opening: StageOpening, promotions: Promotions
+    ) -> None:
+        self._context = context
+        self._definition = context.definition
+        self._history = history
+        self._opening = opening
+        self._box = opening.narrowed.space
+        self._stage = self._definition.stages[opening.index]
+        self._stage_seed = derived_seed(self._definition.seed, "stage", opening.index)
+        self._promotions = promotions
+        self._past = context.study.past()
+        self._has_priors = any(dimension.prior is not None for dimension in self._definition.space)
+
+    def next_trial(self, number: int) -> TrialRecord:
+        """Return the trial of that number, which nobody has heard of yet."""
+        promoted = self._promotions.next_for(self._stage)
+        if promoted is not None:
+            return self._continuing(promoted.record, number)
+        spending = self._spending(number)
+        if spending.continued is not None:
+            return replace(self._continuing(spending.continued.record, number), action=spending.action)
+        chosen, origin = spending.outside, ""
+        if chosen is None:
+            chosen, origin = self._sampled(number, spending.action)
+        record = self._record(
+            number,
+            hyperparameters=chosen,
+            seed=derived_seed(self._definition.seed, "training", number),
+            is_outside=not self._box.contains(chosen),
+        )
+        return replace(record, origin=origin, action="" if origin else spending.action)
+
+    def _spending(self, number: int) -> Spending:
+        """Return what is settled before a sampler is asked."""
+        is_portfolio = self._stage.sampler == PORTFOLIO
+        outside = self._outside(number)
+        if outside is not None:
+            return Spending(action=EXPLORE if is_portfolio else "", outside=outside)
+        if not is_portfolio or starting_point(self._past, self._opening, number):
+            return Spending()
+        return next_spending(
+            definition=self._definition,
+            opening=self._opening,
+            history=self._history,
+            paused=self._promotions.paused_for(self._stage),
+            number=number,
+        )
+
+    def _outside(self, number: int) -> Hyperparameters | None:
+        """Return the trial's point outside the stage's ranges, if it is one of those that lie there."""
+        if self._opening.index == 0:
+            return None
+        return outside_point(
+            declared=self._definition.space,
+            box=self._box,
+            share=self._stage.narrow.outside_share,
+            stage_seed=self._stage_seed,
+            index_in_stage=number - self._opening.first_trial_number,
+        )
+
+    def _sampled(self, number: int, action: str) -> tuple[Hyperparameters, str]:
+        """Return what the sampler proposes, or what an earlier study makes of it, and where it comes from then."""
+        sampler = self._stage.sampler
+        if sampler == PORTFOLIO:
+            sampler = SAMPLERS[action] if action else "qmc"
+        proposed = propose(
+            box=self._box,
+            sampler=sampler,
+            direction=self._definition.objective.direction,
+            observations=self._observations(sampler),
+            running=self._running(sampler),
+            stage=self._stage.name,
+            stage_seed=self._stage_seed,
+            trial_seed=derived_seed(self._definition.seed, "sampling", number),
+            index_in_stage=number - self._opening.first_trial_number,
+            target_epochs=max(each.max_epochs for each in self._definition.stages),
+        )
+        return guided(
+            proposed,
+            past=self._past,
+            definition=self._definition,
+            opening=self._opening,
+            history=self._history,
+            number=number,
+        )
+
+    def _observations(self, sampler: str) -> tuple[Observation, ...]:
+        """Return what the sampler learns from: nothing, if it does not learn, and there is no prior to be checked."""
+        at_most = MOST_OBSERVATIONS.get(sampler, MOST_CHECKED if self._has_priors else None)
+        return () if at_most is None else self._history.rewards.informative(self._box, at_most=at_most)
+
+    def _running(self, sampler: str) -> list[Hyperparameters]:
+        """Return the trials in flight, which a model keeps away from; where there are many, the last to begin.
+
+        Those that continue others are known to it: as observations of fewer epochs.
+        """
+        at_most = MOST_OBSERVATIONS.get(sampler)
+        if at_most is None:
+            return []
+        return [each.hyperparameters for each in self._history.running if not each.continues][-at_most:]
+
+    def _continuing(self, continued: TrialRecord, number: int) -> TrialRecord:
+        """Return a trial that goes on where another one ended, from its beginning if no checkpoint is left of that."""
+        record = self._record(
+            number,
+            hyperparameters=continued.hyperparameters,
+            seed=continued.seed,
+            is_outside=continued.is_outside,
+        )
+        epochs = continued.epochs
+        if not self._context.paths.trial(continued.key).has_checkpoint():
+            epochs = ()
+            self._context.observer.notice(
+                f"{record.key} begins anew with what {continued.key} had: no checkpoint of it is left to continue from."
+            )
+        return replace(record, continues=continued.key, epochs=epochs, n_taken_over=len(epochs))
+
+    def _record(self, number: int, *, hyperparameters: Hyperparameters, seed: int, is_outside: bool) -> TrialRecord:
+        return TrialRecord(
+            key=trial_key(number),
+            number=number,
+            stage=self._stage.name,
+            hyperparameters=hyperparameters,
+            seed=seed,
+            n_epochs=self._stage.max_epochs,
+            horizon_epochs=self._definition.horizon_epochs(self._stage),
+            is_outside=is_outside,
+            started_ms=CLOCK.now_ms(),
+        )
