@@ -22,6 +22,7 @@ from virtual_workers import Delays, EventClock, VirtualWorkers, accuracy_metrics
 
 from search.coordinator.session import Session
 from search.coordinator.stores import StoreUris, store_uris
+from search.errors import StudyInterruptedError
 from search.messages import TrialAssignment
 from search.observer import SilentObserver
 from search.paths import StateDirectory
@@ -94,6 +95,9 @@ def run_session(
 
     Returns:
         The trials proposed, and the time that the coordinator took to propose them.
+
+    Raises:
+        KeyboardInterrupt: If a signal ended the study.
     """
     clock = EventClock()
     engine = VirtualWorkers(n_slots=n_workers, clock=clock, delays=Delays(spread=SPEED_SPREAD), metrics=metrics)
@@ -108,6 +112,8 @@ def run_session(
                 session.run()
             except BudgetSpentError:
                 return _suggestions(definition, uris)
+            except StudyInterruptedError as error:  # by a signal to this process, not a failure of the method
+                raise KeyboardInterrupt from error
     raise RuntimeError("the study ended before its budget was spent.")
 
 
