@@ -14,22 +14,19 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from narrowing_runs import declared_space
-from quality_surface import Number
+from surface_trials import OBJECTIVE, declared_space, finished_trial, surface_point
 from synthetic_surface import SyntheticSurface
+from table_cells import header, line
 
 from search.comparable_rewards import ComparableRewards
 from search.early_ending import end_reason
-from search.reward import score
 from search.sampling import propose
 from search.sampling.outlook import outlook
 from search.seeds import derived_seed
-from search.study_definition import Direction, EndEarly, Objective
+from search.study_definition import EndEarly
 from search.study_record import Outlook
-from search.trial import EpochRecord, FinishedTrial, TrialRecord, TrialState
 
 _N_COARSE, _COARSE_SHARE = 8, 0.25
-_OBJECTIVE = Objective(monitor="val_acc", direction=Direction.MAXIMIZE, gap_weight=0.0, gap_tolerance=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +52,7 @@ def study(
 ) -> list[Trained]:
     """Run a study to its planned end; regret is in accuracy, of the trial that looks best."""
     surface = SyntheticSurface(f"synthetic-{seed}", noise=noise, n_epochs=n_epochs)
-    space, rewards = declared_space(surface), ComparableRewards(_OBJECTIVE)
+    space, rewards = declared_space(surface), ComparableRewards(OBJECTIVE)
     best_shown, regret, n_spent = -1.0, 1.0, 0
     top = max(surface.true_curve(surface.optimum))
     trained = []
@@ -64,7 +61,7 @@ def study(
         point = propose(
             box=space,
             sampler=sampler if stage else "qmc",
-            direction=_OBJECTIVE.direction,
+            direction=OBJECTIVE.direction,
             observations=rewards.observations(),
             running=(),
             stage=str(stage),
@@ -73,42 +70,23 @@ def study(
             index_in_stage=number - stage * _N_COARSE,
             target_epochs=n_epochs,
         )
-        numeric: dict[str, Number] = {name: value for name, value in point.items() if not isinstance(value, str)}
-        values = surface.curve(numeric)[: n_epochs if stage else round(_COARSE_SHARE * n_epochs)]
+        values = surface.curve(surface_point(point))[: n_epochs if stage else round(_COARSE_SHARE * n_epochs)]
         n_spent += len(values)
-        record = TrialRecord(
-            key=str(number),
-            number=number,
-            stage=str(stage),
-            hyperparameters=point,
-            seed=number,
-            n_epochs=len(values),
-            horizon_epochs=n_epochs,
-            epochs=tuple(
-                EpochRecord(epoch=epoch, metrics={"val_acc": value}, time_ms=0)
-                for epoch, value in enumerate(values, start=1)
-            ),
-            state=TrialState.COMPLETE,
-            started_ms=0,
-        )
-        rewards.add(FinishedTrial(record=record, score=score(record, _OBJECTIVE)))
+        rewards.add(finished_trial(point, values, number=number, stage=stage, horizon_epochs=n_epochs))
         if not stage:
             continue
         if max(values) > best_shown:
-            best_shown, regret = max(values), top - max(surface.true_curve(numeric))
-        is_asked = number + 1 >= min_trials
-        found = (
-            None
-            if not is_asked
-            else outlook(
+            best_shown, regret = max(values), top - max(surface.true_curve(surface_point(point)))
+        found = None
+        if number + 1 >= min_trials:
+            found = outlook(
                 rewards.observations(),
                 box=space,
-                direction=_OBJECTIVE.direction,
+                direction=OBJECTIVE.direction,
                 max_epochs=n_epochs,
                 probability=probability,
                 seed=derived_seed(seed, "outlook", number + 1),
             )
-        )
         trained.append(Trained(n_spent=n_spent, regret=regret, outlook=found))
     return trained
 
@@ -144,8 +122,8 @@ def main() -> None:
     parser.add_argument("--patience", type=int, nargs="+", default=[defaults.patience_trials])
     parser.add_argument("--min-trials", type=int, nargs="+", default=[defaults.min_trials])
     given = parser.parse_args()
-    print("| noise | patience | min trials | ended early | trials | epochs saved | regret at the end | without |")
-    print("|---|---|---|---|---|---|---|---|")
+    heads = ("noise", "patience", "min trials", "ended early", "trials", "epochs saved", "regret at the end", "without")
+    print("\n".join(header(*heads)))
     for noise in given.noise:
         studies = [
             study(
@@ -173,10 +151,9 @@ def _row(noise: float, settings: EndEarly, endings: Sequence[Ending]) -> str:
         for column in zip(*(each.regrets for each in endings), strict=True)
     ]
     trials = statistics.fmean(each.n_trials for each in endings)
-    return (
-        f"| {noise} | {settings.patience_trials} | {settings.min_trials} | {early} of {len(endings)} | {trials:.0f} | "
-        f"{100.0 * saved:.0f} % | {regrets[0]} | {regrets[1]} |"
-    )
+    early_share = f"{early} of {len(endings)}"
+    settled = (str(noise), str(settings.patience_trials), str(settings.min_trials))
+    return line(*settled, early_share, f"{trials:.0f}", f"{100.0 * saved:.0f} %", *regrets)
 
 
 if __name__ == "__main__":

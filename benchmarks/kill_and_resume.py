@@ -142,10 +142,10 @@ def fingerprint(record: StudyRecord) -> dict[str, Any]:
     }
 
 
-def check(record: StudyRecord, expected: StudyRecord, directory: Path, *, n_coordinator_kills: int) -> None:
+def check(record: StudyRecord, expected: StudyRecord, directory: Path, *, n_kills: int) -> None:
     """Compare a study that was killed with one that was not.
 
-    A killed worker costs its trial a retry, and the result's epochs stay the same.
+    Each kill may cost the epoch under way. A killed worker costs its trial a retry; the result's epochs stay the same.
 
     Raises:
         AssertionError: If anything was lost, doubled or left running.
@@ -162,7 +162,7 @@ def check(record: StudyRecord, expected: StudyRecord, directory: Path, *, n_coor
         repeated[len(epochs) - len(set(epochs))] += 1
         first = 1 + taken_over.get(path.parent.name, 0)
         assert sorted(set(epochs)) == list(range(first, max(epochs) + 1)), path
-    assert sum(n_repeated * n_trials for n_repeated, n_trials in repeated.items()) <= n_coordinator_kills, repeated
+    assert sum(n_repeated * n_trials for n_repeated, n_trials in repeated.items()) <= n_kills, repeated
 
 
 def _check_mlflow(record: StudyRecord, directory: Path) -> None:
@@ -265,7 +265,7 @@ def main() -> None:
             moment = run_and_kill(directory, kill)
             n_hits += moment != MISSED
             record = run_to_end(directory)
-            check(record, expected, directory, n_coordinator_kills=1)
+            check(record, expected, directory, n_kills=1)
             print(
                 f"{index + 1:3d}. {victim} killed {kill.after_seconds:5.1f} s in, at {moment}: all as undisturbed",
                 flush=True,

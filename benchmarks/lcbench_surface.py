@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from quality_surface import Point, SurfaceError, SurfaceRange
 
+LCBENCH = "lcbench"
 _INPUTS = ("batch_size", "learning_rate", "momentum", "weight_decay", "num_layers", "max_units", "max_dropout")
 """Columns of the model's input after the epoch."""
 
@@ -25,15 +26,18 @@ class LCBenchSurface:
     Args:
         directory: Holds ``model.onnx``, ``config_space.json``, ``encoding.json`` (codes of the data sets that the model
             knows) and ``best_known.json`` (best accuracy in percent and median of random configurations, at the last
-            epoch).
+            epoch). None if nobody named one.
         instance: OpenML task.
 
     Raises:
-        SurfaceError: If a file is missing or unfit, the data set is unknown, or onnxruntime is not installed.
+        SurfaceError: If no directory is named, a file is missing or unfit, the data set is unknown, or onnxruntime is
+            not installed.
     """
 
-    def __init__(self, directory: Path, instance: str) -> None:
-        codes, known = lcbench_instances(directory), _read(directory / "best_known.json")
+    def __init__(self, directory: Path | None, instance: str) -> None:
+        codes = lcbench_instances(directory)
+        assert directory is not None
+        known = _read(directory / "best_known.json")
         if instance not in codes or instance not in known:
             raise SurfaceError(f"an instance must be one of {', '.join(codes)}, but got {instance!r}.")
         try:
@@ -66,12 +70,14 @@ class LCBenchSurface:
         return (self._best - value) / (self._best - self._median)
 
 
-def lcbench_instances(directory: Path) -> dict[str, int]:
+def lcbench_instances(directory: Path | None) -> dict[str, int]:
     """Return the data sets of a directory with their codes.
 
     Raises:
-        SurfaceError: If it cannot be read.
+        SurfaceError: If it cannot be read, or is None.
     """
+    if directory is None:
+        raise SurfaceError("LCBench's learning curves are not part of zeroin: name their directory, --data DIR.")
     codes: dict[str, int] = _read(directory / "encoding.json").get(_INSTANCE, {})
     if not codes:
         raise SurfaceError(f"{directory / 'encoding.json'} must map names under {_INSTANCE!r} to codes.")

@@ -16,43 +16,32 @@ declared widths.
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from lcbench_surface import lcbench_instances
+from lcbench_surface import LCBENCH, lcbench_instances
 from narrowing_report import report
-from narrowing_runs import PLANS, Conditions, Setting, append_search, make_search, narrow_rule, read_searches
-from quality_surface import SurfaceError
+from narrowing_runs import PLANS, Conditions, Search, Setting, make_search, narrow_rule
 from ranged_surface import REGIMES
+from recorded_runs import add_file_options, at_least_one, run_command
 
 from search.narrowing import RULE_NAMES
 from search.sampling import MODEL_SAMPLERS
 
-_LCBENCH = "lcbench"
 _N_EPOCHS = {"long": 52, "short": 24}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.table:
-            print(report(read_searches(options.table)))
-        else:
-            _measure(options)
-    except SurfaceError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run_command(options, Search, settings=_settings, make=partial(make_search, data=options.data), report=report)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--regimes", nargs="+", choices=(*REGIMES, _LCBENCH), default=list(REGIMES))
+    parser.add_argument("--regimes", nargs="+", choices=(*REGIMES, LCBENCH), default=list(REGIMES))
     parser.add_argument("--data", type=Path, metavar="DIR", help="LCBench's learning curves")
     parser.add_argument("--rules", nargs="+", default=list(RULE_NAMES), metavar="RULE", help="posterior:0.8 too")
     parser.add_argument("--outside", nargs="+", type=float, default=[0.0], metavar="SHARE", help="but for rule none")
@@ -60,32 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plans", nargs="+", choices=tuple(PLANS), default=list(PLANS))
     parser.add_argument("--samplers", nargs="+", choices=MODEL_SAMPLERS, default=["tpe"])
     parser.add_argument("--instances", nargs="+", metavar="NAME", help="of LCBench or synthetic, 0 to 39 by default")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, … of each instance")
-    parser.add_argument("--epochs", type=int, help="of a full synthetic training: 52, or 24 in the short plan")
-    parser.add_argument("--full-trainings", type=int, default=25, help="what a search of the long plan may cost")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="records, one a line; those it has are not made")
-    parser.add_argument("--table", nargs="+", type=Path, metavar="FILE", help="show the tables of records, run nothing")
+    parser.add_argument("--seeds", type=at_least_one, default=1, help="seeds 0, 1, … of each instance")
+    parser.add_argument("--epochs", type=at_least_one, help="of a full synthetic training: 52, or 24 in the short plan")
+    parser.add_argument(
+        "--full-trainings", type=at_least_one, default=25, help="what a search of the long plan may cost"
+    )
+    add_file_options(parser)
     return parser
 
 
-def _measure(options: argparse.Namespace) -> None:
-    print(f"{platform.platform()}, {os.cpu_count()} cores, {datetime.date.today()}: {' '.join(sys.argv)}", flush=True)
+def _settings(options: argparse.Namespace) -> list[Setting]:
     for rule in options.rules:
         narrow_rule(rule, outside_share=0.0)
-    wanted = _settings(options)
-    file: Path | None = options.output
-    known = {each.setting: each for each in read_searches([file])} if file is not None and file.exists() else {}
-    for number, setting in enumerate(wanted, start=1):
-        if setting not in known:
-            known[setting] = make_search(setting, data=options.data)
-            if file is not None:
-                append_search(file, known[setting])
-        if number % 100 == 0:
-            print(f"{number}/{len(wanted)}", file=sys.stderr, flush=True)
-    print(f"\n{report(known[setting] for setting in wanted)}")
-
-
-def _settings(options: argparse.Namespace) -> list[Setting]:
     return [
         Setting(conditions=conditions, rule=rule, outside_share=share, instance=instance, seed=seed)
         for conditions in _conditions(options)
@@ -100,10 +75,10 @@ def _conditions(options: argparse.Namespace) -> list[Conditions]:
     made = []
     for regime in options.regimes:
         for plan in options.plans:
-            n_epochs = _N_EPOCHS["long"] if regime == _LCBENCH else options.epochs or _N_EPOCHS[plan]
+            n_epochs = _N_EPOCHS["long"] if regime == LCBENCH else options.epochs or _N_EPOCHS[plan]
             cost = sum(n_trials * max(1, round(share * n_epochs)) for n_trials, share in PLANS["short"])
             budget = options.full_trainings * n_epochs if plan == "long" else cost
-            for noise in [0.0] if regime == _LCBENCH else options.noise:
+            for noise in [0.0] if regime == LCBENCH else options.noise:
                 made += [
                     Conditions(
                         regime=regime, noise=noise, plan=plan, n_epochs=n_epochs, budget_epochs=budget, sampler=sampler
@@ -114,13 +89,8 @@ def _conditions(options: argparse.Namespace) -> list[Conditions]:
 
 
 def _instances(options: argparse.Namespace, regime: str) -> list[str]:
-    if options.instances:
-        return list(options.instances)
-    if regime != _LCBENCH:
-        return [str(index) for index in range(40)]
-    if options.data is None:
-        raise SurfaceError("LCBench's learning curves are not part of zeroin: name their directory, --data DIR.")
-    return list(lcbench_instances(options.data))
+    known = lcbench_instances(options.data) if regime == LCBENCH else map(str, range(40))
+    return list(options.instances or known)
 
 
 if __name__ == "__main__":

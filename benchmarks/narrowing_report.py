@@ -8,8 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from narrowing_runs import Conditions, Search
-from numpy.typing import NDArray
-from scipy.stats import t, wilcoxon
+from table_cells import header, interval, line, p_value
 
 _Variant: TypeAlias = tuple[str, float]  # rule and share outside
 _ByInstance: TypeAlias = Mapping[str, float]  # mean regret x100 over the seeds
@@ -37,20 +36,19 @@ def _summary(by_conditions: Mapping[Conditions, Sequence[Search]]) -> str:
     lines = [
         "**Regret without narrowing, less that with it; bold where p < 0.05**",
         "",
-        _line("", "none", *names),
-        _line("---", "---", *("---" for _ in names)),
+        *header("", "none", *names),
     ]
     for conditions, group in by_conditions.items():
         reference = _by_instance([each for each in group if _variant(each) == _REFERENCE])
         cells = [_gain([each for each in group if _variant(each) == variant], reference) for variant in variants]
         none = f"{np.mean(list(reference.values())):.1f}" if reference else ""
-        lines.append(_line(_title(conditions).strip("*").partition(", at most")[0], none, *cells))
+        lines.append(line(str(conditions), none, *cells))
     return "\n".join(lines)
 
 
 def _gain(searches: Sequence[Search], reference: _ByInstance) -> str:
-    gain, p_value = _against(_by_instance(searches), reference)
-    return f"**{gain}**" if gain and float(p_value) < 0.05 else gain
+    gain, p = _against(_by_instance(searches), reference)
+    return f"**{gain}**" if gain and float(p) < 0.05 else gain
 
 
 def _variant(search: Search) -> _Variant:
@@ -62,12 +60,13 @@ def _table(conditions: Conditions, searches: Sequence[Search]) -> str:
     for search in searches:
         variants[_variant(search)].append(search)
     regrets = {variant: _by_instance(group) for variant, group in variants.items()}
-    lines = [_title(conditions), "", _line(*_HEADER), _line(*("---" for _ in _HEADER))]
+    title = f"**{conditions}, at most {conditions.budget_epochs} epochs of {conditions.n_epochs} each**"
+    lines = [title, "", *header(*_HEADER)]
     for (rule, share), group in variants.items():
         regret = regrets[rule, share]
         compared = regrets.get(_REFERENCE, {}) if (rule, share) != _REFERENCE else {}
         lines.append(
-            _line(
+            line(
                 rule,
                 f"{share:g}",
                 str(len(regret)),
@@ -78,14 +77,6 @@ def _table(conditions: Conditions, searches: Sequence[Search]) -> str:
             )
         )
     return "\n".join(lines)
-
-
-def _title(conditions: Conditions) -> str:
-    noise = "" if conditions.regime == "lcbench" else f", noise {conditions.noise:g}"
-    return (
-        f"**{conditions.regime}{noise}, {conditions.plan} plan, {conditions.sampler}, "
-        f"at most {conditions.budget_epochs} epochs of {conditions.n_epochs} each**"
-    )
 
 
 def _by_instance(searches: Sequence[Search]) -> _ByInstance:
@@ -102,15 +93,7 @@ def _against(regret: _ByInstance, reference: _ByInstance) -> tuple[str, str]:
     if len(common) < 2:
         return "", ""
     gains = np.array([reference[each] - regret[each] for each in common])
-    half = half_width(gains)
-    p_value = float(wilcoxon(gains).pvalue) if np.any(gains) else 1.0
-    return f"{gains.mean():.1f} ± {half:.1f}", f"{p_value:.2g}"
-
-
-def half_width(values: NDArray[np.float64]) -> float:
-    """Return half the width of the mean's 95 % confidence interval by Student's t, of at least two values."""
-    n = len(values)
-    return float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return interval(gains, n_decimals=1), f"{p_value(gains):.2g}"
 
 
 def _cut_off(searches: Sequence[Search]) -> tuple[str, str, str]:
@@ -120,7 +103,3 @@ def _cut_off(searches: Sequence[Search]) -> tuple[str, str, str]:
     last = sum(search.is_cut_off[-1] for search in searches)
     ever = sum(any(search.is_cut_off) for search in searches)
     return f"{last / len(searches):.0%}", f"{ever / len(searches):.0%}", f"{(ever - last) / ever:.0%}" if ever else ""
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

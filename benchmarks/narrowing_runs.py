@@ -5,33 +5,28 @@ Nothing is pruned or continued, so that the ranges are all that differs between 
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from epoch_meter import BudgetSpentError, EpochMeter
-from lcbench_surface import LCBenchSurface
-from quality_surface import Number, Surface, SurfaceError, draw_seed
+from lcbench_surface import LCBENCH, LCBenchSurface
+from quality_surface import Surface, SurfaceError, draw_seed
 from ranged_surface import optimum_of, ranged_surface
+from surface_trials import OBJECTIVE, declared_space, finished_trial, surface_point
 
 from search.comparable_rewards import ComparableRewards
 from search.narrowing import RULE_NAMES, declared, narrow
-from search.reward import score
 from search.sampling import outside_point, propose
-from search.search_space import Dimension, Hyperparameters, IntLogRange, IntRange, LinearRange, LogRange, SearchSpace
+from search.search_space import Dimension, Hyperparameters, SearchSpace
 from search.seeds import derived_seed
-from search.study_definition import Direction, NarrowRule, Objective
-from search.trial import EpochRecord, FinishedTrial, TrialRecord, TrialState
+from search.study_definition import NarrowRule
 
 PLANS: dict[str, tuple[tuple[int, float], ...]] = {
     "long": ((24, 4 / 52), (12, 12 / 52), (6, 36 / 52), (1_000_000, 1.0)),
     "short": ((48, 2 / 24), (24, 6 / 24), (12, 1.0)),
 }
 """Trials and share of the epochs of a full training, stage by stage: until a budget is spent, and as in `digits`."""
-
-_OBJECTIVE = Objective(monitor="val_acc", direction=Direction.MAXIMIZE, gap_weight=0.0, gap_tolerance=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +49,10 @@ class Conditions:
     budget_epochs: int
     sampler: str
 
+    def __str__(self) -> str:
+        noise = "" if self.regime == LCBENCH else f", noise {self.noise:g}"
+        return f"{self.regime}{noise}, {self.plan} plan, {self.sampler}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -64,6 +63,10 @@ class Setting:
     outside_share: float
     instance: str
     seed: int
+
+    def __str__(self) -> str:
+        share = f", {self.outside_share:g} outside" if self.outside_share else ""
+        return f"{self.conditions}, {self.rule}{share}, {self.instance} seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,9 @@ class Search:
     is_cut_off: Sequence[bool]
     width: float
 
+    def __str__(self) -> str:
+        return f"{100.0 * self.regret:.2f}"
+
     @property
     def regret(self) -> float:
         """Normalized regret of the incumbent at the end."""
@@ -94,10 +100,8 @@ def open_surface(conditions: Conditions, instance: str, *, data: Path | None) ->
     Raises:
         SurfaceError: If it cannot be had.
     """
-    if conditions.regime != "lcbench":
+    if conditions.regime != LCBENCH:
         return ranged_surface(conditions.regime, instance, noise=conditions.noise, n_epochs=conditions.n_epochs)
-    if data is None:
-        raise SurfaceError("LCBench needs its data: --data DIR.")
     return LCBenchSurface(data, instance)
 
 
@@ -137,13 +141,6 @@ def make_search(setting: Setting, *, data: Path | None) -> Search:
     )
 
 
-def declared_space(surface: Surface) -> SearchSpace:
-    """Return a surface's ranges as a search space, whose limits they are."""
-    kinds = {"log": LogRange, "linear": LinearRange, "int": IntRange, "int_log": IntLogRange}
-    ranges = {each.name: kinds[each.kind](low=each.low, high=each.high) for each in surface.ranges}
-    return SearchSpace(dimensions=tuple(Dimension(name=name, range=each, limits=each) for name, each in ranges.items()))
-
-
 def _width(dimension: Dimension) -> float:
     range_ = dimension.range
     return float(range_.scale(range_.high) - range_.scale(range_.low))
@@ -153,22 +150,29 @@ def _stages(setting: Setting, meter: EpochMeter) -> Iterator[SearchSpace]:
     """Search until the plan or the budget ends, and yield the ranges of each stage that begins."""
     space = declared_space(meter.surface)
     rule = narrow_rule(setting.rule, outside_share=setting.outside_share)
-    rewards = ComparableRewards(_OBJECTIVE)
+    rewards = ComparableRewards(OBJECTIVE)
     box, number = declared(space).space, 0
     for stage, (n_trials, share) in enumerate(PLANS[setting.conditions.plan]):
         if stage:
-            box = narrow(
-                rewards.observations(), box, direction=_OBJECTIVE.direction, rule=rule, study_space=space
-            ).space
+            box = narrow(rewards.observations(), box, direction=OBJECTIVE.direction, rule=rule, study_space=space).space
         yield box
         for index in range(n_trials):
             point, is_outside = _point(setting, rewards, space=space, box=box, stage=stage, number=number, index=index)
             n_epochs = max(1, round(share * meter.surface.n_epochs))
             try:
-                trial = _trained(meter, point, number=number, stage=stage, n_epochs=n_epochs, is_outside=is_outside)
+                values = [meter.train(surface_point(point), epoch) for epoch in range(1, n_epochs + 1)]
             except BudgetSpentError:
                 return
-            rewards.add(trial)
+            rewards.add(
+                finished_trial(
+                    point,
+                    values,
+                    number=number,
+                    stage=stage,
+                    horizon_epochs=meter.surface.n_epochs,
+                    is_outside=is_outside,
+                )
+            )
             number += 1
 
 
@@ -194,7 +198,7 @@ def _point(
     point = propose(
         box=box,
         sampler=setting.conditions.sampler if stage else "qmc",
-        direction=_OBJECTIVE.direction,
+        direction=OBJECTIVE.direction,
         observations=rewards.observations() if stage else (),
         running=(),
         stage=str(stage),
@@ -204,61 +208,3 @@ def _point(
         target_epochs=setting.conditions.n_epochs,
     )
     return point, False
-
-
-def _trained(
-    meter: EpochMeter, point: Hyperparameters, *, number: int, stage: int, n_epochs: int, is_outside: bool
-) -> FinishedTrial:
-    numeric: dict[str, Number] = {name: value for name, value in point.items() if not isinstance(value, str)}
-    epochs = tuple(
-        EpochRecord(epoch=epoch, metrics={_OBJECTIVE.monitor: meter.train(numeric, epoch)}, time_ms=0)
-        for epoch in range(1, n_epochs + 1)
-    )
-    record = TrialRecord(
-        key=str(number),
-        number=number,
-        stage=str(stage),
-        hyperparameters=point,
-        seed=0,
-        n_epochs=n_epochs,
-        horizon_epochs=meter.surface.n_epochs,
-        is_outside=is_outside,
-        epochs=epochs,
-        state=TrialState.COMPLETE,
-        started_ms=0,
-        finished_ms=0,
-    )
-    return FinishedTrial(record=record, score=score(record, _OBJECTIVE))
-
-
-def append_search(file: Path, search: Search) -> None:
-    """Add a record to a file, one JSON object a line."""
-    with file.open("a") as stream:
-        stream.write(json.dumps(dataclasses.asdict(search), separators=(",", ":")) + "\n")
-
-
-def read_searches(files: Sequence[Path]) -> list[Search]:
-    """Return the records of files, one for each setting (the last one).
-
-    Raises:
-        SurfaceError: If a file cannot be read.
-    """
-    searches: dict[Setting, Search] = {}
-    for file in files:
-        try:
-            for line in file.read_text().splitlines():
-                search = _decoded(line)
-                searches[search.setting] = search
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise SurfaceError(f"{file} cannot be read as records of searches: {error!r}") from None
-    return list(searches.values())
-
-
-def _decoded(line: str) -> Search:
-    plain = json.loads(line)
-    setting = plain.pop("setting")
-    conditions = Conditions(**setting.pop("conditions"))
-    improvements = tuple((int(spent), float(regret)) for spent, regret in plain.pop("improvements"))
-    cut_off = tuple(plain.pop("is_cut_off"))
-    setting = Setting(conditions=conditions, **setting)
-    return Search(setting=setting, improvements=improvements, is_cut_off=cut_off, **plain)

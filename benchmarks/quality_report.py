@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from quality_methods import OURS, is_ours
 from quality_runs import Conditions, Run
 from quality_surface import checkpoints
-from scipy.stats import rankdata, wilcoxon
+from scipy.stats import rankdata
+from table_cells import header, line, p_value
 
 _Pair: TypeAlias = tuple[str, int]  # instance and seed
 _Regrets: TypeAlias = Mapping[str, Mapping[_Pair, NDArray[np.float64]]]  # x100 at each checkpoint, by method and pair
@@ -51,10 +52,7 @@ def _regret_table(runs: Sequence[Run], regrets: _Regrets, budgets: Sequence[int]
     """One line a method: mean normalized regret x100, and the mean rank over the pairs that all have."""
     common = set.intersection(*(set(pairs) for pairs in regrets.values()))
     ranks = _mean_ranks(regrets, common)
-    lines = [
-        _line("method", "runs", *(f"regret at {budget} (rank)" for budget in budgets), "ms a suggestion"),
-        _line("---", "---", *("---" for _ in budgets), "---"),
-    ]
+    lines = header("method", "runs", *(f"regret at {budget} (rank)" for budget in budgets), "ms a suggestion")
     for method in sorted(regrets, key=lambda each: _mean(regrets[each].values())[-1]):
         means = _mean(regrets[method].values())
         cells = [
@@ -62,7 +60,7 @@ def _regret_table(runs: Sequence[Run], regrets: _Regrets, budgets: Sequence[int]
         ]
         own = [run for run in runs if run.setting.method == method]
         ms = sum(run.suggestion_ms * run.n_suggestions for run in own) / sum(run.n_suggestions for run in own)
-        lines.append(_line(method, str(len(own)), *cells, f"{ms:.3g}"))
+        lines.append(line(method, str(len(own)), *cells, f"{ms:.3g}"))
     lines.append(f"\nRanks: mean over the {len(common)} pairs of instance and seed that all methods have.")
     return "\n".join(lines)
 
@@ -74,10 +72,7 @@ def _mean_ranks(regrets: _Regrets, common: Iterable[_Pair]) -> dict[str, NDArray
 
 def _against(regrets: _Regrets, budgets: Sequence[int]) -> str:
     """Our mean regret and the other's over the pairs that both have, with the two-sided test's p."""
-    lines = [
-        _line("zeroin against", "pairs", *(f"at {budget}" for budget in budgets)),
-        _line("---", "---", *("---" for _ in budgets)),
-    ]
+    lines = header("zeroin against", "pairs", *(f"at {budget}" for budget in budgets))
     n_pairs = len(regrets[OURS])
     bests = np.full(len(budgets), np.inf)
     for method in sorted(set(regrets) - {OURS}, key=lambda each: (is_ours(each), each)):
@@ -87,27 +82,18 @@ def _against(regrets: _Regrets, budgets: Sequence[int]) -> str:
         ours = np.array([regrets[OURS][pair] for pair in pairs])
         theirs = np.array([regrets[method][pair] for pair in pairs])
         cells = [
-            f"{mine:.1f} : {other:.1f}, p = {_p_value(ours[:, index] - theirs[:, index]):.2g}"
+            f"{mine:.1f} : {other:.1f}, p = {p_value(ours[:, index] - theirs[:, index]):.2g}"
             for index, (mine, other) in enumerate(zip(ours.mean(0), theirs.mean(0), strict=True))
         ]
-        lines.append(_line(method, str(len(pairs)), *cells))
+        lines.append(line(method, str(len(pairs)), *cells))
         if not is_ours(method) and len(pairs) == n_pairs:
             bests = np.minimum(bests, theirs.mean(0))
     if np.isfinite(bests).all():
         ratios = _mean(regrets[OURS].values()) / bests
-        lines.append(_line("*ratio to the best peer*", str(n_pairs), *(f"{ratio:.2f}" for ratio in ratios)))
+        lines.append(line("*ratio to the best peer*", str(n_pairs), *(f"{ratio:.2f}" for ratio in ratios)))
     return "\n".join(lines)
-
-
-def _p_value(differences: NDArray[np.float64]) -> float:
-    """Two-sided Wilcoxon signed-rank test; 1 if nothing differs."""
-    return float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
 
 
 def _mean(values: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     mean: NDArray[np.float64] = np.mean(list(values), axis=0)
     return mean
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

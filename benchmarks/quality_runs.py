@@ -1,9 +1,7 @@
-"""Runs, their records, and files of records: one JSON object a line, so that runs can be resumed and merged."""
+"""Runs of a method on a surface: what is asked for, what is recorded."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from epoch_meter import EpochMeter
 from lcbench_surface import LCBenchSurface
 from quality_methods import run_method, version_of
-from quality_surface import Surface, SurfaceError, draw_seed
+from quality_surface import Surface, draw_seed
 from synthetic_surface import SyntheticSurface
 
 
@@ -45,6 +43,9 @@ class Setting:
     instance: str
     seed: int
 
+    def __str__(self) -> str:
+        return f"{self.method} {self.instance} seed {self.seed}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -64,6 +65,9 @@ class Run:
     suggestion_ms: float
     version: str
 
+    def __str__(self) -> str:
+        return f"{100.0 * self.regret_after(self.setting.conditions.budget_epochs):.2f}"
+
     def regret_after(self, n_epochs: int) -> float:
         """Return the incumbent's normalized regret after so many epochs, >= 1."""
         return next(regret for spent, regret in reversed(self.improvements) if spent <= n_epochs)
@@ -77,8 +81,6 @@ def open_surface(conditions: Conditions, instance: str, *, data: Path | None) ->
     """
     if conditions.surface == "synthetic":
         return SyntheticSurface(instance, noise=conditions.noise, n_epochs=conditions.n_epochs)
-    if data is None:
-        raise SurfaceError("LCBench needs its data: --data DIR.")
     return LCBenchSurface(data, instance)
 
 
@@ -103,38 +105,3 @@ def make_run(setting: Setting, *, data: Path | None) -> Run:
         suggestion_ms=round(1e3 * suggestions.seconds / max(1, suggestions.n), 3),
         version=version_of(setting.method),
     )
-
-
-def append_run(file: Path, run: Run) -> None:
-    """Add a record to a file."""
-    with file.open("a") as stream:
-        stream.write(json.dumps(dataclasses.asdict(run), separators=(",", ":")) + "\n")
-
-
-def read_runs(files: Sequence[Path]) -> list[Run]:
-    """Return the records of files, one for each setting (the last one).
-
-    Raises:
-        SurfaceError: If a file cannot be read.
-    """
-    runs: dict[Setting, Run] = {}
-    for file in files:
-        try:
-            lines = file.read_text().splitlines()
-        except OSError as error:
-            raise SurfaceError(f"{file} cannot be read: {error}") from None
-        for number, line in enumerate(lines, start=1):
-            try:
-                run = _decoded(line)
-            except (ValueError, TypeError, KeyError) as error:
-                raise SurfaceError(f"{file}, line {number} must be the record of a run, but: {error!r}") from None
-            runs[run.setting] = run
-    return list(runs.values())
-
-
-def _decoded(line: str) -> Run:
-    plain = json.loads(line)
-    setting = plain.pop("setting")
-    conditions = Conditions(**setting.pop("conditions"))
-    improvements = tuple((int(spent), float(regret)) for spent, regret in plain.pop("improvements"))
-    return Run(setting=Setting(conditions=conditions, **setting), improvements=improvements, **plain)

@@ -8,10 +8,8 @@ from statistics import fmean
 from typing import TypeAlias
 
 import numpy as np
-from narrowing_report import half_width
-from numpy.typing import NDArray
 from real_runs import Run
-from scipy.stats import wilcoxon
+from table_cells import header, interval, line, p_value
 
 _OURS = "zeroin"
 _ALL = "all tasks"
@@ -45,26 +43,17 @@ def _task_table(task: str, runs: Sequence[Run]) -> str:
     methods: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         methods[run.setting.method].append(run)
-    head = (
-        "seeds",
-        "test accuracy, %",
-        "val accuracy, %",
-        "gap, points",
-        "epochs",
-        "trainings",
-        "wall, s",
-        "searching, s",
-    )
-    lines = [_line(task, *head), _line("---", *("---" for _ in head))]
+    measured = ("test accuracy, %", "val accuracy, %", "gap, points", "epochs", "trainings", "wall, s", "searching, s")
+    lines = header(task, "seeds", *measured)
     for method in sorted(methods, key=lambda each: -fmean(run.test_acc for run in methods[each])):
         own = methods[method]
         lines.append(
-            _line(
+            line(
                 method,
                 str(len(own)),
-                _interval([100.0 * run.test_acc for run in own]),
-                _interval([100.0 * run.val_acc for run in own]),
-                _interval([100.0 * run.gap_acc for run in own]),
+                _percent([100.0 * run.test_acc for run in own]),
+                _percent([100.0 * run.val_acc for run in own]),
+                _percent([100.0 * run.gap_acc for run in own]),
                 f"{fmean(run.n_spent for run in own):.0f}",
                 f"{fmean(run.n_trainings for run in own):.1f}",
                 f"{fmean(run.wall_seconds for run in own):.0f}",
@@ -77,34 +66,20 @@ def _task_table(task: str, runs: Sequence[Run]) -> str:
 def _against(accuracies: _Percent, tasks: Sequence[str]) -> str:
     """Our test accuracy less the other's over the seeds that both have, with the two-sided test's p."""
     columns = [*tasks, _ALL] if len(tasks) > 1 else list(tasks)
-    lines = [_line("zeroin's test accuracy less that of", *columns), _line("---", *("---" for _ in columns))]
+    lines = header("zeroin's test accuracy less that of", *columns)
     for method in sorted(set(accuracies) - {_OURS}):
         pairs = sorted(set(accuracies[_OURS]) & set(accuracies[method]))
         cells = []
         for column in columns:
             chosen = [pair for pair in pairs if column in (pair[0], _ALL)]
             cells.append(_difference([accuracies[_OURS][pair] - accuracies[method][pair] for pair in chosen]))
-        lines.append(_line(method, *cells))
+        lines.append(line(method, *cells))
     return "\n".join(lines)
 
 
 def _difference(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    differences = np.array(values)
-    return f"{_interval(values)}, p = {_p_value(differences):.2g}"
+    return f"{_percent(values)}, p = {p_value(np.array(values)):.2g}" if values else ""
 
 
-def _p_value(differences: NDArray[np.float64]) -> float:
-    """Two-sided Wilcoxon signed-rank test; 1 if nothing differs."""
-    return float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
-
-
-def _interval(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{fmean(values):.2f}"
-    return f"{fmean(values):.2f} ± {half_width(np.array(values)):.2f}"
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
+def _percent(values: Sequence[float]) -> str:
+    return interval(values, n_decimals=2)

@@ -1,9 +1,7 @@
-"""Runs of searches by real training: what is asked for, what is recorded, and the file of records."""
+"""Runs of searches by real training: what is asked for, what is recorded."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from quality_methods import version_of
-from quality_surface import SurfaceError, draw_seed
+from quality_surface import draw_seed
 from real_searches import MONITOR, search
 from real_trainings import RealTrainings
 
@@ -34,6 +32,9 @@ class Setting:
     seed: int
     n_epochs: int
     budget_epochs: int
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.task} seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,9 @@ class Run:
     model_args: Mapping[str, Any]
     version: str
 
+    def __str__(self) -> str:
+        return f"test {self.test_acc:.4f}, val {self.val_acc:.4f}, {self.n_spent} epochs in {self.wall_seconds:.0f} s"
+
 
 def make_run(setting: Setting) -> Run:
     """Search, then read the winner's test accuracy."""
@@ -101,32 +105,3 @@ def make_run(setting: Setting) -> Run:
             model_args=winner.assignment.assembly.model_args,
             version=version_of(setting.method),
         )
-
-
-def append_run(file: Path, run: Run) -> None:
-    """Add a record to a file."""
-    with file.open("a") as stream:
-        stream.write(json.dumps(dataclasses.asdict(run), separators=(",", ":")) + "\n")
-
-
-def read_runs(files: list[Path]) -> list[Run]:
-    """Return the records of files, one for each setting (the last one).
-
-    Raises:
-        SurfaceError: If a file cannot be read.
-    """
-    runs: dict[Setting, Run] = {}
-    for file in files:
-        try:
-            lines = file.read_text().splitlines()
-        except OSError as error:
-            raise SurfaceError(f"{file} cannot be read: {error}") from None
-        for number, line in enumerate(lines, start=1):
-            try:
-                plain = json.loads(line)
-                improvements = tuple((int(spent), float(value)) for spent, value in plain.pop("improvements"))
-                run = Run(setting=Setting(**plain.pop("setting")), improvements=improvements, **plain)
-            except (ValueError, TypeError, KeyError) as error:
-                raise SurfaceError(f"{file}, line {number} must be the record of a search, but: {error!r}") from None
-            runs[run.setting] = run
-    return list(runs.values())

@@ -16,15 +16,9 @@ Peers that are not installed are left out.
 from __future__ import annotations
 
 import argparse
-import datetime
 import math
-import multiprocessing
-import os
-import platform
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,8 +26,9 @@ from pathlib import Path
 from lcbench_surface import lcbench_instances
 from quality_methods import OURS, PEERS, SAMPLERS, why_left_out
 from quality_report import report
-from quality_runs import Conditions, Run, Setting, append_run, make_run, open_surface, read_runs
+from quality_runs import Conditions, Run, Setting, make_run, open_surface
 from quality_surface import N_FULL_TRAININGS, SurfaceError
+from recorded_runs import add_file_options, at_least_one, run_command
 
 _SYNTHETIC_INSTANCES = tuple(str(index) for index in range(10))
 
@@ -41,15 +36,14 @@ _SYNTHETIC_INSTANCES = tuple(str(index) for index in range(10))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.table:
-            print(report(read_runs(options.table)))
-        else:
-            return _measure(options)
-    except SurfaceError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run_command(
+        options,
+        Run,
+        settings=_settings,
+        make=partial(make_run, data=options.data),
+        report=report,
+        n_processes=options.processes,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,24 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--noise", type=_not_negative, default=0.0, help="of the synthetic surface's epochs, in accuracy"
     )
-    parser.add_argument("--epochs", type=_at_least_one, default=52, help="of a full training on the synthetic surface")
+    parser.add_argument("--epochs", type=at_least_one, default=52, help="of a full training on the synthetic surface")
     parser.add_argument("--methods", nargs="+", default=[OURS, *SAMPLERS, *PEERS], metavar="NAME")
     parser.add_argument("--instances", nargs="+", metavar="NAME", help="all of the data by default")
-    parser.add_argument("--seeds", type=_at_least_one, default=5, help="seeds 0, 1, … of each instance")
-    parser.add_argument("--budget", type=_at_least_one, metavar="EPOCHS", help="100 full trainings by default")
-    parser.add_argument("--workers", type=_at_least_one, default=1, help="asynchronous workers of a search")
+    parser.add_argument("--seeds", type=at_least_one, default=5, help="seeds 0, 1, … of each instance")
+    parser.add_argument("--budget", type=at_least_one, metavar="EPOCHS", help="100 full trainings by default")
+    parser.add_argument("--workers", type=at_least_one, default=1, help="asynchronous workers of a search")
     parser.add_argument("--from-scratch", action="store_true", help="going on from a checkpoint costs all epochs again")
-    parser.add_argument("--processes", type=_at_least_one, default=1, help="runs at a time")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="records, one a line; added to if it exists")
-    parser.add_argument("--table", nargs="+", type=Path, metavar="FILE", help="show the tables of records, run nothing")
+    parser.add_argument("--processes", type=at_least_one, default=1, help="runs at a time")
+    add_file_options(parser)
     return parser
-
-
-def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
-    return value
 
 
 def _not_negative(text: str) -> float:
@@ -84,36 +70,6 @@ def _not_negative(text: str) -> float:
     if not 0.0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"must be finite and at least 0, but got {value}")
     return value
-
-
-def _measure(options: argparse.Namespace) -> int:
-    """Make the runs that are missing and show the tables; 1 if some failed."""
-    print(f"{platform.platform()}, {os.cpu_count()} cores, {datetime.date.today()}: {' '.join(sys.argv)}", flush=True)
-    wanted = _settings(options, _installed(options.methods))
-    known = {run.setting: run for run in read_runs([options.output])} if _exists(options.output) else {}
-    runs = [known[each] for each in wanted if each in known]
-    missing = [each for each in wanted if each not in known]
-    n_failed = 0
-    for outcome in _outcomes(missing, data=options.data, n_processes=options.processes):
-        if isinstance(outcome, str):
-            n_failed += 1
-            print(outcome, flush=True)
-            continue
-        runs.append(outcome)
-        if options.output is not None:
-            append_run(options.output, outcome)
-        regret = 100.0 * outcome.regret_after(outcome.setting.conditions.budget_epochs)
-        print(f"{len(runs)}/{len(wanted)} {_named(outcome.setting)}: {regret:.2f}", flush=True)
-    print(f"\n{report(runs)}")
-    return 1 if n_failed else 0
-
-
-def _named(setting: Setting) -> str:
-    return f"{setting.method} {setting.instance} seed {setting.seed}"
-
-
-def _exists(file: Path | None) -> bool:
-    return file is not None and file.exists()
 
 
 def _installed(methods: Sequence[str]) -> list[str]:
@@ -127,10 +83,9 @@ def _installed(methods: Sequence[str]) -> list[str]:
     return [method for method, reason in reasons.items() if not reason]
 
 
-def _settings(options: argparse.Namespace, methods: Sequence[str]) -> list[Setting]:
+def _settings(options: argparse.Namespace) -> list[Setting]:
     """Return the runs that are wanted, so ordered that all methods get on alike."""
-    if options.surface == "lcbench" and options.data is None:
-        raise SurfaceError("LCBench's learning curves are not part of zeroin: name their directory, --data DIR.")
+    methods = _installed(options.methods)
     is_synthetic = options.surface == "synthetic"
     instances = options.instances or (_SYNTHETIC_INSTANCES if is_synthetic else list(lcbench_instances(options.data)))
     asked = Conditions(
@@ -152,24 +107,6 @@ def _settings(options: argparse.Namespace, methods: Sequence[str]) -> list[Setti
         for instance in instances
         for method in methods
     ]
-
-
-def _outcomes(settings: Sequence[Setting], *, data: Path | None, n_processes: int) -> Iterator[Run | str]:
-    """Make runs and yield them as they end, or how they failed."""
-    outcome = partial(_outcome, data=data)
-    if n_processes == 1:
-        yield from map(outcome, settings)
-        return
-    with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(outcome, setting) for setting in settings]):
-            yield future.result()
-
-
-def _outcome(setting: Setting, *, data: Path | None) -> Run | str:
-    try:
-        return make_run(setting, data=data)
-    except Exception:  # a method's own: the others go on
-        return f"{_named(setting)} failed:\n{traceback.format_exc()}"
 
 
 if __name__ == "__main__":

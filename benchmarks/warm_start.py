@@ -24,8 +24,8 @@ from epoch_meter import EpochMeter
 from numpy.typing import NDArray
 from past_variants import BASELINE, VARIANTS, told
 from quality_surface import draw_seed
-from scipy.stats import wilcoxon
 from synthetic_surface import SyntheticSurface
+from table_cells import header, line, p_value
 from zeroin_method import run_definition, study_definition, variant
 
 from search.study_file import definition_from_plain, definition_to_plain
@@ -97,22 +97,21 @@ def table(by_name: dict[str, NDArray[np.float64]], conditions: Conditions) -> st
         by_name: Regrets, shape ``(n_seeds, n_budgets)``, by variant.
         conditions: Of the runs.
     """
-    heads = ["told", *(f"regret at {budget} | less than nothing" for budget in conditions.budgets)]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * (1 + 2 * len(conditions.budgets))}"]
+    heads = [head for budget in conditions.budgets for head in (f"regret at {budget}", "less than nothing")]
+    lines = header("told", *heads)
     for name, values in by_name.items():
         cells = [name]
         for index in range(len(conditions.budgets)):
             cells.append(f"{values[:, index].mean():.1f}")
             cells.append("" if name == BASELINE else _difference(by_name[BASELINE][:, index] - values[:, index]))
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(line(*cells))
     return "\n".join(lines)
 
 
 def _difference(gains: NDArray[np.float64]) -> str:
     """Return the mean gain with its standard error, and p of Wilcoxon's signed-rank test (two-sided)."""
     error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.nan
-    p = wilcoxon(gains).pvalue if np.any(gains) else 1.0
-    return f"{gains.mean():+.1f} ± {error:.1f}, p = {p:.2g}"
+    return f"{gains.mean():+.1f} ± {error:.1f}, p = {p_value(gains):.2g}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
 """zeroin itself: a whole study on virtual workers, its coordinator, storage and epoch logs as users have them.
 
-8 trials for a quarter of the epochs of a full training, placed evenly, and then trials of full length until the budget
-is spent, by the sampler `staged_gp` with the `forecast` pruner; all else at the study file's defaults.
+8 trials for a quarter of the epochs of a full training, then 8 full ones, then full ones until the budget is spent; all
+else at the study file's defaults: the first placed evenly, the others by `staged_gp`, pruned by `forecast`, in ranges
+that narrow by `posterior` as each stage opens.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from virtual_workers import Delays, EventClock, VirtualWorkers, accuracy_metrics
 
 from search.coordinator.session import Session
 from search.coordinator.stores import StoreUris, store_uris
+from search.errors import StudyInterruptedError
 from search.messages import TrialAssignment
 from search.observer import SilentObserver
 from search.paths import StateDirectory
@@ -31,25 +33,31 @@ from search.study_file import definition_from_plain
 from search.study_file.schema import SAMPLER_NAMES
 
 _NAME = "quality"
-_N_COARSE, _COARSE_SHARE = 8, 0.25
-_NO_NARROWING = "-no-narrowing"
-_SAMPLER, _PRUNER = "staged_gp", "forecast"
-_PRUNERS = {"-no-pruning": "none", "-median": "median"}
+_N_COARSE, _COARSE_SHARE, _N_MEDIUM = 8, 0.25, 8
+_N_PROMOTED = 2
+_SWAPS: Mapping[str, tuple[str, Any]] = {
+    "-no-narrowing": ("narrow", "none"),
+    "-no-pruning": ("pruner", "none"),
+    "-median": ("pruner", "median"),
+    "-promote": ("promote", _N_PROMOTED),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """What an ablation leaves out or swaps.
+    """What an ablation leaves out or swaps; None for the study file's default.
 
     Attributes:
-        sampler: Of the second stage.
-        narrows: Whether ranges narrow.
+        sampler: Of the stages after the first.
+        narrow: Name of the narrowing rule.
         pruner: Name of the pruning rule.
+        promote: How many trials of the second stage continue the best of the first.
     """
 
-    sampler: str = _SAMPLER
-    narrows: bool = True
-    pruner: str = _PRUNER
+    sampler: str | None = None
+    narrow: str | None = None
+    pruner: str | None = None
+    promote: int = 0
 
 
 def variant(name: str) -> Variant:
@@ -59,13 +67,15 @@ def variant(name: str) -> Variant:
         SurfaceError: If a sampler of that name does not exist.
     """
     rest = name.removeprefix("zeroin")
-    narrows = _NO_NARROWING not in rest
-    rest = rest.replace(_NO_NARROWING, "")
-    pruner = next((each for each in _PRUNERS if each in rest), "")
-    sampler = rest.replace(pruner, "").removeprefix("-") or _SAMPLER
-    if sampler not in SAMPLER_NAMES:
+    swaps: dict[str, Any] = {}
+    for swap, (key, value) in _SWAPS.items():
+        if swap in rest:
+            rest = rest.replace(swap, "")
+            swaps[key] = value
+    if rest and rest.removeprefix("-") not in SAMPLER_NAMES:
+        sampler = rest.removeprefix("-")
         raise SurfaceError(f"a sampler in {name!r} must be one of {', '.join(SAMPLER_NAMES)}, but got {sampler!r}.")
-    return Variant(sampler=sampler, narrows=narrows, pruner=_PRUNERS.get(pruner, _PRUNER))
+    return Variant(sampler=rest.removeprefix("-") or None, **swaps)
 
 
 def run_zeroin(chosen: Variant, meter: EpochMeter, *, n_workers: int, seed: int) -> Suggestions:
@@ -94,6 +104,9 @@ def run_session(
 
     Returns:
         The trials proposed, and the time that the coordinator took to propose them.
+
+    Raises:
+        KeyboardInterrupt: If a signal ended the study.
     """
     clock = EventClock()
     engine = VirtualWorkers(n_slots=n_workers, clock=clock, delays=Delays(spread=SPEED_SPREAD), metrics=metrics)
@@ -108,6 +121,8 @@ def run_session(
                 session.run()
             except BudgetSpentError:
                 return _suggestions(definition, uris)
+            except StudyInterruptedError as error:  # by a signal to this process, not a failure of the method
+                raise KeyboardInterrupt from error
     raise RuntimeError("the study ended before its budget was spent.")
 
 
@@ -137,13 +152,15 @@ def plan(chosen: Variant, *, n_epochs: int, budget_epochs: int) -> dict[str, Any
         budget_epochs: The last stage has as many trials as they could ever pay for.
     """
     n_coarse = max(1, math.ceil(_COARSE_SHARE * n_epochs))
+    later = {"max_epochs": n_epochs, **({"sampler": chosen.sampler} if chosen.sampler else {})}
     return {
         "stages": [
-            {"name": "coarse", "n_trials": _N_COARSE, "max_epochs": n_coarse, "sampler": "qmc"},
-            {"name": "full", "n_trials": budget_epochs, "max_epochs": n_epochs, "sampler": chosen.sampler},
+            {"name": "coarse", "n_trials": _N_COARSE, "max_epochs": n_coarse},
+            {"name": "medium", "n_trials": _N_MEDIUM, "promote": chosen.promote, **later},
+            {"name": "fine", "n_trials": budget_epochs, **later},
         ],
-        **({} if chosen.narrows else {"narrow": "none"}),
-        "pruner": chosen.pruner,
+        **({"narrow": chosen.narrow} if chosen.narrow else {}),
+        **({"pruner": chosen.pruner} if chosen.pruner else {}),
     }
 
 

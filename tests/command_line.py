@@ -1,8 +1,9 @@
-"""The command line in processes of its own, as a user has it: a working directory, a state directory, no GPU."""
+"""The command line as a user has it, in processes of its own or in this one, without a GPU."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import socket
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
+
+from search.cli.main import exit_code_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_SECONDS = 240.0
@@ -58,6 +62,21 @@ class CommandLine:
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
+
+    def called(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in this process, which has imported already what a process of its own would first have to."""
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            _text() as output,
+            _text() as errors,
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+        ):
+            patch.chdir(self.directory)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            exit_code = exit_code_of(list(arguments))
+            return subprocess.CompletedProcess(arguments, exit_code, _written(output), _written(errors))
 
     @contextlib.contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -118,6 +137,16 @@ def wait_for(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
         time.sleep(0.05)
+
+
+def _text() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    assert isinstance(stream.buffer, io.BytesIO)
+    return stream.buffer.getvalue().decode()
 
 
 def _command(arguments: tuple[str, ...]) -> list[str]:

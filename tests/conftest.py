@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +24,26 @@ if TYPE_CHECKING:
 # Two files of tests run at a time; torch reads this when it is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# At each commit databases and journals wait for the disk, and most of what tests do is to commit: so their files, and
+# those of the processes that they start, are in memory where it has room for them.
+_MEMORY, _NEEDED_BYTES = Path("/dev/shm"), 4 << 30
+if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK):
+    _of_memory = os.statvfs(_MEMORY)
+    if _of_memory.f_bavail * _of_memory.f_frsize >= _NEEDED_BYTES and not _of_memory.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None  # it may have been looked up already
+
 # The same code gives the same answer. `pytest --hypothesis-profile=explore` draws examples that nobody has seen.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let several processes begin with the slowest files: none has one left when the others have nothing to do."""
+    if hasattr(config, "workerinput"):
+        n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -n_slow[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +102,14 @@ def state(tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]) -> Sta
     directory = StateDirectory(root=tmp_path / "mlruns")
     copied_mlflow_database(directory.mlflow_database)
     return directory
+
+
+@pytest.fixture
+def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions leave MLflow out, which takes most of the time of a study on virtual workers."""
+    from no_tracker import NoTracker
+
+    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 @pytest.fixture

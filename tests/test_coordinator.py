@@ -82,7 +82,8 @@ class Undisturbed:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Any) -> Undisturbed:
-    state = _fresh(tmp_path_factory.mktemp("undisturbed"), copied_mlflow_database)
+    state = StateDirectory(root=tmp_path_factory.mktemp("undisturbed"))
+    copied_mlflow_database(state.mlflow_database)
     engine = VirtualEngine()
     return Undisturbed(record=run(state, engine), engine=engine, state=state)
 
@@ -116,6 +117,7 @@ def test_epochs_are_counted_by_phase(undisturbed: Undisturbed) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_only_the_best_trials_keep_their_checkpoints(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(n_slots=2, faults=Faults(diverges={"trial-0001"}, raises={"trial-0002"})))
     directories = state.study("bell").directory
@@ -129,6 +131,7 @@ def test_only_the_best_trials_keep_their_checkpoints(state: StateDirectory) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_checkpoints_that_a_crash_left_behind_are_removed(state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}
     with pytest.raises(KilledError):
@@ -154,10 +157,11 @@ def test_the_winner_is_confirmed_with_other_seeds_and_refitted(undisturbed: Undi
 @pytest.mark.parametrize(
     "n_polls", [3, 23, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 40, 57, 71, 85, 90, 100))]
 )
+@pytest.mark.usefixtures("untracked")
 def test_a_killed_study_resumes_to_what_it_would_have_been(
-    tmp_path: Path, copied_mlflow_database: Any, undisturbed: Undisturbed, n_polls: int
+    tmp_path: Path, undisturbed: Undisturbed, n_polls: int
 ) -> None:
-    state = _fresh(tmp_path / "killed", copied_mlflow_database)
+    state = StateDirectory(root=tmp_path / "killed")
     checkpoints: dict[str, int] = {}
     with pytest.raises(KilledError):
         run(state, VirtualEngine(checkpoints=checkpoints, faults=Faults(killed_after_polls=n_polls)))
@@ -175,9 +179,8 @@ def test_a_killed_study_resumes_to_what_it_would_have_been(
         ({"name": "forecast", "min_epochs": 2, "n_startup_trials": 3}, "staged_gp"),
     ],
 )
-def test_every_pruner_prunes_and_decides_alike_after_a_kill(
-    tmp_path: Path, copied_mlflow_database: Any, pruner: Any, sampler: str
-) -> None:
+@pytest.mark.usefixtures("untracked")
+def test_every_pruner_prunes_and_decides_alike_after_a_kill(tmp_path: Path, pruner: Any, sampler: str) -> None:
     def rising(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
         # The best come first, so that there is always somebody to be worse than.
         metrics = bell_curve(assignment, 1)
@@ -185,23 +188,16 @@ def test_every_pruner_prunes_and_decides_alike_after_a_kill(
 
     stages = [{"name": "only", "n_trials": 16, "max_epochs": 9, "sampler": sampler}]
     study = definition(pruner=pruner, stages=stages, finish="none")
-    whole = _fresh(tmp_path / "whole", copied_mlflow_database)
-    undisturbed = run(whole, VirtualEngine(metrics=rising), study)
+    undisturbed = run(StateDirectory(root=tmp_path / "whole"), VirtualEngine(metrics=rising), study)
     pruned = [trial.record for trial in undisturbed.trials if trial.record.state is TrialState.PRUNED]
     assert pruned
     assert all("trial" in record.reason for record in pruned)
-    killed = _fresh(tmp_path / "killed", copied_mlflow_database)
+    killed = StateDirectory(root=tmp_path / "killed")
     checkpoints: dict[str, int] = {}
     with pytest.raises(KilledError):
         run(killed, VirtualEngine(metrics=rising, checkpoints=checkpoints, faults=Faults(killed_after_polls=25)), study)
     resumed = run(killed, VirtualEngine(metrics=rising, checkpoints=checkpoints), study)
     assert fingerprint(resumed) == fingerprint(undisturbed)
-
-
-def _fresh(root: Path, copied_mlflow_database: Any) -> StateDirectory:
-    state = StateDirectory(root=root)
-    copied_mlflow_database(state.mlflow_database)
-    return state
 
 
 @pytest.mark.slow
@@ -227,6 +223,7 @@ def test_a_finished_study_is_not_run_again(state: StateDirectory) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_trial_that_raises_fails_and_the_study_goes_on(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(faults=Faults(raises={"trial-0001"})))
     failed = record.trials[1]
@@ -246,6 +243,7 @@ def test_a_study_in_which_everything_fails_stops_early(state: StateDirectory) ->
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_diverged_trial_gets_the_worst_reward(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(faults=Faults(diverges={"trial-0002"})))
     diverged = record.trials[2]
@@ -256,6 +254,7 @@ def test_a_diverged_trial_gets_the_worst_reward(state: StateDirectory) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_lost_worker_is_replaced_and_its_trial_continues(state: StateDirectory) -> None:
     engine = VirtualEngine(faults=Faults(loses_worker={"trial-0000": 1}))
     record = run(state, engine)
@@ -265,6 +264,7 @@ def test_a_lost_worker_is_replaced_and_its_trial_continues(state: StateDirectory
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_trial_that_keeps_losing_its_worker_fails(state: StateDirectory) -> None:
     study = definition(stages=[PLAIN["stages"][0] | {"max_epochs": 6}, PLAIN["stages"][1] | {"max_epochs": 6}])
     record = run(state, VirtualEngine(faults=Faults(loses_worker={"trial-0000": 3})), study)
@@ -273,6 +273,7 @@ def test_a_trial_that_keeps_losing_its_worker_fails(state: StateDirectory) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_module_that_ends_training_itself_stopped_early(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(faults=Faults(stops_itself={"trial-0000"})))
     assert record.trials[0].record.state is TrialState.STOPPED_EARLY
@@ -280,6 +281,7 @@ def test_a_module_that_ends_training_itself_stopped_early(state: StateDirectory)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_flat_curve_is_stopped_early(state: StateDirectory) -> None:
     def flat(assignment: TrialAssignment, epoch: int) -> Mapping[str, float]:
         return {**bell_curve(assignment, 1), "val_acc": 0.5 + (assignment.seed % 7) * 0.01}
@@ -318,6 +320,7 @@ def test_a_gap_that_cannot_be_measured_cannot_be_penalized(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_second_coordinator_is_refused(state: StateDirectory) -> None:
     class Intruder(SilentObserver):
         refused = ""
@@ -364,6 +367,7 @@ def test_a_second_ctrl_c_stops_at_once(state: StateDirectory) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_without_a_test_split_the_test_is_skipped(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(has_test_data=False))
     assert record.result is not None
@@ -432,6 +436,7 @@ def test_every_run_of_the_finish_reaches_mlflow_after_a_kill(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_without_a_finish_the_best_trial_of_the_search_wins(state: StateDirectory) -> None:
     record = run(state, VirtualEngine(), definition(finish="none"))
     assert record.result is not None
@@ -451,6 +456,7 @@ def test_without_a_finish_the_best_trial_of_the_search_wins(state: StateDirector
 @pytest.mark.parametrize(
     ("curve", "n_epochs"), [((0.5, 0.9, 0.8, 0.7), 2), ((0.5, 0.9, 0.9, 0.9), 4), ((0.5, 0.6, 0.7, 0.8), 4)]
 )
+@pytest.mark.usefixtures("untracked")
 def test_the_winner_is_refitted_for_as_long_as_was_best(
     state: StateDirectory, curve: tuple[float, ...], n_epochs: int
 ) -> None:
@@ -464,6 +470,7 @@ def test_the_winner_is_refitted_for_as_long_as_was_best(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_parallel_workers_lose_and_repeat_nothing(state: StateDirectory) -> None:
     engine = VirtualEngine(n_slots=5)
     record = run(state, engine)

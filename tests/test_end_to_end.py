@@ -95,20 +95,24 @@ def digits(tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Cal
 def answers(digits: Digits) -> Answers:
     """What the commands that only look say of the finished study."""
     commands = {
+        "run again": ["run", "digits", "--plain"],
+        "changed": ["run", "digits", "--plain", "--set", "stages.0.n_trials=14", "--set", "seed=7"],
+    }
+    with ThreadPoolExecutor(2) as pool:
+        done = dict(
+            zip(commands, pool.map(lambda command: digits.zeroin.run(*command), commands.values()), strict=True)
+        )
+    looks = {
         "list": ["list", "--format", "json"],
         "status": ["status", "digits", "--format", "json"],
         "trials": ["trials", "digits", "--format", "json"],
         "csv": ["trials", "digits", "--format", "csv"],
         "best": ["best", "digits", "--format", "json"],
         "ranges": ["ranges", "digits"],
-        "run again": ["run", "digits", "--plain"],
-        "changed": ["run", "digits", "--plain", "--set", "stages.0.n_trials=14", "--set", "seed=7"],
         "schema": ["schema"],
         "init": ["init", "mine"],
     }
-    with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda command: digits.zeroin.run(*command), commands.values()))
-    return dict(zip(commands, done, strict=True))
+    return done | {name: digits.zeroin.called(*command) for name, command in looks.items()}
 
 
 def test_the_log_tells_stages_ranges_trials_and_the_result(digits: Digits) -> None:
@@ -342,14 +346,15 @@ def test_optuna_dashboard_serves_the_study(digits: Digits) -> None:
 
 def test_another_study_beside_it_and_its_removal_everywhere(digits: Digits) -> None:
     state = StateDirectory(root=digits.zeroin.home)
-    small = [word for index in range(3) for word in ("--set", f"stages.{index}.n_trials=1")]
-    made = digits.zeroin.run("run", "digits", "--new", "--devices", "cpu:1", "--plain", *small, "--set", "finish=null")
+    small = [f"stages.{index}.{key}=1" for index in range(3) for key in ("n_trials", "max_epochs")]
+    options = [word for override in (*small, "finish=null") for word in ("--set", override)]
+    made = digits.zeroin.called("run", "digits", "--new", "--devices", "cpu:1", "--plain", *options)
     assert made.returncode == 0, made.stdout + made.stderr
     assert "study digits-2: 3 trials" in made.stdout
     assert len(read_study("digits-2", directory=state).trials) == 3
     experiment = digits.client.get_experiment_by_name("digits-2")
     assert experiment is not None
-    removed = digits.zeroin.run("delete", "digits-2", "--yes")
+    removed = digits.zeroin.called("delete", "digits-2", "--yes")
     assert removed.returncode == 0, removed.stderr
     assert digits.client.get_experiment_by_name("digits-2") is None
     assert [study.name for study in list_studies(directory=state)] == ["digits"]

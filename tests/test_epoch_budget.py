@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from no_tracker import NoTracker
 from plain_study import BELL
 from study_runs import Listener, run_session
 from test_stage_overlap import UnevenEngine
@@ -19,6 +18,8 @@ from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain, with_overrides
 from search.study_record import StudyRecord, StudyState
 from search.trial import TrialState
+
+pytestmark = pytest.mark.usefixtures("untracked")
 
 COUNTED: Mapping[str, Any] = {
     **BELL,
@@ -37,11 +38,6 @@ OPEN: Mapping[str, Any] = {
 }
 FINISH = {"finish": {"top_k": 2, "n_seeds": 2}}
 UNPRUNED = {"pruner": "none"}
-
-
-@pytest.fixture(autouse=True)
-def no_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 @pytest.fixture

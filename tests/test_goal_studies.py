@@ -17,7 +17,6 @@ import pytest
 import yaml
 from goal_studies import BOUNDED, TWO_FOLD, engine, rising_gap, zeroin
 from mlflow.entities import Run
-from no_tracker import NoTracker
 from study_runs import run_session
 from virtual_engine import Faults, KilledError
 
@@ -102,11 +101,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Callab
             )
 
     return run
-
-
-@pytest.fixture
-def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +243,7 @@ def test_what_no_epoch_reports_is_refused_before_anything_is_made(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_mlflow")
+@pytest.mark.usefixtures("untracked")
 def test_what_breaks_a_constraint_with_other_seeds_does_not_win(state: StateDirectory) -> None:
     """The best in the search was lucky with its gap; the second best keeps the bound with every seed."""
     lucky: list[str] = []
@@ -319,7 +313,7 @@ def test_the_commands_show_the_front(two_fold: Ran) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_mlflow")
+@pytest.mark.usefixtures("untracked")
 def test_a_study_that_was_killed_ends_with_the_same_front(two_fold: Ran, state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}
     study = definition_from_plain(TWO_FOLD)
@@ -334,7 +328,7 @@ def test_a_study_that_was_killed_ends_with_the_same_front(two_fold: Ran, state: 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_mlflow")
+@pytest.mark.usefixtures("untracked")
 def test_with_several_workers_the_finish_waits_for_the_whole_front(state: StateDirectory) -> None:
     workers = engine(n_slots=3)
     record = run_session(state, workers, definition_from_plain(TWO_FOLD))
@@ -348,7 +342,7 @@ def test_with_several_workers_the_finish_waits_for_the_whole_front(state: StateD
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_mlflow")
+@pytest.mark.usefixtures("untracked")
 def test_a_compromise_wins_if_the_study_says_so(state: StateDirectory) -> None:
     finish = {**TWO_FOLD["finish"], "winner": "compromise"}
     record = run_session(state, engine(), definition_from_plain({**TWO_FOLD, "finish": finish}))

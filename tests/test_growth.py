@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from no_tracker import NoTracker
 from study_runs import run_session
 from virtual_engine import VirtualEngine
 
@@ -52,11 +51,11 @@ def study_calls(root: Path, *, n_trials: int, sampler: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 @pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
 def test_a_later_trial_costs_no_more_than_an_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
     monkeypatch.setitem(MOST_OBSERVATIONS, "tpe", 16)
     study_calls(tmp_path / "first", n_trials=40, sampler=sampler)  # what is imported and cached once
     small, middle, large = (study_calls(tmp_path, n_trials=n, sampler=sampler) for n in (40, 80, 160))

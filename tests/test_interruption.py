@@ -67,7 +67,7 @@ def test_ctrl_c_once_and_twice_and_a_second_coordinator(held: Held) -> None:
     held.hold.touch()
     with held.started("run", "held.yaml", "--devices", "cpu:2", "--plain") as first:
         wait_for(lambda: held.trained() == {"trial-0000": [1], "trial-0001": [1]})
-        second = held.run("resume", "held", "--devices", "cpu:1", "--plain")
+        second = held.called("resume", "held", "--devices", "cpu:1", "--plain")
         assert second.returncode == 2, second.stdout
         assert second.stderr.count("\n") == 1
         assert f"process {first.pid} " in second.stderr
@@ -106,7 +106,7 @@ def test_ctrl_c_once_and_twice_and_a_second_coordinator(held: Held) -> None:
     assert "Traceback" not in errors
 
     held.hold.unlink()
-    done = held.run("resume", "held", "--devices", "cpu:2", "--plain")
+    done = held.run("resume", "held", "--devices", "cpu:1", "--plain")
     assert done.returncode == 0, done.stderr
     assert held.trained() == {f"trial-{number:04d}": [1, 2, 3] for number in range(4)}
     assert sorted(held.statuses()) == ["FINISHED"] * 5

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from faulty_net import StuckTestData
-from no_tracker import NoTracker
 from small_training import Net, assembly
 from study_runs import Listener
 from test_coordinator import PLAIN, definition, fingerprint, run
@@ -31,13 +30,10 @@ from search.studies_api import read_study
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord, StudyState
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 OVER_INSPECTION = "killed by SIGSEGV, while the model was tried out; "
 OVER_READING = "killed by SIGSEGV, while the test split was read; "
-
-
-@pytest.fixture(autouse=True)
-def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from narrowing import main
-from narrowing_report import half_width, report
-from narrowing_runs import Conditions, Search, Setting, declared_space, make_search, read_searches
+from narrowing_report import report
+from narrowing_runs import Conditions, Search, Setting, make_search
 from quality_surface import random_point
 from ranged_surface import REGIMES, ranged_surface
+from recorded_runs import read_runs
+from surface_trials import declared_space
+from table_cells import half_width
 
 CONDITIONS = Conditions(regime="wide", noise=0.0, plan="short", n_epochs=4, budget_epochs=120, sampler="tpe")
 SETTING = Setting(conditions=CONDITIONS, rule="none", outside_share=0.0, instance="0", seed=0)
@@ -73,7 +76,7 @@ def test_the_command_compares_the_rules_and_makes_no_search_twice(
     arguments += ["--instances", "0", "--output", str(file)]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    assert len(read_searches([file])) == len(file.read_text().splitlines()) == 4
+    assert len(read_runs(Search, [file])) == len(file.read_text().splitlines()) == 4
     for rule in ("none | 0 |", "quantile_box | 0.2 |", "posterior | 0.2 |", "trust_region | 0.2 |"):
         assert f"| {rule} 1 |" in shown
     assert main([*arguments, "--rules", "none"]) == 0

@@ -264,13 +264,10 @@ PLAIN: dict[str, Any] = {
 
 
 @pytest.mark.slow
-def test_a_study_marks_its_trials_outside_and_resumes_to_the_same_ones(
-    tmp_path: Path, copied_mlflow_database: Any
-) -> None:
+@pytest.mark.usefixtures("untracked")
+def test_a_study_marks_its_trials_outside_and_resumes_to_the_same_ones(tmp_path: Path) -> None:
     study = definition_from_plain(PLAIN)
     whole, killed = StateDirectory(root=tmp_path / "whole"), StateDirectory(root=tmp_path / "killed")
-    for state in (whole, killed):
-        copied_mlflow_database(state.mlflow_database)
     record = run_session(whole, VirtualEngine(), study)
     trials = [trial.record for trial in record.trials]
     box = record.openings[1].narrowed.space

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from no_tracker import NoTracker
 from study_runs import run_session
 from test_stage_overlap import FINISH, PLAIN, Diary, UnevenEngine
 from virtual_engine import Faults, KilledError, VirtualEngine
@@ -23,13 +22,10 @@ from search.study_file import definition_from_plain
 from search.study_record import StudyRecord, StudyState
 from search.trial import CONFIRM, TrialState
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 TWO_STAGES = {**PLAIN, "finish": {"top_k": 2, "n_seeds": 2, "ensemble": True}}
 ONE_STAGE = PLAIN | FINISH
-
-
-@pytest.fixture(autouse=True)
-def no_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 @pytest.fixture

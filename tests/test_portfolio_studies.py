@@ -10,7 +10,6 @@ import mlflow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from no_tracker import NoTracker
 from plain_study import BELL
 from rich.console import Console
 from study_runs import Listener, run_session
@@ -150,8 +149,8 @@ def test_refined_points_are_near_the_best_in_the_ranges_scale() -> None:
 
 
 @pytest.mark.slow
-def test_a_study_tells_what_it_spent_its_trials_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
+@pytest.mark.usefixtures("untracked")
+def test_a_study_tells_what_it_spent_its_trials_on(tmp_path: Path) -> None:
     state = StateDirectory(root=tmp_path)
     record = run_session(state, VirtualEngine(), study())
     trials = [each.record for each in record.trials]
@@ -179,8 +178,8 @@ def test_a_study_tells_what_it_spent_its_trials_on(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_a_killed_study_resumes_to_the_same_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
+@pytest.mark.usefixtures("untracked")
+def test_a_killed_study_resumes_to_the_same_choices(tmp_path: Path) -> None:
     whole, killed = StateDirectory(root=tmp_path / "whole"), StateDirectory(root=tmp_path / "killed")
     definition = study(pruner="median")
     undisturbed = run_session(whole, VirtualEngine(), definition)
@@ -193,8 +192,8 @@ def test_a_killed_study_resumes_to_the_same_choices(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_a_paused_trial_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
+@pytest.mark.usefixtures("untracked")
+def test_a_paused_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     engine = VirtualEngine()
     record = run_session(StateDirectory(root=tmp_path), engine, study(pruner="median", n_trials=30))
     by_key = {each.record.key: each.record for each in record.trials}
@@ -215,10 +214,10 @@ def test_a_paused_trial_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_checkpoints_of_few_paused_trials_are_kept_and_a_longer_study_does_without_those_that_are_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
     kept: list[int] = []
 
     class Counting(Listener):
@@ -296,10 +295,8 @@ def test_the_paused_trial_that_rises_most_for_its_epochs_is_gone_on_with() -> No
 
 
 @pytest.mark.slow
-def test_a_configuration_of_the_users_is_no_choice_of_the_bandits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
+@pytest.mark.usefixtures("untracked")
+def test_a_configuration_of_the_users_is_no_choice_of_the_bandits(tmp_path: Path) -> None:
     stages = [{"name": "only", "n_trials": 14, "max_epochs": 1, "sampler": "portfolio"}]
     with pytest.raises(Exception, match="qmc"):
         definition_from_plain({**BELL, "stages": [*stages, {"name": "next", "n_trials": 1, "max_epochs": 2}]})

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from no_tracker import NoTracker
 from plain_study import BELL
 from rich.console import RenderableType
 from small_training import Coordinator, assignment, comparable
@@ -54,9 +53,8 @@ Run = Callable[..., StudyRecord]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, untracked: None) -> Run:
     """Run a study; MLflow, which has no part in this, is left out."""
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
     def run_study(
         engine: Engine,

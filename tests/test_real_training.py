@@ -11,10 +11,11 @@ import torch
 from epoch_meter import BudgetSpentError
 from hard_digits import HardDigits
 from real_report import report
-from real_runs import Run, Setting, make_run, read_runs
+from real_runs import Run, Setting, make_run
 from real_searches import MONITOR, one_stage, suggested, task_definition
 from real_training import METHODS, main
 from real_trainings import RealTrainings
+from recorded_runs import read_runs
 
 from search.coordinator.assembly import assemble
 from search.messages import Action, EpochReport, FromWorker, TrialAssignment
@@ -79,7 +80,7 @@ def test_every_method_spends_its_budget_and_is_not_run_again(
 ) -> None:
     file = tmp_path / "real.jsonl"
     assert main([*TINY, "--output", str(file)]) == 0
-    first, runs = capsys.readouterr().out, read_runs([file])
+    first, runs = capsys.readouterr().out, read_runs(Run, [file])
     assert [run.setting.method for run in runs] == list(METHODS)
     assert all(run.n_spent == 5 for run in runs)
     assert all(run.val_acc == run.improvements[-1][1] for run in runs)

@@ -13,8 +13,9 @@ from asked_method import Job, Workers
 from epoch_meter import BudgetSpentError, EpochMeter
 from quality_methods import run_method
 from quality_report import report
-from quality_runs import Conditions, Run, Setting, make_run, read_runs
+from quality_runs import Conditions, Run, Setting, make_run
 from quality_surface import Point, checkpoints, draw_seed, random_point
+from recorded_runs import read_runs
 from search_quality import main
 from synthetic_surface import SyntheticSurface
 from zeroin_method import MeteredTrainings
@@ -153,10 +154,10 @@ def test_runs_are_resumed_and_files_of_them_merged(tmp_path: Path, capsys: pytes
     assert main([*wanted, "--methods", "zeroin", "--output", str(other)]) == 0
     assert main([*wanted, "--methods", "random", "random-asha", "zeroin", "--output", str(part)]) == 0
     assert part.read_text().startswith(kept)
-    assert len(read_runs([part])) == 3 == len(part.read_text().splitlines())
+    assert len(read_runs(Run, [part])) == 3 == len(part.read_text().splitlines())
     whole.write_text(kept + other.read_text())
-    same = {run.setting: run.improvements for run in read_runs([whole])}
-    assert {run.setting: run.improvements for run in read_runs([part])} == same
+    same = {run.setting: run.improvements for run in read_runs(Run, [whole])}
+    assert {run.setting: run.improvements for run in read_runs(Run, [part])} == same
     capsys.readouterr()
     assert main(["--table", str(whole), str(other)]) == 0
     table = capsys.readouterr().out
@@ -199,10 +200,3 @@ def test_bad_requests_say_what_was_expected(
 ) -> None:
     assert main([*SMOKE, *arguments]) == 2
     assert expected in capsys.readouterr().err
-
-
-def test_a_damaged_record_is_named_by_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "runs.jsonl"
-    file.write_text('{"setting": {}}\n')
-    assert main(["--table", str(file)]) == 2
-    assert f"{file}, line 1" in capsys.readouterr().err

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from no_tracker import NoTracker
 from plain_study import BELL
 from study_runs import run_session
 from virtual_engine import KilledError, VirtualEngine
@@ -95,9 +94,8 @@ Run = Callable[..., StudyRecord]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, untracked: None) -> Run:
     """Run a study; MLflow, which has no part in any of this, is left out."""
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
     def run_study(
         engine: VirtualEngine, *, observer: SilentObserver | None = None, home: str = "home", **changes: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +101,12 @@ def test_a_search_with_nothing_to_gain_ends_and_says_why_and_goes_on_when_it_is_
 
 
 @pytest.mark.slow
-def test_a_killed_study_comes_to_the_same_decision_and_a_raised_minimum_undoes_it(
-    tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]
-) -> None:
+@pytest.mark.usefixtures("untracked")
+def test_a_killed_study_comes_to_the_same_decision_and_a_raised_minimum_undoes_it(tmp_path: Path) -> None:
     patient = definition(end_early={"min_trials": 12, "patience_trials": 7})
     records = []
     for name in ("undisturbed", "killed"):
         runs = Runs(StateDirectory(root=tmp_path / name))
-        copied_mlflow_database(runs.state.mlflow_database)
         if name == "killed":
             cut = runs.killed(patient, in_trial="trial-0014")
             assert cut.early_end is None and len(cut.trials) == 15

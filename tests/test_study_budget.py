@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def optuna_states(state: StateDirectory) -> set[str]:
         pytest.param({"device_hours": 0.6}, 4, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("untracked")
 def test_a_budget_of_time_is_kept_and_every_stage_and_the_finish_have_their_part(
     state: StateDirectory, budget: dict[str, float], n_slots: int
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_budget_of_time_is_kept_and_every_stage_and_the_finish_have_their_part
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_budget_that_suffices_changes_nothing(state: StateDirectory) -> None:
     record = run(state, TracedEngine(), definition(budget={"hours": 3.0, "device_hours": 3.0, "n_trials": 22}))
     assert n_by_stage(record) == (16, 6)
@@ -105,6 +107,7 @@ def test_a_budget_that_suffices_changes_nothing(state: StateDirectory) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_of_the_smallest_budget_there_is_still_a_result(state: StateDirectory) -> None:
     record = run(state, TracedEngine(), definition(budget={"hours": 0.001}))
     (trial,) = record.trials
@@ -115,13 +118,11 @@ def test_of_the_smallest_budget_there_is_still_a_result(state: StateDirectory) -
     assert optuna_states(state) == {"PRUNED"}
 
 
-def test_a_budget_of_trials_is_the_same_whatever_happens(
-    tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]
-) -> None:
+@pytest.mark.usefixtures("untracked")
+def test_a_budget_of_trials_is_the_same_whatever_happens(tmp_path: Path) -> None:
     results = []
     for killed_after in (None, 31):
         state = StateDirectory(root=tmp_path / str(killed_after))
-        copied_mlflow_database(state.mlflow_database)
         checkpoints: dict[str, int] = {}
         study = definition(budget={"n_trials": 9})
         if killed_after is not None:
@@ -134,6 +135,7 @@ def test_a_budget_of_trials_is_the_same_whatever_happens(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_what_has_been_spent_outlives_a_kill(state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}
     study = definition(budget={"hours": 0.75})
@@ -149,6 +151,7 @@ def test_what_has_been_spent_outlives_a_kill(state: StateDirectory) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_a_forecast_is_made_once_a_stage_and_says_what_will_be_left_out(state: StateDirectory) -> None:
     listener = Listener()
     run(state, TracedEngine(), definition(budget={"n_trials": 12}), listener)
@@ -192,6 +195,7 @@ def test_more_trials_are_taken_recorded_and_told(state: StateDirectory) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
 def test_an_unsafe_edit_changes_nothing(state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}
     kill_in_the_last_stage(state, checkpoints, definition())
@@ -218,6 +222,7 @@ def test_an_error_in_every_trial_is_shown_and_a_mended_study_goes_on(state: Stat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "n_in_a_row"), [((), 5), ((2,), 9)])
+@pytest.mark.usefixtures("untracked")
 def test_an_error_that_sets_in_later_stops_the_study_after_a_row_of_them(
     state: StateDirectory, before: tuple[int, ...], n_in_a_row: int
 ) -> None:

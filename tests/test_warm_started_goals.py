@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from goal_studies import BOUNDED, TWO_FOLD, engine
-from no_tracker import NoTracker
 from plain_study import BELL
 from rich.console import Console
 from study_runs import run_session
@@ -19,6 +18,8 @@ from search.storage import past_trials
 from search.study_file import definition_from_plain
 from search.study_record import StudyRecord
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 RATE = "model.learning_rate"
 SHORT: dict[str, Any] = {"stages": [{"name": "only", "n_trials": 16, "max_epochs": 2}], "finish": "none"}
 STAGES = [
@@ -26,12 +27,6 @@ STAGES = [
     {"name": "fine", "n_trials": 4, "max_epochs": 2, "sampler": "tpe"},
     {"name": "finest", "n_trials": 4, "max_epochs": 4, "sampler": "policy"},
 ]
-
-
-@pytest.fixture(autouse=True)
-def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Studies go without MLflow, which takes most of their time."""
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 def run(tmp_path: Path, plain: dict[str, Any], **changes: Any) -> StudyRecord:

@@ -9,7 +9,6 @@ from typing import Any
 import mlflow
 import optuna
 import pytest
-from no_tracker import NoTracker
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 from plain_study import BELL
@@ -60,12 +59,6 @@ def foreign(
         )
         made.add_trial(trial)
     return uri
-
-
-@pytest.fixture
-def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Studies go without MLflow, which takes most of their time."""
-    monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
 
 
 def origins(record: StudyRecord) -> dict[int, str]:

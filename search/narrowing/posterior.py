@@ -31,7 +31,7 @@ from search.search_space import Choices, Dimension, Hyperparameters, Value
 from search.study_record import NarrowedSpace, RangeChange
 
 NEGLIGIBLE_PART = 0.2
-"""Part of what a range may lose that a choice may hold and still be dropped: 4 % with a probability of 80 %."""
+"""Part of what a range may lose that a choice may hold and still be dropped: 1 % with a probability of 95 %."""
 
 MIN_DRAWS = 16  # with fewer, the ends of an interval mean nothing
 

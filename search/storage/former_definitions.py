@@ -28,5 +28,5 @@ def former_defaults(stored: Mapping[str, Any]) -> Iterator[str]:
     for index, stage in enumerate(stored["stages"]):
         if stage["sampler"] == ("tpe" if index else "qmc"):
             yield f"stages.{index}.sampler"
-        if stage["narrow"]["rule"] == "quantile_box":
+        if stage["narrow"]["rule"] == "quantile_box" or stage["narrow"].get("probability") == 0.8:
             yield f"stages.{index}.narrow"

@@ -61,7 +61,7 @@ stages:
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: staged_gp}}
 
 # Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, such as
-# {{rule: posterior, probability: 0.8}}; quantile_box, a box around the best trials; trust_region, about the best trial,
+# {{rule: posterior, probability: 0.95}}; quantile_box, a box around the best trials; trust_region, about the best trial,
 # larger with success; none: as declared. Let {{rule: quantile_box, outside_share: 0.1}} have a tenth of each later
 # stage's trials look outside its ranges, which good ones widen again.
 narrow: posterior
