@@ -114,10 +114,10 @@ def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def definition() -> StudyDefinition:
-    """The built-in study of digits."""
-    from search.study_file import built_in_studies, load_study_file
+    """A study of digits in three stages."""
+    from plain_study import halving_digits
 
-    return load_study_file(built_in_studies()["digits"])
+    return halving_digits()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from search.study_definition import StudyDefinition
-from search.study_file import built_in_studies, definition_from_plain, load_study_file
+from search.study_file import built_in_studies, definition_from_plain, definition_to_plain, load_study_file
 
 MINIMAL: dict[str, Any] = {
     "study": "small",
@@ -35,6 +35,16 @@ def study(**changes: Any) -> StudyDefinition:
 def digits(*overrides: str) -> StudyDefinition:
     """The shipped study of digits."""
     return load_study_file(built_in_studies()["digits"], overrides=overrides)
+
+
+def halving_digits() -> StudyDefinition:
+    """The shipped study with ever fewer and ever longer trials, and the median rule."""
+    stages = [
+        {"name": "coarse", "n_trials": 48, "max_epochs": 2, "sampler": "qmc"},
+        {"name": "medium", "n_trials": 24, "max_epochs": 6, "sampler": "tpe"},
+        {"name": "fine", "n_trials": 12, "max_epochs": 24, "sampler": "tpe"},
+    ]
+    return definition_from_plain({**definition_to_plain(digits()), "stages": stages, "pruner": "median"})
 
 
 _names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)

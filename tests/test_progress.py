@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_study import halving_digits
 from rich.console import Console
 
 from search.cli.console import make_console
@@ -19,7 +20,6 @@ from search.cli.progress_view import progress_lines
 from search.observer import StudyObserver
 from search.range_text import range_text
 from search.study_definition import Budget, StudyDefinition
-from search.study_file import built_in_studies, load_study_file
 from search.study_record import (
     NarrowedSpace,
     RangeChange,
@@ -34,7 +34,7 @@ from search.study_record import (
 )
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
-DEFINITION = load_study_file(built_in_studies()["digits"])
+DEFINITION = halving_digits()
 N_EPOCHS_AT_MOST = 48 * 2 + 24 * 6 + 12 * 24 + (3 + 1) * 3 * 24
 
 

@@ -51,9 +51,9 @@ def test_digits_is_the_study_that_the_readme_describes() -> None:
     definition = digits()
     assert definition.study == "digits"
     assert [(each.name, each.n_trials, each.max_epochs, each.sampler) for each in definition.stages] == [
-        ("coarse", 48, 2, "qmc"),
-        ("medium", 24, 6, "tpe"),
-        ("fine", 12, 24, "tpe"),
+        ("coarse", 8, 6, "qmc"),
+        ("medium", 8, 24, "staged_gp"),
+        ("fine", 16, 24, "staged_gp"),
     ]
     assert set(definition.model.init_args) == {"in_channels", "n_classes"}
     assert definition.objective.direction is Direction.MAXIMIZE
@@ -294,7 +294,7 @@ def test_errors_found_after_loading_get_their_line(tmp_path: Path) -> None:
         "space.model.dropout": "  model.dropout:",
         "space.model.dropout.log": "  model.dropout:",
         "objective.monitor": "objective:",
-        "stages.1.n_trials": "  - {name: fine",
+        "stages.1.n_trials": "  - {name: medium",
     }.items():
         error = error_in_file(path, key, "must be something else.")
         assert error.line is not None

@@ -25,8 +25,8 @@ def changed_lines(old: StudyDefinition, new: StudyDefinition) -> list[str]:
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("stages.0.n_trials=8", "stages.0.n_trials: 48 -> 8"),
-        ("stages.coarse.n_trials=8", "stages.0.n_trials: 48 -> 8"),
+        ("stages.0.n_trials=12", "stages.0.n_trials: 8 -> 12"),
+        ("stages.coarse.n_trials=12", "stages.0.n_trials: 8 -> 12"),
         ("objective.gap_weight = 0.5", "objective.gap_weight: 0.0 -> 0.5"),
         ("space.model.dropout={log: [0.01, 0.5], or_zero: 0.1}", "space.model.dropout.log: [0.01, 0.8] -> [0.01, 0.5]"),
         ("space.model.dropout.or_zero=0", "space.model.dropout.or_zero: 0.1 -> 0.0"),
@@ -35,11 +35,11 @@ def changed_lines(old: StudyDefinition, new: StudyDefinition) -> list[str]:
             "space.model.momentum.when.model.optimizer=sgd",
             "space.model.momentum.when.model.optimizer: [sgd, nesterov] -> [sgd]",
         ),
-        ("pruner.n_warmup_epochs=3", "pruner.n_warmup_epochs: 1 -> 3"),
-        ("pruner=none", "pruner: {name: median, n_startup_trials: 5, n_warmup_epochs: 1} -> {name: none}"),
+        ("pruner.n_startup_trials=3", "pruner.n_startup_trials: 10 -> 3"),
+        ("pruner=none", "pruner: {name: forecast, risk: 0.1, min_epochs: none, n_startup_trials: 10} -> {name: none}"),
         (
             "pruner.name=asha",
-            "pruner: {name: median, n_startup_trials: 5, n_warmup_epochs: 1} -> "
+            "pruner: {name: forecast, risk: 0.1, min_epochs: none, n_startup_trials: 10} -> "
             "{name: asha, min_epochs: 1, reduction_factor: 3}",
         ),
         ("finish=none", "finish: {top_k: 3, n_seeds: 3, ensemble: true} -> none"),

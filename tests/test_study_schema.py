@@ -33,7 +33,7 @@ def faults(value: Any, node: dict[str, Any], at: str = "") -> Iterator[str]:
     """A validator for the part of JSON Schema that the study's schema uses; fails on a keyword it does not know."""
     known = {"$schema", "$defs", "title", "description", "default", "examples", "type", "properties", "required"}
     known |= {"additionalProperties", "items", "enum", "const", "anyOf", "oneOf", "$ref", "minLength", "minProperties"}
-    known |= {"minItems", "maxItems", "minimum", "maximum", "exclusiveMaximum"}
+    known |= {"minItems", "maxItems", "minimum", "maximum", "exclusiveMaximum", "exclusiveMinimum"}
     assert node.keys() <= known, node.keys() - known
     if "$ref" in node:
         yield from faults(value, SCHEMA["$defs"][node["$ref"].removeprefix("#/$defs/")], at)
@@ -59,7 +59,7 @@ def faults(value: Any, node: dict[str, Any], at: str = "") -> Iterator[str]:
             yield f"{at}: too short"
     elif isinstance(value, int | float) and not (
         node.get("minimum", value) <= value <= node.get("maximum", value)
-        and value < node.get("exclusiveMaximum", value + 1)
+        and node.get("exclusiveMinimum", value - 1) < value < node.get("exclusiveMaximum", value + 1)
     ):
         yield f"{at}: out of bounds"
 

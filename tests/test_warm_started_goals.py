@@ -21,7 +21,11 @@ from search.study_record import StudyRecord
 pytestmark = pytest.mark.usefixtures("untracked")
 
 RATE = "model.learning_rate"
-SHORT: dict[str, Any] = {"stages": [{"name": "only", "n_trials": 16, "max_epochs": 2}], "finish": "none"}
+SHORT: dict[str, Any] = {
+    "stages": [{"name": "only", "n_trials": 16, "max_epochs": 2}],
+    "pruner": "none",
+    "finish": "none",
+}
 STAGES = [
     {"name": "coarse", "n_trials": 12, "max_epochs": 1},
     {"name": "fine", "n_trials": 4, "max_epochs": 2, "sampler": "tpe"},

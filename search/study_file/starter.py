@@ -61,13 +61,13 @@ stages:
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: staged_gp}}
 
 # Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, such as
-# {{rule: posterior, probability: 0.95}}; quantile_box, a box around the best trials; trust_region, about the best trial,
-# larger with success; none: as declared. Let {{rule: quantile_box, outside_share: 0.1}} have a tenth of each later
+# {{rule: posterior, probability: 0.95}}; quantile_box, a box around the best trials; trust_region, about the best
+# trial, larger with success; none: as declared. {{rule: quantile_box, outside_share: 0.1}} lets a tenth of each later
 # stage's trials look outside its ranges, which good ones widen again.
 narrow: posterior
-# Stop trials that, by the learning curves of all, have too small a chance of becoming the best: forecast, with keys of its
-# own such as {{name: forecast, risk: 0.1}}; or median, percentile, asha, hyperband, wilcoxon, which compare trials at
-# equal epochs; none: never.
+# Stop trials that, by the learning curves of all, have too small a chance of becoming the best: forecast, with keys of
+# its own such as {{name: forecast, risk: 0.1}}; or median, percentile, asha, hyperband, wilcoxon, which compare trials
+# at equal epochs; none: never.
 pruner: forecast
 early_stopping: {{patience_epochs: 5, min_delta: 0.0}}  # a trial whose own curve is flat is complete; none: never
 
