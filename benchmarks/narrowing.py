@@ -23,14 +23,14 @@ from pathlib import Path
 
 from lcbench_surface import LCBENCH, lcbench_instances
 from narrowing_report import report
-from narrowing_runs import PLANS, Conditions, Search, Setting, make_search, narrow_rule
+from narrowing_runs import PLANS, UNTIL_SPENT, Conditions, Search, Setting, make_search, narrow_rule
 from ranged_surface import REGIMES
 from recorded_runs import add_file_options, at_least_one, run_command
 
 from search.narrowing import RULE_NAMES
 from search.sampling import MODEL_SAMPLERS
 
-_N_EPOCHS = {"long": 52, "short": 24}
+_N_EPOCHS = {"starter": 52, "long": 52, "short": 24}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=at_least_one, default=1, help="seeds 0, 1, … of each instance")
     parser.add_argument("--epochs", type=at_least_one, help="of a full synthetic training: 52, or 24 in the short plan")
     parser.add_argument(
-        "--full-trainings", type=at_least_one, default=25, help="what a search of the long plan may cost"
+        "--full-trainings", type=at_least_one, default=25, help="what a search may cost whose plan has no end"
     )
     add_file_options(parser)
     return parser
@@ -77,7 +77,7 @@ def _conditions(options: argparse.Namespace) -> list[Conditions]:
         for plan in options.plans:
             n_epochs = _N_EPOCHS["long"] if regime == LCBENCH else options.epochs or _N_EPOCHS[plan]
             cost = sum(n_trials * max(1, round(share * n_epochs)) for n_trials, share in PLANS["short"])
-            budget = options.full_trainings * n_epochs if plan == "long" else cost
+            budget = options.full_trainings * n_epochs if PLANS[plan][-1][0] == UNTIL_SPENT else cost
             for noise in [0.0] if regime == LCBENCH else options.noise:
                 made += [
                     Conditions(

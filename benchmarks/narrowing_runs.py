@@ -22,11 +22,15 @@ from search.search_space import Dimension, Hyperparameters, SearchSpace
 from search.seeds import derived_seed
 from search.study_definition import NarrowRule
 
+UNTIL_SPENT = 1_000_000
+"""Trials of a stage that ends with the budget."""
+
 PLANS: dict[str, tuple[tuple[int, float], ...]] = {
-    "long": ((24, 4 / 52), (12, 12 / 52), (6, 36 / 52), (1_000_000, 1.0)),
+    "starter": ((8, 0.25), (8, 1.0), (UNTIL_SPENT, 1.0)),
+    "long": ((24, 4 / 52), (12, 12 / 52), (6, 36 / 52), (UNTIL_SPENT, 1.0)),
     "short": ((48, 2 / 24), (24, 6 / 24), (12, 1.0)),
 }
-"""Trials and share of the epochs of a full training, stage by stage: until a budget is spent, and as in `digits`."""
+"""Trials and share of the epochs of a full training, stage by stage; the first is that of `zeroin init`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
