@@ -10,6 +10,7 @@ from search.samplers.coordinates import UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve
 from search.surrogate import CurvePoints, FeatureLayout, Posterior, fitted
+from search.surrogate.kernel import Layout, covariance
 
 LAYOUT = FeatureLayout(parameter=np.array([0, 1, 2, 2]), is_warped=np.array([True, True, False, False]))
 HORIZON = 52
@@ -71,6 +72,17 @@ def test_the_longer_a_training_the_more_it_tells() -> None:
         deviations.append(Posterior(LAYOUT, theta, points, horizon=HORIZON).final(x[-1:])[1][0])
     assert deviations == sorted(deviations, reverse=True)
     assert deviations[-1] < 0.9 * deviations[0]
+
+
+def test_a_trainings_own_way_says_nothing_of_another_one() -> None:
+    points = curves(features(6, seed=2), np.full(6, 9))
+    layout = Layout(LAYOUT)
+    found = covariance(layout, np.zeros(layout.size), points, horizon=HORIZON)
+    same = points.curve[:, None] == points.curve[None]
+    assert (found.own[same] > 0.0).all()
+    assert (found.own[~same] == 0.0).all()
+    assert found.total == pytest.approx(found.total.T)
+    assert np.linalg.eigvalsh(found.total).min() > 0.0
 
 
 def test_the_fit_is_a_function_of_the_points() -> None:
