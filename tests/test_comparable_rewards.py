@@ -56,6 +56,13 @@ def test_a_short_trial_gets_the_median_gain_of_the_longest() -> None:
     assert [result[number] for number in (1, 2, 3)] == [0.9, 0.6, 0.8]
 
 
+def test_a_course_tells_of_half_the_way_where_it_is_the_beginning_of_the_longest_ones() -> None:
+    found = comparable_observations(
+        [trial(0, [0.1, 0.3, 0.2, 0.4, 0.5]), trial(1, [0.1, 0.3, 0.2], horizon=3), trial(2, [0.6])], objective=UP
+    )
+    assert [each.course for each in found] == [((2, 0.3), (5, 0.5)), ((3, 0.3),), ((1, 0.6),)]
+
+
 def test_one_long_trial_is_compared_at_the_epoch_that_all_reached() -> None:
     """The first trial of a longer stage ranks where its own short beginning ranks."""
     result = rewards(trial(0, [0.5]), trial(1, [0.7]), trial(2, [0.6, 0.9]))

@@ -84,6 +84,22 @@ def test_what_is_known_all_over_has_less_to_gain_than_what_is_known_in_part() ->
     assert all_over.possible_gain < 0.5 * in_part.possible_gain
 
 
+def test_where_trials_diverge_there_is_less_to_gain() -> None:
+    known = surface(30, height=0.4, noise=0.01, seed=0, upto=0.4)
+    places = np.random.default_rng(1).random((20, 2)) * np.array([0.55, 1.0]) + np.array([0.45, 0.0])
+    lost = [
+        Observation(
+            number=100 + n,
+            stage="fine",
+            hyperparameters={"model.x0": float(x0), "model.x1": float(x1)},
+            reward=-1.0,
+            diverged=True,
+        )
+        for n, (x0, x1) in enumerate(places)
+    ]
+    assert look([*known, *lost]).possible_gain < 0.5 * look(known).possible_gain
+
+
 def test_directions_mirror_each_other() -> None:
     up = look(surface(24, height=0.3, noise=0.02, seed=3))
     down = look(surface(24, height=0.3, noise=0.02, seed=3, sign=-1.0), direction=DOWN)

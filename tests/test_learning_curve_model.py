@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from optuna.distributions import FloatDistribution
 
+from search.samplers.coordinates import UnitCoordinates
+from search.samplers.curve_model import CurveModel
+from search.samplers.learning_curves import Curve
 from search.surrogate import CurvePoints, FeatureLayout, Posterior, fitted
+from search.surrogate.kernel import Layout, covariance
 
 LAYOUT = FeatureLayout(parameter=np.array([0, 1, 2, 2]), is_warped=np.array([True, True, False, False]))
 HORIZON = 52
@@ -69,6 +74,17 @@ def test_the_longer_a_training_the_more_it_tells() -> None:
     assert deviations[-1] < 0.9 * deviations[0]
 
 
+def test_a_trainings_own_way_says_nothing_of_another_one() -> None:
+    points = curves(features(6, seed=2), np.full(6, 9))
+    layout = Layout(LAYOUT)
+    found = covariance(layout, np.zeros(layout.size), points, horizon=HORIZON)
+    same = points.curve[:, None] == points.curve[None]
+    assert (found.own[same] > 0.0).all()
+    assert (found.own[~same] == 0.0).all()
+    assert found.total == pytest.approx(found.total.T)
+    assert np.linalg.eigvalsh(found.total).min() > 0.0
+
+
 def test_the_fit_is_a_function_of_the_points() -> None:
     points = curves(features(10, seed=0), np.full(10, 9))
     again = points.at(np.arange(len(points)))
@@ -80,6 +96,18 @@ def test_a_horizon_of_one_epoch_is_an_ordinary_process() -> None:
     points = CurvePoints(features=x, epochs=np.ones(20), curve=np.arange(20), rewards=final(x))
     model = Posterior(LAYOUT, fitted(LAYOUT, points, horizon=1), points, horizon=1)
     assert model.final(x)[0] == pytest.approx(final(x), abs=0.05)
+
+
+def test_where_a_training_is_under_way_less_is_left_to_learn_and_nothing_else_is_expected() -> None:
+    coordinates = UnitCoordinates.of({"x": FloatDistribution(0.0, 1.0)})
+    known = [Curve.of({"x": x}, {4: -((x - 0.4) ** 2)}) for x in np.linspace(0.0, 0.6, 8).tolist()]
+    place = coordinates.encode([{"x": 0.9}])[0]
+    (mean, deviation), (again, less) = (
+        CurveModel(coordinates, each, horizon=4).final(place)
+        for each in (known, [*known, Curve(params={"x": 0.9}, is_running=True)])
+    )
+    assert less < 0.5 * deviation
+    assert again == pytest.approx(mean, abs=0.1 * float(deviation[0]))
 
 
 def test_equal_rewards_and_repeated_configurations_are_no_obstacle() -> None:

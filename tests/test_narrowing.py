@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError
 from search.narrowing import RULE_NAMES, declared, narrow
+from search.narrowing.edges import NOT_CROWDED
+from search.narrowing.guard import guarded
+from search.narrowing.interval import Interval
 from search.search_space import (
     Choices,
     Condition,
@@ -416,3 +419,26 @@ def test_an_unknown_rule_is_refused_with_the_name_that_is_close() -> None:
     assert RULE_NAMES == ("quantile_box", "posterior", "trust_region", "none")
     with pytest.raises(StudyDefinitionError, match="Did you mean 'quantile_box'"):
         narrow([], space(KINDS_OF_THREE), direction=UP, rule=NarrowRule(rule="quantil_box"))
+
+
+@pytest.mark.parametrize(
+    ("good", "padding_share", "expected", "words"),
+    [
+        (Interval(low=2.0, high=8.0), 0.15, (1.1, 8.9), "it is; padded by 15 %"),
+        (Interval(low=2.0, high=8.0), 0.0, (2.0, 8.0), "it is"),
+        (Interval(low=6.0, high=8.0), 0.15, (4.5, 9.5), "it is; padded by 15 % and held at half of the width"),
+        (Interval(low=6.0, high=8.0), 0.0, (4.5, 9.5), "it is; held at half of the width"),
+        (Interval(low=0.1, high=9.9), 0.15, (0.0, 10.0), "it is, which is about all of the range"),
+    ],
+)
+def test_a_good_region_is_padded_and_never_less_than_half_of_the_width(
+    good: Interval, padding_share: float, expected: tuple[float, float], words: str
+) -> None:
+    before, within = dimension(LinearRange(low=0.0, high=10.0)), Interval(low=0.0, high=10.0)
+    after, decision = guarded(
+        before, good, NOT_CROWDED, within=within, why="it is", figures={"n": 1.0}, padding_share=padding_share
+    )
+    assert isinstance(after.range, LinearRange)
+    assert (after.range.low, after.range.high) == pytest.approx(expected)
+    assert decision.reason == words
+    assert decision.figures == {"n": 1.0, "width_share": pytest.approx((expected[1] - expected[0]) / 10.0)}

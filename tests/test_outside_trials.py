@@ -75,6 +75,11 @@ def test_as_many_lie_outside_as_the_share_says_and_evenly_so(share: float, seed:
     assert len({tuple(each.items()) for each in outside}) == len(outside)
 
 
+def test_no_place_in_the_stage_is_favoured() -> None:
+    firsts = [next(n for n in range(4) if point(n, share=0.25, seed=seed * 2**26)) for seed in range(32)]
+    assert [firsts.count(n) for n in range(4)] == [8, 8, 8, 8]
+
+
 def test_without_a_share_and_without_anything_outside_every_trial_lies_inside() -> None:
     assert all(point(index, share=0.0) is None for index in range(50))
     assert all(point(index, share=0.5, box=DECLARED) is None for index in range(10))

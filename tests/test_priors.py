@@ -20,6 +20,7 @@ from search.narrowing import declared
 from search.priors import ChoicePrior, NormalPrior, Prior
 from search.sampling import propose
 from search.sampling.expected import expected_unit
+from search.sampling.prior_trust import prior_trust
 from search.search_space import (
     Choices,
     Condition,
@@ -208,6 +209,19 @@ def test_a_prior_is_dropped_when_the_trials_speak_against_it(direction: Directio
         off = [statistics.mean(decades_off(each["rate"]) for each in found) for found in (points, evenly)]
         assert (off[0] < 0.7 * off[1]) is is_kept
         assert (off[0] == pytest.approx(off[1], rel=0.1)) is not is_kept
+
+
+def test_extra_zeros_do_not_speak_against_it() -> None:
+    def observed(depths: list[int]) -> list[Observation]:
+        return [
+            Observation(number=n, stage="coarse", hyperparameters={"depth": each}, reward=-float(each))
+            for n, each in enumerate(depths)
+        ]
+
+    depth, beside = SPACE["depth"], [4, 5, 6, 4, 5, 6]
+    assert prior_trust(depth, observed(beside), Direction.MAXIMIZE) == 1.0
+    assert prior_trust(depth, observed([*beside, *[0] * 6]), Direction.MAXIMIZE) == 1.0
+    assert prior_trust(depth, observed([*beside, *[1] * 6]), Direction.MAXIMIZE) < 1.0
 
 
 def test_few_trials_cannot_speak_against_it() -> None:

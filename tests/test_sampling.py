@@ -187,16 +187,16 @@ def test_equal_arguments_give_equal_proposals_in_any_order(sampler: str) -> None
     assert ask(sampler, observations=own, running=running, index=26, seed=1) != first
 
 
+def asked_of_all() -> list[dict[str, Value]]:
+    running = (history(21)[20].hyperparameters,)
+    return [ask(sampler, observations=history(20), running=running, index=3) for sampler in SAMPLER_NAMES]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_fresh_process_proposes_the_same(sampler: str) -> None:
-    code = (
-        "import json, test_sampling as t\n"
-        f"print(json.dumps(t.ask({sampler!r}, observations=t.history(20), running=(t.history(21)[20].hyperparameters,),"
-        " index=3)))"
-    )
+def test_fresh_processes_propose_the_same() -> None:
+    code = "import json, test_sampling\nprint(json.dumps(test_sampling.asked_of_all()))"
     paths = os.pathsep.join([os.path.dirname(__file__), os.getcwd()])  # noqa: PTH109, PTH120
-    here = ask(sampler, observations=history(20), running=(history(21)[20].hyperparameters,), index=3)
+    here = asked_of_all()
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": hash_seed}
         output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout

@@ -6,6 +6,7 @@ import functools
 import math
 import random
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from search.errors import StudyDefinitionError
 from search.past import MOST_KEPT, Past, PastObservation, PastTrial, StartingPoint, observed, starting_points
 from search.record_codec import past_from_plain, past_to_plain
 from search.sampling import near_past
+from search.sampling.near_past import agreement
 from search.search_space import Hyperparameters, SearchSpace, Value
 from search.study_definition import Direction, StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain, load_study_file, masked_warm_start
@@ -166,6 +168,14 @@ def test_only_ranks_are_kept_and_the_best(rewards: list[int], direction: Directi
     assert observed(plain, space=space(), direction=direction, study="old") == kept
 
 
+def test_of_very_many_the_best_are_kept_and_others_of_all_ranks() -> None:
+    trials = [PastTrial(hyperparameters={"model.depth": 1 + n % 9}, reward=float(n), name=str(n)) for n in range(960)]
+    qualities = [each.quality for each in observed(trials, space=space(), direction=Direction.MAXIMIZE, study="old")]
+    assert qualities[:32] == pytest.approx([1.0 - n / 959 for n in range(32)])
+    assert max(better - worse for better, worse in pairwise(qualities)) < 0.02
+    assert qualities[-1] < 0.02
+
+
 def test_of_an_overlapping_space_the_common_part_is_kept_and_what_lies_beyond_the_limits_is_not() -> None:
     told = [
         {"model.rate": "0.001", "model.depth": "3", "model.other": "x"},  # as MLflow has them
@@ -288,6 +298,18 @@ def test_a_past_of_other_dimensions_leaves_them_to_the_sampler() -> None:
     for point, _ in found:
         assert (point["model.optimizer"], point["model.drop"], point["model.depth"]) == ("adamw", 0.9, 9)
         assert point["model.rate"] != 1.0
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_a_past_agrees_with_what_it_predicts_and_hardly_ever_by_chance(direction: Direction) -> None:
+    known = observations(17, sign=direction.sign)
+    assert agreement(kept(), known, direction=direction, space=space()) > 0.2
+    n_agreeing = 0
+    for seed in range(120):
+        draw = random.Random(seed)
+        shuffled = [replace(each, quality=draw.random()) for each in kept()]
+        n_agreeing += agreement(shuffled, known, direction=direction, space=space()) > 0.0
+    assert n_agreeing < 0.35 * 120, "half of them, if chance counted"
 
 
 def test_a_past_that_misleads_is_hardly_ever_asked() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import accumulate
 
 import numpy as np
 from scipy.special import ndtr
@@ -96,8 +95,7 @@ class ForecastPruner:
 
     def _curve(self, record: TrialRecord) -> Curve:
         sign = self._metric.direction.sign
-        values = self._metric.finite_values(record)
-        best = dict(zip(values, accumulate((sign * value for value in values.values()), max), strict=True))
-        if best and record.state is TrialState.STOPPED_EARLY:
-            best[record.n_epochs] = max(best.values())  # flat to its end
-        return Curve(params=self._coordinates.params(record.hyperparameters), best=best)
+        values = {epoch: sign * value for epoch, value in self._metric.finite_values(record).items()}
+        if values and record.state is TrialState.STOPPED_EARLY:
+            values[record.n_epochs] = max(values.values())  # flat to its end
+        return Curve.of(self._coordinates.params(record.hyperparameters), values)

@@ -46,10 +46,9 @@ class CurveModel:
         expects_noise: bool = False,
     ) -> None:
         self._coordinates = coordinates
-        self._curves = curves
         self.units, _ = coordinates.encode([each.params for each in curves])
         self.units = coordinates.snap(self.units)
-        self._horizon = max(horizon or 1, *(each.n_epochs for each in curves), 1)
+        horizon = max(horizon or 1, *(each.n_epochs for each in curves), 1)
         columns, parameter = coordinates.features(self.units)
         layout = FeatureLayout(parameter=parameter, is_warped=~coordinates.is_choice[parameter])
         where = [(index, epoch) for index, each in enumerate(curves) for epoch in _shown_epochs(each)]
@@ -65,13 +64,13 @@ class CurveModel:
         )
         self.best = float(points.rewards.max())
         fit_points = _fit_points(points.at(np.flatnonzero(is_fitted)))
-        theta = _FITS.of(layout, fit_points, horizon=self._horizon, expects_noise=expects_noise)
+        theta = _FITS.of(layout, fit_points, horizon=horizon, expects_noise=expects_noise)
         points = _conditioned(points)
-        self._posterior = Posterior(layout, theta, points, horizon=self._horizon)
+        self._posterior = Posterior(layout, theta, points, horizon=horizon)
         running = np.array([each.is_running for each in curves], dtype=bool)
         if running.any():
-            hoped = _believed(self._posterior, points, columns, running, horizon=self._horizon)
-            self._posterior = Posterior(layout, theta, hoped, horizon=self._horizon)
+            hoped = _believed(self._posterior, points, columns, running, horizon=horizon)
+            self._posterior = Posterior(layout, theta, hoped, horizon=horizon)
 
     @property
     def noise(self) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from optuna.study import StudyDirection
@@ -33,6 +33,12 @@ class Curve:
     params: Mapping[str, Any]
     best: Mapping[int, float] = field(default_factory=dict)
     is_running: bool = False
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], values: Mapping[int, float], *, is_running: bool = False) -> Self:
+        """Return the curve of a training that had these values after so many epochs, ascending; more is better."""
+        best = dict(zip(values, accumulate(values.values(), max), strict=True))
+        return cls(params=params, best=best, is_running=is_running)
 
     @property
     def reached(self) -> float:
@@ -71,8 +77,7 @@ def _curve(trial: FrozenTrial, *, sign: float, shift: int, longest: int) -> Curv
     if trial.state is TrialState.COMPLETE and trial.value is not None:
         values[max(values, default=longest)] = sign * trial.value
     finite = {epoch: value for epoch, value in values.items() if math.isfinite(value)}
-    best = dict(zip(finite, accumulate(finite.values(), max), strict=True))
-    return Curve(params=trial.params, best=best, is_running=trial.state is TrialState.RUNNING)
+    return Curve.of(trial.params, finite, is_running=trial.state is TrialState.RUNNING)
 
 
 def excerpt(curves: Sequence[Curve]) -> list[Curve]:

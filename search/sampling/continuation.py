@@ -35,21 +35,15 @@ def most_promising(
     coordinates = CurveCoordinates(space)
     if not coordinates.units.names:
         return paused[0].number
-    known = [_curve(each, coordinates, direction) for each in (*others, *paused)]
-    n_paused = len(paused)
-    model = CurveModel(
-        coordinates.units,
-        [*excerpt([each for each in known[:-n_paused] if each.best]), *known[-n_paused:]],
-        horizon=target_epochs,
-    )
-    mean, deviation = model.final(model.units[-n_paused:])
+    told = [_curve(each, coordinates, direction) for each in others if each.course]
+    asked = [_curve(each, coordinates, direction) for each in paused]
+    model = CurveModel(coordinates.units, [*excerpt(told), *asked], horizon=target_epochs)
+    mean, deviation = model.final(model.units[-len(asked) :])
     lacking = np.array([target_epochs - each.course[-1][0] for each in paused])
     promise = log_expected_improvement(mean, deviation, best=model.best) - np.log(lacking)
     return paused[int(np.argmax(promise))].number
 
 
 def _curve(observation: Observation, coordinates: CurveCoordinates, direction: Direction) -> Curve:
-    best: dict[int, float] = {}
-    for epoch, reward in observation.course:
-        best[epoch] = max(direction.sign * reward, *best.values()) if best else direction.sign * reward
-    return Curve(params=coordinates.params(observation.hyperparameters), best=best)
+    values = {epoch: direction.sign * reward for epoch, reward in observation.course}
+    return Curve.of(coordinates.params(observation.hyperparameters), values)
