@@ -55,14 +55,18 @@ def test_a_promoted_training_goes_on_from_a_checkpoint_behind_a_url(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_promoted_training_without_any_checkpoint_begins_anew_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [None, b"garbage" * 999])
+def test_a_promoted_training_without_a_checkpoint_begins_anew_and_says_so(tmp_path: Path, left: bytes | None) -> None:
     from search.worker.training import train
 
     short, long = tmp_path / "trial-0001", tmp_path / "trial-0005"
     for directory in (short, long):
         directory.mkdir()
+    if left is not None:
+        (short / CHECKPOINT_NAME).write_bytes(left)
     second, undisturbed = Coordinator(), Coordinator()
     ended = train(assignment(long, resume=True, n_epochs_reported=2, inherited_directory=str(short)), second)
+    assert (short / CHECKPOINT_NAME).exists() is (left is not None), "the other trial's files are its own"
     train(assignment(short), undisturbed)
     assert second.comparable == undisturbed.comparable
     assert any("begins anew" in notice for notice in ended.notices)
