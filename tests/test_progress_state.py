@@ -102,6 +102,8 @@ def test_an_open_stage_is_as_far_as_its_budget(budget: Budget, left: float, shar
         progress.advance(with_epochs(a_trial(0, n_epochs=9), epoch))
     assert progress.seconds_left == pytest.approx(left, nan_ok=True)
     assert progress.share_done(progress.stages[-1]) == pytest.approx(share)
+    clock.seconds += 99.0
+    assert share <= progress.share_done(progress.stages[-1]) <= 1.0
     text = "\n".join(line.plain for line in progress_lines(progress, width=110, height=40))
     assert "None" not in text and "0/48" in text and "0/12" not in text
     line = opening_line(a_record(opened), resumed=False, n_workers=2)
