@@ -258,7 +258,7 @@ class StudyDefinition:
         storage: Optuna storage URL, or None for the journal file in the state directory.
         tracking_uri: MLflow tracking URI, or None for the SQLite file in the state directory.
         checkpoints: fsspec URL of a directory for checkpoints, or None to keep them beside the trials' logs.
-        left_out: Dotted keys of the study file's entries that were left to their defaults.
+        left_out: What the study file left to its defaults: dotted keys, each with the default as plain data.
 
     Raises:
         StudyDefinitionError: If two stages share a name, or there is none, or one has no number of trials that is not
@@ -284,7 +284,7 @@ class StudyDefinition:
     storage: str | None = None
     tracking_uri: str | None = None
     checkpoints: str | None = None
-    left_out: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    left_out: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.stages:

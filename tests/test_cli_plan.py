@@ -42,6 +42,8 @@ def test_a_search_that_may_end_early_says_so_before_and_why_afterwards(record: S
     )
     outlook = Outlook(expected_gain=0.0001, possible_gain=0.001, noise=0.01)
     end = EarlyEnd(reason="after 5 finished trials", outlook=outlook, n_finished=44, n_left=40, time_ms=0)
+    record = replace(record, spent=Spent(wall_seconds=60.0, worker_seconds=60.0, n_epochs=99, n_workers=1))
+    assert status_plain(record)["seconds_left"] > 0.0
     ended = replace(record, definition=asking, early_end=end)
     assert "The search ended early: after 5 finished trials" in text_of(status_report(ended))
     plain = json.loads(strict_json(status_plain(ended)))

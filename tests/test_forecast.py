@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.budget import Allowance, affordable_finish, allowances, may_start
-from search.budget_words import budget_words
+from search.budget_words import budget_words, what_was_cut
 from search.forecast import Load, Pace, cost, expected_epochs, finish_loads, is_due, measured_pace
 from search.narrowing import declared
 from search.stage_shares import StagePart, end_shares, stage_quotas
 from search.study_definition import Budget, FinishSettings, NarrowRule, SearchStage, StudyDefinition
 from search.study_file import definition_from_plain
 from search.study_forecast import recorded_pace, study_forecast
-from search.study_record import Spent, StageOpening, StudyForecast
+from search.study_record import FinishPlan, Spent, StageOpening, StudyForecast
 from search.trial import EpochRecord, TrialRecord, TrialState
 
 seconds = st.floats(min_value=0.01, max_value=1e4)
@@ -217,7 +217,8 @@ def test_a_forecast_counts_what_still_trains_of_an_earlier_stage_once() -> None:
     alone, beside = (forecast(Budget(), n_done=17, n_running=n, stage=1) for n in (0, 3))
     assert beside.stage_seconds - alone.stage_seconds == 60.0 * 3 * 2
     assert beside.study_seconds - alone.study_seconds == beside.device_seconds - alone.device_seconds == 60.0 * 3 * 2
-    assert forecast(Budget(), n_running=3) == forecast(Budget())  # of the stage under way they are counted anyway
+    for budget in (Budget(), *(Budget(epochs=limit) for limit in range(60, 120))):
+        assert forecast(budget, n_running=3) == forecast(budget)  # of the stage under way they are counted anyway
 
 
 def test_stragglers_leave_less_of_a_budget_to_the_stages_that_follow() -> None:
@@ -245,6 +246,32 @@ def test_nothing_is_forecast_without_an_epoch() -> None:
     assert math.isnan(recorded_pace(Spent()).seconds_per_epoch)
     found = study_forecast(DEFINITION, openings=[], trials=[], spent=Spent(), pace=recorded_pace(Spent()))
     assert found is None
+
+
+def test_a_trial_and_the_one_that_continues_it_are_one_that_a_finish_could_confirm() -> None:
+    short, long = (
+        TrialRecord(
+            key=f"trial-{number:04d}",
+            number=number,
+            stage=stage.name,
+            hyperparameters={},
+            seed=0,
+            n_epochs=stage.max_epochs,
+            horizon_epochs=8,
+            state=TrialState.COMPLETE,
+            started_ms=0,
+        )
+        for number, stage in enumerate(DEFINITION.stages)
+    )
+    few = tuple(replace(stage, n_trials=1) for stage in DEFINITION.stages)
+    definition = replace(DEFINITION, stages=few, budget=Budget(hours=9.0))
+
+    def told(*trials: TrialRecord) -> tuple[str, ...]:
+        plan = FinishPlan(top_k=1, n_seeds=2, n_refits=2)
+        return what_was_cut(definition, trials, spent=Spent(), plan=plan)
+
+    assert "1 confirmed over 2" in told(short, long)[0]
+    assert told(short, replace(long, continues=short.key)) == ()
 
 
 @pytest.mark.parametrize(

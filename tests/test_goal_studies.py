@@ -15,9 +15,10 @@ import mlflow
 import optuna
 import pytest
 import yaml
-from goal_studies import BOUNDED, TWO_FOLD, engine, rising_gap, zeroin
+from goal_studies import BOUNDED, MEASURED, TWO_FOLD, engine, rising_gap, zeroin
 from mlflow.entities import Run
 from study_runs import run_session
+from test_stage_overlap import UnevenEngine
 from virtual_engine import Faults, KilledError
 
 from search.cli.status import status_plain
@@ -330,8 +331,9 @@ def test_a_study_that_was_killed_ends_with_the_same_front(two_fold: Ran, state: 
 @pytest.mark.slow
 @pytest.mark.usefixtures("untracked")
 def test_with_several_workers_the_finish_waits_for_the_whole_front(state: StateDirectory) -> None:
-    workers = engine(n_slots=3)
-    record = run_session(state, workers, definition_from_plain(TWO_FOLD))
+    only = {"name": "only", "n_trials": 30, "max_epochs": 3}  # enough for a finish that begins beside stragglers
+    workers = UnevenEngine(n_slots=3, slow=["trial-0029"], metrics=rising_gap, measured=MEASURED)
+    record = run_session(state, workers, definition_from_plain({**TWO_FOLD, "stages": [only]}))
     keys = [key for key, _ in workers.trained]
     first_confirmation = next(index for index, key in enumerate(keys) if key.startswith("confirm-"))
     assert not any(key.startswith("trial-") for key in keys[first_confirmation:])

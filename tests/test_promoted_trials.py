@@ -1,12 +1,11 @@
-"""Stages that continue the best short trials of earlier ones, on virtual workers and on real ones."""
+"""Stages that continue the best short trials of earlier ones, on virtual workers."""
 
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,21 +14,18 @@ from typing import Any
 import pytest
 from plain_study import BELL
 from rich.console import RenderableType
-from small_training import Coordinator, assignment, comparable
 from study_runs import Listener, run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
-from search.checkpoint_store import CheckpointStore
 from search.cli.best import best_report
 from search.cli.console import make_console, show
 from search.cli.progress_plain import PlainProgress
 from search.cli.rows import trial_row, winner
 from search.cli.status import status_plain, status_report
 from search.cli.trials_table import trials_table
-from search.coordinator.assembly import assemble
 from search.engines.engine import Engine, EngineEvent, MessageReceived
-from search.messages import EpochReport, TrialAssignment, TrialEnded
+from search.messages import EpochReport, TrialEnded
 from search.observer import SilentObserver
 from search.paths import StateDirectory
 from search.storage import StudyStore
@@ -185,15 +181,22 @@ def test_a_promoted_trial_that_loses_its_worker_goes_on(run: Run) -> None:
     assert max(Counter(engine.trained).values()) == 1
 
 
+class Vandal(Listener):
+    """Removes all checkpoints before the second stage."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def stage_opened(self, opening: StageOpening) -> None:
+        if opening.name == "medium":
+            for path in self._directory.rglob(CHECKPOINT_NAME):
+                path.unlink()
+
+
 @pytest.mark.parametrize("store", ["directory", "url"])
 def test_without_a_checkpoint_the_trial_begins_anew_and_says_so(run: Run, tmp_path: Path, store: str) -> None:
-    class Vandal(Listener):
-        def stage_opened(self, opening: StageOpening) -> None:
-            if opening.name == "medium":
-                for path in tmp_path.rglob(CHECKPOINT_NAME):
-                    path.unlink()
-
-    vandal, engine = Vandal(), VirtualEngine()
+    vandal, engine = Vandal(tmp_path), VirtualEngine()
     record = run(engine, observer=vandal, **({"checkpoints": str(tmp_path / "store")} if store == "url" else {}))
     check_pairs(record)
     assert sum("no checkpoint of it is left" in notice for notice in vandal.notices) == 2
@@ -286,6 +289,18 @@ def test_a_failed_continuation_leaves_the_short_trial_a_contender(run: Run) -> N
     assert 9 in numbers
 
 
+def test_a_continuation_that_ends_sooner_than_the_short_trial_is_no_contender_beside_it(
+    run: Run, tmp_path: Path
+) -> None:
+    engine = VirtualEngine(faults=Faults(stops_itself={"trial-0008"}))
+    record = run(engine, observer=Vandal(tmp_path), finish={"top_k": 20, "n_seeds": 1})
+    again = record.trials[8].record
+    assert (again.state, len(again.epochs)) == (TrialState.STOPPED_EARLY, 1)
+    assert record.result is not None
+    numbers = {each.trial_number for each in record.result.confirmations}
+    assert int(again.continues[-4:]) in numbers and 8 not in numbers
+
+
 def test_a_continuation_that_the_budget_stops_leaves_the_short_trial_a_contender(run: Run) -> None:
     stages = [PLAIN["stages"][0], {**PLAIN["stages"][2], "n_trials": 1, "promote": 1}]
 
@@ -361,105 +376,3 @@ def test_mlflow_has_the_curve_from_the_first_epoch_and_says_whose_it_was(state: 
         (epoch.epoch, epoch.metrics["val_acc"]) for epoch in trial.epochs
     }
     assert len(points) == 6
-
-
-@pytest.mark.slow
-def test_a_promoted_training_goes_on_from_a_checkpoint_behind_a_url(tmp_path: Path) -> None:
-    from search.worker.training import train
-
-    short, long, whole = (tmp_path / name for name in ("trial-0001", "trial-0005", "whole"))
-    for directory in (short, long, whole):
-        directory.mkdir()
-    urls = [str(tmp_path / "store" / name) for name in ("short", "long")]
-    first, second, undisturbed = Coordinator(), Coordinator(), Coordinator()
-    train(assignment(short, n_epochs=2, horizon_epochs=5, checkpoints=urls[0]), first)
-    (short / CHECKPOINT_NAME).unlink()
-    assert CheckpointStore(urls[0]).has(CHECKPOINT_NAME)
-    ended = train(
-        assignment(
-            long,
-            trial_key="trial-0005",
-            n_epochs=5,
-            resume=True,
-            n_epochs_reported=2,
-            checkpoints=urls[1],
-            inherited_directory=str(short),
-            inherited_checkpoints=urls[0],
-        ),
-        second,
-    )
-    train(assignment(whole, n_epochs=5), undisturbed)
-    assert (ended.error, ended.n_epochs) == ("", 5)
-    assert not any("checkpoint" in notice for notice in ended.notices)
-    assert [(each.trial_key, each.epoch) for each in second.reports] == [("trial-0005", epoch) for epoch in (3, 4, 5)]
-    assert comparable([*first.reports, *second.reports]) == undisturbed.comparable
-
-
-@pytest.mark.slow
-def test_a_promoted_training_without_any_checkpoint_begins_anew_and_says_so(tmp_path: Path) -> None:
-    from search.worker.training import train
-
-    short, long = tmp_path / "trial-0001", tmp_path / "trial-0005"
-    for directory in (short, long):
-        directory.mkdir()
-    second, undisturbed = Coordinator(), Coordinator()
-    ended = train(assignment(long, resume=True, n_epochs_reported=2, inherited_directory=str(short)), second)
-    train(assignment(short), undisturbed)
-    assert second.comparable == undisturbed.comparable
-    assert any("begins anew" in notice for notice in ended.notices)
-
-
-@pytest.mark.slow
-def test_on_real_workers_a_promoted_trial_equals_one_that_was_never_interrupted(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from search.engines.devices import DeviceSlot
-    from search.engines.local import LocalEngine
-
-    root = Path(__file__).resolve().parents[1]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(root), str(root / "tests"))))
-    engine = LocalEngine([DeviceSlot(label="CPU", environment={"CUDA_VISIBLE_DEVICES": ""})])
-    stages = [
-        {"name": "coarse", "n_trials": 3, "max_epochs": 2, "sampler": "qmc"},
-        {"name": "fine", "n_trials": 2, "max_epochs": 5, "sampler": "random", "promote": 2},
-    ]
-    plain = {
-        "model": {"class_path": "small_training.Net"},
-        "data": {"class_path": "small_training.Data"},
-        "space": {"model.learning_rate": {"log": [1.0e-3, 1.0]}},
-    }
-    record = run(engine, stages=stages, finish="none", **plain)
-    check_pairs(record)
-    whole = tmp_path / "whole"
-    for trial in promoted(record):
-        assert [epoch.epoch for epoch in trial.record.epochs] == [1, 2, 3, 4, 5]
-        uninterrupted = trained(trial.record, record, whole / trial.record.key)
-        assert [timeless(epoch.metrics) for epoch in trial.record.epochs] == uninterrupted
-    assert len(promoted(record)) == 2
-
-
-def trained(record: TrialRecord, study: StudyRecord, directory: Path) -> list[dict[str, float]]:
-    """Train what the trial has from its beginning to its end, in this process."""
-    from search.worker.training import train
-
-    directory.mkdir(parents=True)
-    coordinator = Coordinator()
-    train(
-        TrialAssignment(
-            trial_key="whole",
-            assembly=assemble(study.definition, record.hyperparameters),
-            directory=str(directory),
-            seed=record.seed,
-            n_epochs=record.n_epochs,
-            horizon_epochs=record.horizon_epochs,
-            resume=False,
-            n_epochs_reported=0,
-            merge_validation=False,
-        ),
-        coordinator,
-    )
-    return coordinator.comparable
-
-
-def timeless(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if name != "epoch_seconds"}

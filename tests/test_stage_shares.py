@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search.budget import Allowance, may_start
@@ -121,6 +121,7 @@ def test_one_worker_trains_exactly_the_budget_or_all_that_is_planned(
 
 
 @given(plans, st.integers(1, 300))
+@example(a_plan((20, 2), (1, 9)), 20)
 def test_what_a_plan_tells_of_the_stages_parts_is_the_whole_budget_or_the_whole_plan(
     plan: tuple[SearchStage, ...], limit: int
 ) -> None:
@@ -130,7 +131,8 @@ def test_what_a_plan_tells_of_the_stages_parts_is_the_whole_budget_or_the_whole_
     assert sum(open_parts) == limit
     firsts = [stage.max_epochs for stage in plan]
     if sum(firsts) <= limit:
-        assert all(part >= first for part, first in zip(open_parts, firsts, strict=True))
+        for each in (parts, open_parts):
+            assert all(part >= first for part, first in zip(each, firsts, strict=True))
         assert sum(open_parts[:-1]) <= limit / 2 + sum(firsts[:-1])  # one trial each at least
     if planned_epochs(plan[:-1]) <= min(limit / 2, limit - firsts[-1]):
         assert sum(open_parts[:-1]) == planned_epochs(plan[:-1])

@@ -118,9 +118,9 @@ def test_a_run_that_the_user_deleted_stays_deleted(mlflow_uri: str, client: Mlfl
 def test_runs_are_found_again_across_pages(
     mlflow_uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search.tracking import runs
+    from search.tracking import paging
 
-    monkeypatch.setattr(runs, "_PAGE_RUNS", 2)
+    monkeypatch.setattr(paging, "_PAGE", 2)
     for _ in range(2):
         with tracking(mlflow_uri, tmp_path) as tracker:
             for number in range(5):

@@ -65,6 +65,13 @@ def test_bounds_on_what_the_earlier_study_did_not_measure_do_not_rank_it(tmp_pat
     assert best_first(tmp_path, "plain", BOUNDED) == sorted(values, key=lambda number: -values[number])
 
 
+def test_bounds_do_not_rank_what_was_measured_where_a_gap_weight_had_it(tmp_path: Path) -> None:
+    earlier = run(tmp_path, BOUNDED, objective={**BELL["objective"], "gap_weight": 0.1})
+    values = {each.record.number: each.score.best_value for each in earlier.trials if each.score is not None}
+    by_metric = sorted(values, key=lambda number: -values[number])
+    assert best_first(tmp_path, "bounded", BOUNDED) == by_metric
+
+
 def test_a_front_is_tried_again_by_one_objective_or_by_all(tmp_path: Path) -> None:
     earlier = run(tmp_path, TWO_FOLD)
     scores = {each.record.number: each.score for each in earlier.trials if each.score is not None}

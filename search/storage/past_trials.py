@@ -21,7 +21,7 @@ from search.patience import Patient
 from search.reward import score
 from search.storage.stored_study import DEFINITION, StoredStudy
 from search.study_definition import Direction, Objective
-from search.trial import FinishedTrial, TrialState
+from search.trial import FinishedTrial
 from search.uris import local_path, masked
 
 _MOST_NAMES = 20
@@ -95,7 +95,7 @@ def _own_trials(study: StoredStudy, objective: Objective) -> list[PastTrial]:
     finished = [
         FinishedTrial(record=record, score=score(record, plain))
         for record in study.trials()
-        if record.state.is_finished and record.state is not TrialState.FAILED
+        if record.state.is_finished
     ]
     return [
         PastTrial(hyperparameters=each.hyperparameters, reward=each.reward, name=f"trial {each.number}")

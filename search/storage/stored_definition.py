@@ -27,4 +27,4 @@ def definition_from_stored(stored: Mapping[str, Any]) -> StudyDefinition:
     plain = as_of_now(stored)
     left_out = plain.pop(_LEFT_OUT, None)
     definition = definition_from_plain(plain)
-    return replace(definition, left_out=frozenset(former_defaults(plain) if left_out is None else left_out))
+    return replace(definition, left_out=dict.fromkeys(former_defaults(plain) if left_out is None else left_out))

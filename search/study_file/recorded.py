@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +26,11 @@ def with_overrides(definition: StudyDefinition, overrides: Sequence[str]) -> Stu
     changed = definition_from_plain(plain, overrides=overrides)
     paths = [dotted(each.path) for each in definition_differences(definition, changed)]
     unchanged = {
-        key for key in definition.left_out if not any(_lies_in(path, key) or _lies_in(key, path) for path in paths)
+        key: value
+        for key, value in definition.left_out.items()
+        if not any(_lies_in(path, key) or _lies_in(key, path) for path in paths)
     }
-    return replace(changed, left_out=changed.left_out | unchanged)
+    return replace(changed, left_out={**changed.left_out, **unchanged})
 
 
 def with_recorded_defaults(given: StudyDefinition, recorded: StudyDefinition) -> StudyDefinition:
@@ -37,13 +39,17 @@ def with_recorded_defaults(given: StudyDefinition, recorded: StudyDefinition) ->
     So a default that was another one when the study began is no edit of it.
     """
     ours = definition_to_plain(given)
-    shared = {key for key in given.left_out if any(_lies_in(key, other) for other in recorded.left_out)}
+    shared = {
+        key: default
+        for key, default in given.left_out.items()
+        if any(_lies_in(key, other) for other in recorded.left_out)
+    }
     plain = _filled(ours, definition_to_plain(recorded), (), shared)
     return given if plain == ours else replace(definition_from_plain(plain), left_out=given.left_out)
 
 
-def _filled(ours: Any, theirs: Any, path: KeyPath, shared: Collection[str]) -> Any:
-    if dotted(path) in shared:
+def _filled(ours: Any, theirs: Any, path: KeyPath, shared: Mapping[str, Any]) -> Any:
+    if dotted(path) in shared and ours == shared[dotted(path)]:  # else it was set in Python
         return theirs
     if isinstance(ours, dict) and isinstance(theirs, dict) and not is_another_rule(theirs, ours, path):
         return {
