@@ -90,7 +90,7 @@ def run_command(
     except SurfaceError as error:
         print(error, file=sys.stderr)
         return 2
-    runs = {each: known[each] for each in wanted if each in known}
+    runs: dict[Hashable, R] = {each: known[each] for each in wanted if each in known}
     for outcome in _outcomes([each for each in wanted if each not in known], make, n_processes=n_processes):
         if isinstance(outcome, str):
             print(outcome, flush=True)
@@ -149,7 +149,7 @@ def read_runs(kind: type[R], files: Sequence[Path]) -> list[R]:
 
 
 def _decoded(plain: Any, kind: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(**{name: _decoded(value, hints[name]) for name, value in plain.items()})
     return _tuples(plain)

@@ -81,13 +81,16 @@ def test_workers_speak_for_themselves_and_end_when_asked(make_engine: MakeEngine
 
 
 def test_a_worker_that_the_system_killed_for_want_of_memory_is_told_from_one_that_a_person_killed(
-    make_engine: MakeEngine,
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(600)\n")  # the real one takes seconds to import
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     n_oom_kills = [3]
     engine = make_engine(oom_kills=lambda: n_oom_kills[0])
     for n_more, told in ((0, "killed by SIGKILL"), (1, "killed by SIGKILL, by the system's out-of-memory killer")):
         worker = engine.start_worker(slot=0)
-        pid = ready(engine, worker).pid
+        (process,) = living_children()
+        pid = process.pid
         n_oom_kills[0] += n_more
         os.kill(pid, signal.SIGKILL)
         reason = lost(engine, worker).reason

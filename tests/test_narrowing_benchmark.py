@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from ranged_surface import REGIMES, ranged_surface
 from recorded_runs import read_runs
 from surface_trials import declared_space
 from table_cells import half_width
+
+from search.sampling import propose
+from search.search_space import Hyperparameters
 
 CONDITIONS = Conditions(regime="wide", noise=0.0, plan="short", n_epochs=4, budget_epochs=120, sampler="tpe")
 SETTING = Setting(conditions=CONDITIONS, rule="none", outside_share=0.0, instance="0", seed=0)
@@ -37,8 +41,16 @@ def test_the_declared_ranges_hold_the_optimum_and_set_the_scale_of_regret(regime
 
 
 @pytest.mark.slow
-def test_a_search_spends_its_plan_and_knows_whether_the_optimum_was_cut_off() -> None:
+def test_a_search_spends_its_plan_and_knows_whether_the_optimum_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def heard(**options: Any) -> Hyperparameters:
+        asked.append((options["sampler"], len(options["observations"])))
+        return propose(**options)
+
+    monkeypatch.setattr("narrowing_runs.propose", heard)
     search = make_search(SETTING, data=None)
+    assert asked == [("qmc", 0)] * 48 + [("tpe", n_before) for n_before in range(48, 48 + 24 + 12)]
     assert search == make_search(SETTING, data=None)
     assert search.improvements[-1][0] <= 48 + 24 + 12 * 4
     assert search.is_cut_off == (False, False, False)

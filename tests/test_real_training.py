@@ -12,13 +12,14 @@ from epoch_meter import BudgetSpentError
 from hard_digits import HardDigits
 from real_report import report
 from real_runs import Run, Setting, make_run
-from real_searches import MONITOR, one_stage, suggested, task_definition
+from real_searches import MONITOR, one_stage, search, suggested, task_definition
 from real_training import METHODS, main
 from real_trainings import RealTrainings
 from recorded_runs import read_runs
 
 from search.coordinator.assembly import assemble
 from search.messages import Action, EpochReport, FromWorker, TrialAssignment
+from search.study_definition import StudyDefinition
 from search.worker.training import train
 
 N_EPOCHS = 2
@@ -60,16 +61,19 @@ def test_trainings_are_a_workers_cost_what_they_had_and_the_best_epoch_is_kept(t
     listener = Listener()
     train(assignment(tmp_path, key="alone"), listener)
     (tmp_path / "winner").mkdir()
-    trainings = RealTrainings(budget_epochs=3, monitor=MONITOR, directory=tmp_path / "winner")
+    trainings = RealTrainings(budget_epochs=5, monitor=MONITOR, directory=tmp_path / "winner")
     useless, good = assignment(tmp_path, learning_rate=1e-9, key="useless"), assignment(tmp_path, key="good")
     stopped = trainings(useless, 1)
     logged = [trainings(good, epoch) for epoch in (1, 2)]
+    twin = assignment(tmp_path, key="twin")
+    assert [trainings(twin, epoch)[MONITOR] for epoch in (1, 2)] == [metrics[MONITOR] for metrics in logged]
     with pytest.raises(BudgetSpentError):
         trainings(useless, 2)
     assert [each["val_loss"] for each in logged] == listener.values
-    assert (trainings.n_spent, trainings.n_begun) == (3, 2)
+    assert (trainings.n_spent, trainings.n_begun) == (5, 3)
     best = max((stopped, *logged), key=lambda metrics: metrics[MONITOR])
     assert trainings.winner.metrics == best
+    assert trainings.winner.assignment.trial_key == "good", "of equals the first"
     assert trainings.improvements[-1][1] == best[MONITOR]
     assert 0.0 <= trainings.read_winners_test()["test_acc"] <= 1.0
 
@@ -95,6 +99,33 @@ def test_every_method_spends_its_budget_and_is_not_run_again(
     assert main([*TINY, "--output", str(file)]) == 0
     assert file.read_text() == records
     assert capsys.readouterr().out.partition("\n\n")[2] == first.partition("\n\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("method", "stages", "rule", "pruner"),
+    [
+        ("zeroin", [(8, 6), (264, 24)], "posterior", "forecast"),
+        ("zeroin-no-narrowing", [(8, 6), (264, 24)], "none", "forecast"),
+        ("zeroin-digits-plan", [(24, 2), (12, 6), (264, 24)], "posterior", "median"),
+        ("zeroin-digits-plan-no-narrowing", [(24, 2), (12, 6), (264, 24)], "none", "median"),
+    ],
+)
+def test_a_study_has_the_plan_of_its_name(
+    method: str,
+    stages: list[tuple[int, int]],
+    rule: str,
+    pruner: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[StudyDefinition] = []
+    monkeypatch.setattr("real_searches.run_session", lambda study, *_, **__: asked.append(study))
+    trainings = RealTrainings(budget_epochs=264, monitor=MONITOR, directory=tmp_path)
+    search(method, "digits", trainings, n_epochs=24, budget_epochs=264, seed=3)
+    (study,) = asked
+    assert [(stage.n_trials, stage.max_epochs) for stage in study.stages] == stages
+    assert {stage.narrow.rule for stage in study.stages[1:]} == {rule}
+    assert (study.pruner.name, study.seed) == (pruner, 3)
 
 
 def test_what_optuna_suggests_is_the_space_of_the_shipped_study() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+@pytest.mark.usefixtures("mlflow_template")  # the seconds below are not for the import of MLflow
 def test_a_store_that_cannot_be_reached_stops_nobody_and_is_reported(tmp_path: Path) -> None:
     notices: list[str] = []
     blocked = tmp_path / "file"
