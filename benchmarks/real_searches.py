@@ -31,8 +31,6 @@ N_EPOCHS = 24
 """Epochs of a full training, as in the study `digits`."""
 
 _OURS = "zeroin"
-_SHIPPED = f"{_OURS}-digits-plan"
-_NO_NARROWING = "-no-narrowing"
 _PEERS: Mapping[str, tuple[str, str]] = {
     "random": ("RandomSampler", ""),
     "tpe": ("TPESampler", ""),
@@ -79,12 +77,12 @@ def check_names(*, tasks: list[str], methods: list[str]) -> None:
         if task not in TASKS:
             raise SurfaceError(f"a task must be one of {', '.join(TASKS)}, but got {task!r}.")
     for method in methods:
-        if method in (_SHIPPED, _SHIPPED + _NO_NARROWING) or method in _PEERS:
+        if method in _PEERS:
             continue
         if method != _OURS and not method.startswith(f"{_OURS}-"):
             raise SurfaceError(
-                f"a method must be {_OURS}, {_OURS}{_NO_NARROWING} and the like, {_SHIPPED}, {_SHIPPED}{_NO_NARROWING} "
-                f"or one of {', '.join(_PEERS)}, but got {method!r}."
+                f"a method must be {_OURS}, {_OURS}-no-narrowing and the like, or one of {', '.join(_PEERS)}, but got "
+                f"{method!r}."
             )
         variant(method)
 
@@ -104,8 +102,8 @@ def search(method: str, task: str, trainings: RealTrainings, *, n_epochs: int, b
         definition = task_definition(task, one_stage(n_epochs), seed=seed)
         _search_by_optuna(method, definition, trainings)
     else:
-        definition = task_definition(task, _plan(method, n_epochs=n_epochs, budget_epochs=budget_epochs), seed=seed)
-        run_session(definition, trainings, n_workers=1)
+        chosen = plan(variant(method), n_epochs=n_epochs, budget_epochs=budget_epochs)
+        run_session(task_definition(task, chosen, seed=seed), trainings, n_workers=1)
 
 
 def task_definition(task: str, plan_: Mapping[str, Any], *, seed: int) -> StudyDefinition:
@@ -130,22 +128,6 @@ def _shipped_study() -> dict[str, Any]:
 
 def one_stage(n_epochs: int) -> dict[str, Any]:
     return {"stages": [{"name": "all", "n_trials": 1, "max_epochs": n_epochs, "sampler": "random"}]}
-
-
-def _plan(method: str, *, n_epochs: int, budget_epochs: int) -> dict[str, Any]:
-    if not method.startswith(_SHIPPED):
-        return plan(variant(method), n_epochs=n_epochs, budget_epochs=budget_epochs)
-    shipped = _shipped_study()
-    stages = shipped["stages"]
-    n_longest = max(stage["max_epochs"] for stage in stages)
-    share = budget_epochs / sum(stage["n_trials"] * stage["max_epochs"] for stage in stages) * n_longest / n_epochs
-    for stage in stages:
-        stage["n_trials"] = max(1, round(share * stage["n_trials"]))
-        stage["max_epochs"] = max(1, round(stage["max_epochs"] * n_epochs / n_longest))
-        if method.endswith(_NO_NARROWING):
-            stage["narrow"] = "none"
-    stages[-1]["n_trials"] = budget_epochs  # what is saved by pruning is spent there too
-    return {"stages": stages, "pruner": shipped["pruner"], "early_stopping": shipped["early_stopping"]}
 
 
 def _search_by_optuna(method: str, definition: StudyDefinition, trainings: RealTrainings) -> None:

@@ -87,9 +87,9 @@ def test_a_trial_and_its_continuation_are_one() -> None:
     assert is_pruned([*short, *longer], poor)
     assert not is_pruned([*short, *longer], poor, replace(RULE, n_startup_trials=4)), "they are three, not six"
     # What has begun to go on is still known by what it had before.
-    assert is_pruned([*short, *longer], poor) == is_pruned(
-        [*short, *longer[:2], running(curve(0.82, 5), number=12)], poor
-    )
+    begun = continued(short[2], running(curve(0.82, 5), number=12))
+    assert is_pruned([*short, *longer[:2], begun], poor)
+    assert not is_pruned([*short, *longer[:2], begun], poor, replace(RULE, n_startup_trials=4))
 
 
 def test_a_continuation_that_began_anew_counts_once_it_is_as_long() -> None:

@@ -141,6 +141,7 @@ def test_a_name_says_what_is_left_out_or_swapped(name: str, sampler: str, narrow
     study = study_definition(variant(name), surface, budget_epochs=BUDGET, seed=0)
     assert [(stage.n_trials, stage.max_epochs, stage.sampler) for stage in study.stages] == [
         (8, 3, "qmc"),
+        (8, N_EPOCHS, sampler),
         (BUDGET, N_EPOCHS, sampler),
     ]
     assert {stage.narrow.rule for stage in study.stages} == {"posterior" if narrows else "none"}

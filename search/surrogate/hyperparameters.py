@@ -25,16 +25,16 @@ class _Belief(NamedTuple):
     high: float = math.inf
 
 
-_LENGTHSCALE = _Belief(0.5, 1.5)  # of coordinates in [0, 1]: most parameters matter little
+_LENGTHSCALE = _Belief(0.0, 1.0)  # of coordinates in [0, 1]
 _RATIO = _Belief(0.3, 0.5)
 _F = _Belief(0.0, 0.5)
 _G = _Belief(-0.5, 0.7)
 _OWN = _Belief(-1.5, 0.7, -3.0, 1.0)
-_NOISE = _Belief(-3.5, 1.0, -4.5, 0.0)
+_NOISE = _Belief(-2.5, 1.0, -4.5, 0.0)
 _EXPECTED_NOISE = _Belief(-1.2, 1.0, -4.5, 0.3)
 _NOISY_START = -0.2
 _POWER = _Belief(math.log(0.5), 0.5)
-_BEND = _Belief(0.0, 1.0, -1.6, 1.6)
+_BEND = _Belief(0.0, 0.2, -1.6, 1.6)  # few trials are explained by bends as well as by anything else
 _MOST_DEVIATIONS = 4.0
 
 
