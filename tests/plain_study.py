@@ -23,8 +23,9 @@ BELL: dict[str, Any] = {
     "model": {"class_path": "package.Net"},
     "objective": {"monitor": "val_acc", "direction": "maximize"},
     "space": {"model.learning_rate": {"log": [1.0e-6, 1.0]}},
+    "pruner": "none",
 }
-"""A study for virtual workers, but for its stages."""
+"""A study for virtual workers, whose trials run to their ends, but for its stages."""
 
 
 def study(**changes: Any) -> StudyDefinition:

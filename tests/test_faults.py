@@ -38,6 +38,7 @@ STUDY: dict[str, Any] = {
     "objective": {"monitor": "val_acc", "direction": "maximize"},
     "space": {"model.learning_rate": {"log": [1.0e-3, 1.0]}},
     "stages": [{"name": "only", "n_trials": 15, "max_epochs": N_EPOCHS, "sampler": "qmc"}],
+    "pruner": "none",
     "resources": {"hang_timeout_minutes": 0.1},
 }
 

@@ -161,7 +161,10 @@ def spread(n_trials: int, *, of: Objective) -> list[FinishedTrial]:
 
 def narrowed(trials: list[FinishedTrial], *, of: Objective, rule: str) -> tuple[LinearRange, str]:
     found = narrow(
-        comparable_observations(trials, objective=of), SPACE, direction=of.direction, rule=NarrowRule(rule=rule)
+        comparable_observations(trials, objective=of),
+        SPACE,
+        direction=of.direction,
+        rule=NarrowRule(rule=rule, probability=0.8),
     )
     box = found.space["x"].range
     assert isinstance(box, LinearRange)
@@ -208,7 +211,7 @@ def test_a_choice_that_always_breaks_the_constraints_goes_though_it_fills_up_the
         trials.append(measured(number, at(0.5, 0.04 if kept else 0.09), of=BOUNDED, point=point))
     observations = comparable_observations(trials, objective=BOUNDED)
     for rule in ("quantile_box", "posterior", "trust_region"):
-        found = narrow(observations, space, direction=BOUNDED.direction, rule=NarrowRule(rule=rule))
+        found = narrow(observations, space, direction=BOUNDED.direction, rule=NarrowRule(rule=rule, probability=0.8))
         assert found.space["kind"].range == Choices(values=("a",)), found.decisions[0].reason
 
 

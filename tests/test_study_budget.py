@@ -26,7 +26,6 @@ from search.trial import TrialState
 
 PLAIN: Mapping[str, Any] = {
     **BELL,
-    "pruner": "none",
     "stages": [
         {"name": "coarse", "n_trials": 16, "max_epochs": 2, "sampler": "qmc"},
         {"name": "fine", "n_trials": 6, "max_epochs": 4, "sampler": "random"},

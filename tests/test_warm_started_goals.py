@@ -21,11 +21,7 @@ from search.study_record import StudyRecord
 pytestmark = pytest.mark.usefixtures("untracked")
 
 RATE = "model.learning_rate"
-SHORT: dict[str, Any] = {
-    "stages": [{"name": "only", "n_trials": 16, "max_epochs": 2}],
-    "pruner": "none",
-    "finish": "none",
-}
+SHORT: dict[str, Any] = {"stages": [{"name": "only", "n_trials": 16, "max_epochs": 2}], "finish": "none"}
 STAGES = [
     {"name": "coarse", "n_trials": 12, "max_epochs": 1},
     {"name": "fine", "n_trials": 4, "max_epochs": 2, "sampler": "tpe"},
