@@ -30,7 +30,7 @@ STAGES: list[dict[str, Any]] = [
     {"name": "coarse", "n_trials": 4, "max_epochs": 1},
     {"name": "fine", "n_trials": 3, "max_epochs": 2},
 ]
-FILE: dict[str, Any] = {**BELL, "stages": STAGES}
+FILE: dict[str, Any] = {key: value for key, value in BELL.items() if key != "pruner"} | {"stages": STAGES}
 """It leaves out what the stages sample by, how they narrow, and what prunes."""
 BOX = NarrowRule(rule="quantile_box")
 
