@@ -128,6 +128,24 @@ def test_what_the_file_once_said_and_leaves_out_now_is_an_edit(tmp_path: Path) -
     assert [each.split(":")[0] for each in lines(study, given())] == ["pruner", "early_stopping", "budget"]
 
 
+@pytest.mark.parametrize(
+    ("began", "edited"),
+    [
+        ({"log": [1e-4, 1e-1]}, {"log": [1e-7, 1e-1]}),
+        ({"log": [1e-4, 1e-1]}, {"linear": [1e-4, 1e-1]}),
+        ({"choice": [1, 2]}, {"choice": [1, 2, 3]}),
+    ],
+)
+def test_limits_that_the_file_leaves_out_follow_an_edited_range(
+    tmp_path: Path, began: dict[str, Any], edited: dict[str, Any]
+) -> None:
+    before, now = (given(space={"model.learning_rate": each}) for each in (began, edited))
+    study = stored(tmp_path, before)
+    edits = edits_of(study, now)
+    assert edits and all(each.refusal == "the recorded trials lie in another space" for each in edits)
+    assert kept_defaults(before, now) == ""
+
+
 def test_what_the_file_says_now_is_an_edit(tmp_path: Path) -> None:
     study = stored(tmp_path, begun_when(given(), **OTHER_DEFAULTS))
     edited = given(pruner="asha", stages=[STAGES[0], {**STAGES[1], "sampler": "gp", "n_trials": 5}])

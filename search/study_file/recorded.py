@@ -10,6 +10,7 @@ from search.study_definition import StudyDefinition
 from search.study_file.conversion import definition_from_plain, definition_to_plain
 from search.study_file.differences import definition_differences, is_another_rule
 from search.study_file.document import KeyPath, dotted
+from search.study_file.schema import KINDS
 
 
 def with_overrides(definition: StudyDefinition, overrides: Sequence[str]) -> StudyDefinition:
@@ -51,7 +52,9 @@ def with_recorded_defaults(given: StudyDefinition, recorded: StudyDefinition) ->
 def _filled(ours: Any, theirs: Any, path: KeyPath, shared: Mapping[str, Any]) -> Any:
     if dotted(path) in shared and ours == shared[dotted(path)]:  # else it was set in Python
         return theirs
-    if isinstance(ours, dict) and isinstance(theirs, dict) and not is_another_rule(theirs, ours, path):
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        if is_another_rule(theirs, ours, path) or _is_another_range(theirs, ours, path):
+            return ours
         return {
             key: _filled(value, theirs[key], (*path, key), shared) if key in theirs else value
             for key, value in ours.items()
@@ -60,6 +63,12 @@ def _filled(ours: Any, theirs: Any, path: KeyPath, shared: Mapping[str, Any]) ->
         both = enumerate(zip(ours, theirs, strict=False))
         return [*(_filled(our, their, (*path, index), shared) for index, (our, their) in both), *ours[len(theirs) :]]
     return ours
+
+
+def _is_another_range(old: Mapping[str, Any], new: Mapping[str, Any], path: KeyPath) -> bool:
+    """Whether the entries at `path` are a dimension's with other ranges, which its limits follow if they are left out."""
+    is_dimension = len(path) == 2 and path[0] == "space"
+    return is_dimension and any(old.get(kind) != new.get(kind) for kind in KINDS)
 
 
 def _lies_in(key: str, other: str) -> bool:
