@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from lightning_modules import ConvNet
 class HeldNet(ConvNet):
     """Waits before any epoch but the first for as long as the file ``hold`` is in the working directory.
 
-    Notes in ``trained.txt`` beside the checkpoint every epoch that it has trained.
+    Notes beside the checkpoint, in ``trained.txt`` every epoch that it has trained and in ``held_by.txt`` the process
+    that waits or has waited.
     """
 
     def on_train_epoch_start(self) -> None:
+        if self.current_epoch >= 1:
+            (Path(self.trainer.default_root_dir) / "held_by.txt").write_text(str(os.getpid()))
         while self.current_epoch >= 1 and Path("hold").exists():
             time.sleep(0.02)
 

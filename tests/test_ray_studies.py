@@ -67,6 +67,11 @@ class Held(CommandLine):
         logs = [log for log in self._trial("").glob("*/epochs.jsonl") if log.with_name("last.ckpt").exists()]
         return sum('"epoch"' in log.read_text() for log in logs)
 
+    def n_held(self) -> int:
+        """Trials whose process is alive and past the first epoch."""
+        noted = [note.read_text() for note in self._trial("").glob("*/held_by.txt")]
+        return sum(psutil.pid_exists(int(pid)) for pid in noted if pid)
+
     def n_checkpoints(self) -> int:
         """Checkpoints in the directory ``store``."""
         return len(list(self.directory.glob("store/held-*/*/last.ckpt")))
@@ -143,10 +148,11 @@ def survivor(nodes: Nodes, make_held: Callable[[str], Held]) -> Held:
     """The study, begun on this machine and ended on the cluster, of whose two nodes one was lost meanwhile."""
     held = make_held("survivor")
     with held.started("run", "held.yaml", "--devices", "cpu:1", "--plain") as process:
-        wait_for(lambda: held.n_begun() == 1 or process.poll() is not None)
+        wait_for(lambda: held.n_begun() == held.n_held() == 1 or process.poll() is not None)
         process.kill()
+    wait_for(lambda: held.n_held() == 0)
     with held.started("resume", "held", "--engine", "ray", "--ray-address", nodes.address, "--plain") as process:
-        wait_for(lambda: held.n_begun() == 2 or process.poll() is not None)
+        wait_for(lambda: held.n_begun() == held.n_held() == 2 or process.poll() is not None)
         nodes.remove()
         held.hold.unlink()
         output, errors = process.communicate(timeout=120)
