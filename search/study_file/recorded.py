@@ -66,7 +66,7 @@ def _filled(ours: Any, theirs: Any, path: KeyPath, shared: Mapping[str, Any]) ->
 
 
 def _is_another_range(old: Mapping[str, Any], new: Mapping[str, Any], path: KeyPath) -> bool:
-    """Whether the entries at `path` are a dimension's with other ranges, which its limits follow if they are left out."""
+    """Whether the entries at `path` are a dimension's with other ranges; limits that are left out follow them."""
     is_dimension = len(path) == 2 and path[0] == "space"
     return is_dimension and any(old.get(kind) != new.get(kind) for kind in KINDS)
 
