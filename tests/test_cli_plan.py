@@ -14,7 +14,7 @@ from search.cli.plan import plan_report
 from search.cli.result_story import result_story
 from search.cli.status import status_plain, status_report
 from search.cli.tables import studies_table
-from search.study_definition import Budget, EndEarly, StudyDefinition
+from search.study_definition import Budget, EndEarly, NarrowRule, StudyDefinition
 from search.study_file import definition_from_plain, definition_to_plain
 from search.study_record import (
     EarlyEnd,
@@ -31,6 +31,27 @@ def test_the_plan_adds_up(definition: StudyDefinition) -> None:
     assert f"{searched + 9 * 24 + 3 * 24:,} epochs" in text
     for dimension in definition.space:
         assert dimension.name in text
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "rules", "expected"),
+    [
+        ((8, 4, 9), ("posterior",) * 3, ["as declared", "as declared: too few trials", "narrowed (posterior)"]),
+        ((8, 3, 9), ("posterior",) * 3, ["as declared", *["as declared: too few trials"] * 2]),
+        ((12, 4, 9), ("none", "posterior", "none"), ["as declared", "narrowed (posterior)", "as before"]),
+        ((12, 4, 9), ("posterior", "none", "trust_region"), ["as declared", "as declared", "narrowed (trust_region)"]),
+    ],
+)
+def test_the_plan_says_which_stages_may_have_other_ranges(
+    definition: StudyDefinition, n_trials: tuple[int, ...], rules: tuple[str, ...], expected: list[str]
+) -> None:
+    stages = tuple(
+        replace(stage, n_trials=n, sampler="tpe", narrow=NarrowRule(rule=rule))
+        for stage, n, rule in zip(definition.stages, n_trials, rules, strict=True)
+    )
+    text = text_of(plan_report(replace(definition, stages=stages)), width=120)
+    rows = [line for line in text.splitlines() if line.split()[:1] in (["coarse"], ["medium"], ["fine"])]
+    assert [row.split(" tpe ")[1].strip() for row in rows] == expected
 
 
 def test_a_search_that_may_end_early_says_so_before_and_why_afterwards(record: StudyRecord) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -107,8 +107,7 @@ def _stages_table(definition: StudyDefinition) -> Table:
     promotes = any(stage.promote for stage in definition.stages)
     promoted = [("continue others", "right")] if promotes else []
     table = plain_table([*titles, ("sampler", "left"), ("ranges", "left"), *promoted])
-    for index, stage in enumerate(definition.stages):
-        ranges = "as declared" if index == 0 or stage.narrow.rule == "none" else f"narrowed ({stage.narrow.rule})"
+    for stage, ranges in zip(definition.stages, _ranges(definition.stages), strict=True):
         figures_of = ("open", str(stage.max_epochs), "the rest")
         if stage.n_trials is not None:
             figures_of = (str(stage.n_trials), str(stage.max_epochs), f"{stage.n_trials * stage.max_epochs:,}")
@@ -118,6 +117,22 @@ def _stages_table(definition: StudyDefinition) -> Table:
         for name, n_runs, what in _finish_rounds(finish):
             table.add_row(name, f"<= {n_runs}", str(n_epochs), f"{n_runs * n_epochs:,}", "", what)
     return table
+
+
+def _ranges(stages: Sequence[SearchStage]) -> Iterator[str]:
+    """Yield how each stage's ranges come about, as far as the plan tells."""
+    from search.narrowing import MIN_TRIALS  # loads SciPy, for which the help of a command need not wait
+
+    n_before, unchanged = 0, "as declared"
+    for stage in stages:
+        if stage.narrow.rule == "none" or n_before == 0:
+            yield unchanged
+        elif n_before < MIN_TRIALS:
+            yield "as declared: too few trials"
+        else:
+            unchanged = "as before"
+            yield f"narrowed ({stage.narrow.rule})"
+        n_before += stage.n_trials or 0
 
 
 def _budget(definition: StudyDefinition) -> list[RenderableType]:
