@@ -137,7 +137,7 @@ Narrow = Annotated[NarrowSection, Shorthand(named("rule"), get_args(NarrowRuleNa
 class StageSection(Section):
     """One round of the search, coarse to fine."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "coarse", "n_trials": 48, "max_epochs": 2}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "coarse", "n_trials": 8, "max_epochs": 2}]})
 
     name: str
     """Name of the stage, unique in the study: letters, digits, - and _."""

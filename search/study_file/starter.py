@@ -49,7 +49,7 @@ space:
   model.momentum: {{one_minus_log: [0.5, 0.999], when: {{model.optimizer: [sgd]}}}}
 
 # Coarse to fine: a few short trials over wide ranges (a quarter of the epochs; at least as many as there are devices),
-# then full ones where those promise most. Ranges follow from all trials before as each stage opens.
+# then full ones where those promise most. Ranges follow from all trials before as each stage opens, 12 at the least.
 # sampler: random, qmc (evenly spread), tpe, cmaes, gp, staged_gp (by all learning curves) or policy (learning from the
 # trials so far), or portfolio, which learns on what to spend the next trial: one of these samplers, a look outside, or
 # a paused trial. By default qmc in the first stage, staged_gp in later ones.
@@ -62,8 +62,8 @@ stages:
 
 # Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, such as
 # {{rule: posterior, probability: 0.95}}; quantile_box, a box around the best trials; trust_region, about the best
-# trial, larger with success; none: as declared. {{rule: quantile_box, outside_share: 0.1}} lets a tenth of each later
-# stage's trials look outside its ranges, which good ones widen again.
+# trial, larger with success; none: as in the stage before. {{rule: quantile_box, outside_share: 0.1}} lets a tenth of
+# each later stage's trials look outside its ranges, which good ones widen again.
 narrow: posterior
 # Stop trials that, by the learning curves of all, have too small a chance of becoming the best: forecast, with keys of
 # its own such as {{name: forecast, risk: 0.1}}; or median, percentile, asha, hyperband, wilcoxon, which compare trials
