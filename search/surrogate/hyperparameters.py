@@ -34,7 +34,7 @@ _NOISE = _Belief(-2.5, 1.0, -4.5, 0.0)
 _EXPECTED_NOISE = _Belief(-1.2, 1.0, -4.5, 0.3)
 _NOISY_START = -0.2
 _POWER = _Belief(math.log(0.5), 0.5)
-_BEND = _Belief(0.0, 0.2, -1.6, 1.6)  # few trials are explained by bends as well as by anything else
+_BEND = _Belief(0.0, 0.2)  # few trials are explained by bends as well as by anything else
 _MOST_DEVIATIONS = 4.0
 
 
