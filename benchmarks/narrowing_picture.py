@@ -1,9 +1,10 @@
 """Draw how the ranges of a study narrowed, and what every rule would have made of the same trials.
 
-    zeroin run digits
+    zeroin run digits --set stages.coarse.n_trials=48
     python benchmarks/narrowing_picture.py digits --output docs/images
 
-Writes STUDY-ranges.png (trials and ranges of each stage) and STUDY-rules.png (all rules on the first stage's trials).
+Writes STUDY-ranges.png (trials and ranges of each stage) and STUDY-rules.png (all rules on the first stage's trials,
+of which there must be 12 or more; the study's own rule with its own settings).
 """
 
 from __future__ import annotations
@@ -83,10 +84,12 @@ def _draw_rules(record: StudyRecord, observations: Sequence[Observation], panels
     definition, first = record.definition, record.openings[0].name
     known = [each for each in observations if each.stage == first]
     span = _span(known)
+    rules = {rule: NarrowRule(rule=rule) for rule in RULE_NAMES if rule != "none"}
+    own = definition.stages[-1].narrow
+    rules |= {own.rule: own} if own.rule in rules else {}
     boxes = [
-        (rule, narrow(known, definition.space, direction=definition.objective.direction, rule=NarrowRule(rule=rule)))
-        for rule in RULE_NAMES
-        if rule != "none"
+        (name, narrow(known, definition.space, direction=definition.objective.direction, rule=rule))
+        for name, rule in rules.items()
     ]
     for name, panel in panels.items():
         _scatter(panel, definition.space[name], known, stage=first, color=_COLORS[0])
