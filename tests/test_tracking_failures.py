@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from command_line import wait_for
 from tracked_study import new_tracker, runs_of, score_of, tracking, trial
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def test_a_store_that_comes_back_gets_everything(
     uri = f"sqlite:///{blocked / 'mlflow.db'}"
     tracker = new_tracker(uri, tmp_path, notices, flush_seconds=0.01)
     tracker.publish_trial(trial(), score_of(trial()))
-    time.sleep(0.5)
+    wait_for(lambda: tracker.is_failing)
     blocked.unlink()
     copied_mlflow_database(blocked / "mlflow.db")
     assert tracker.close(timeout_seconds=60.0) == ()
@@ -72,10 +74,7 @@ def test_closing_while_mlflow_fails_waits_for_one_more_attempt_only(tmp_path: Pa
     blocked.write_text("not a directory")
     tracker = new_tracker(f"sqlite:///{blocked}/mlflow.db", tmp_path, notices)
     tracker.publish_trial(trial(), None)
-    deadline = time.monotonic() + 60.0
-    while not tracker.is_failing and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert tracker.is_failing
+    wait_for(lambda: tracker.is_failing)
     began = time.monotonic()
     assert tracker.close(timeout_seconds=120.0) == ("trial-0000",)
     assert time.monotonic() - began < 6.0
@@ -89,23 +88,24 @@ def test_giving_up_is_not_announced_as_a_recovery(
 ) -> None:
     from search.tracking import tracker as module
 
-    calls: list[str] = []
+    calls: list[threading.Thread] = []
+    may_succeed = threading.Event()
 
     def first_fails_then_is_slow(uri: str, artifacts: str) -> None:
-        calls.append(uri)
+        calls.append(threading.current_thread())
         if len(calls) == 1:
             raise OSError("unreachable")
-        time.sleep(1.0)
+        may_succeed.wait()
 
     monkeypatch.setattr(module, "ensure_database", first_fails_then_is_slow)
     notices: list[str] = []
     tracker = new_tracker(mlflow_uri, tmp_path, notices)
     tracker.publish_trial(trial(), None)
-    deadline = time.monotonic() + 60.0
-    while len(calls) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(calls) == 2)
     assert tracker.close(timeout_seconds=0.3) == ("trial-0000",)
-    time.sleep(1.5)  # the slow attempt succeeds, too late
+    may_succeed.set()  # too late
+    calls[1].join(60.0)
+    assert not calls[1].is_alive()
     assert tracker.is_failing
     assert tracker.close(timeout_seconds=0.0) == ("trial-0000",)
     assert not any("again;" in notice for notice in notices)
