@@ -146,6 +146,12 @@ def test_limits_that_the_file_leaves_out_follow_an_edited_range(
     assert kept_defaults(before, now) == ""
 
 
+def test_a_further_dimension_is_an_edit(tmp_path: Path) -> None:
+    study = stored(tmp_path, begun_when(given(), **OTHER_DEFAULTS))
+    further = given(space={**FILE["space"], "model.depth": {"int": [1, 3]}})
+    assert [each.split(":")[0] for each in lines(study, further)] == ["space.model.depth"]
+
+
 def test_what_the_file_says_now_is_an_edit(tmp_path: Path) -> None:
     study = stored(tmp_path, begun_when(given(), **OTHER_DEFAULTS))
     edited = given(pruner="asha", stages=[STAGES[0], {**STAGES[1], "sampler": "gp", "n_trials": 5}])
@@ -186,7 +192,17 @@ def test_what_is_set_on_a_recorded_study_is_an_edit_and_stays(tmp_path: Path, ov
     study.record_definition(changed, edits=found)
     assert lines(reopened(tmp_path), with_overrides(reopened(tmp_path).definition, [])) == []
     key = override.split(".")[0].split("=")[0]
-    assert all(key in each for each in lines(reopened(tmp_path), given())), "the rest is left out as before"
+    back = lines(reopened(tmp_path), given())
+    assert back and all(key in each for each in back), "the rest is left out as before"
+
+
+def test_what_an_override_leaves_out_is_known_and_an_edited_file_leaves_out_what_it_did(tmp_path: Path) -> None:
+    recorded = stored(tmp_path, begun_when(given(), **OTHER_DEFAULTS)).definition
+    assert with_overrides(recorded, ["pruner=percentile"]).left_out.keys() >= {"pruner.percentile", "stages.1.narrow"}
+    said = with_overrides(given(pruner="median"), ["pruner={name: percentile, n_startup_trials: 7}"])
+    assert "pruner.n_startup_trials" not in said.left_out, "of the rule before it was left out"
+    kept = with_recorded_defaults(given(early_stopping={"patience_epochs": 3}), recorded)
+    assert kept.left_out.keys() == given(early_stopping={"patience_epochs": 3}).left_out.keys()
 
 
 # ---- a store of an earlier version -----------------------------------------------------------------------------------
@@ -227,6 +243,16 @@ def test_the_file_of_an_earlier_versions_study_is_no_edit(tmp_path: Path) -> Non
     as_stored_formerly(f"journal://{tmp_path / 'optuna.journal'}", named)
     assert lines(reopened(tmp_path), given(pruner="median")) == []
     assert [each.split(":")[0] for each in lines(reopened(tmp_path), given())] == ["pruner"]
+
+
+def test_a_file_that_names_the_rule_of_an_earlier_versions_study_keeps_its_probability(tmp_path: Path) -> None:
+    stored(tmp_path, given())
+    former = {"rule": "posterior", "probability": 0.8, "outside_share": 0.0}
+    stages = [{**stage, "narrow": former} for stage in FORMER["stages"]]
+    as_stored_formerly(f"journal://{tmp_path / 'optuna.journal'}", {**FORMER, "stages": stages})
+    assert lines(reopened(tmp_path), given(narrow="posterior")) == lines(reopened(tmp_path), given()) == []
+    edited = given(narrow={"rule": "posterior", "probability": 0.9})
+    assert lines(reopened(tmp_path), edited) == [f"stages.{index}.narrow.probability: 0.8 -> 0.9" for index in (0, 1)]
 
 
 def test_an_earlier_versions_study_goes_on_with_its_file_and_by_its_rules(
