@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 
 from search.samplers.coordinates import UnitCoordinates
 from search.samplers.curve_model import CurveModel
-from search.samplers.learning_curves import Curve
+from search.samplers.learning_curves import Curve, Scale
 from search.surrogate import CurvePoints, FeatureLayout, Posterior, fitted
 from search.surrogate.kernel import Layout, covariance
 
@@ -108,6 +108,27 @@ def test_where_a_training_is_under_way_less_is_left_to_learn_and_nothing_else_is
     )
     assert less < 0.5 * deviation
     assert again == pytest.approx(mean, abs=0.1 * float(deviation[0]))
+
+
+def test_a_disaster_does_not_stretch_the_scale_and_a_unit_is_what_it_says() -> None:
+    reached = [*np.linspace(0.5, 0.9, 9).tolist(), -1e9]
+    scale = Scale.of([Curve.of({}, {1: value}) for value in reached], np.array(reached))
+    good, bad = scale.standardized(np.array([0.9, 0.7])), scale.standardized(np.array([0.5, -1e3, -1e9]))
+    assert good[0] - good[1] == pytest.approx(0.2 / scale.unit)
+    assert (np.diff([*good, *bad]) < 0.0).all()
+    assert good[0] - bad[-1] < 8.0 * (good[0] - bad[0])
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_who_expects_noise_finds_more_of_it_and_is_not_told_what_others_found(noise: float) -> None:
+    rng = np.random.default_rng(4)
+    x = rng.random(14)
+    values = 0.5 - (x - 0.4) ** 2 + noise * 0.2 * rng.standard_normal(14)
+    known = [Curve.of({"x": each}, {4: value}) for each, value in zip(x.tolist(), values.tolist(), strict=True)]
+    coordinates = UnitCoordinates.of({"x": FloatDistribution(0.0, 1.0)})
+    found = [CurveModel(coordinates, known, horizon=4, expects_noise=each).noise for each in (False, True)]
+    assert found[0] < found[1]
+    assert (found[1] > 0.8) is (noise > 0.0)
 
 
 def test_equal_rewards_and_repeated_configurations_are_no_obstacle() -> None:

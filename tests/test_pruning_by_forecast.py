@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 from trial_curves import record, running, taught
 
 from search.pruner_settings import ForecastSettings
+from search.pruning import named_pruner
+from search.search_space import Choices, Dimension, SearchSpace
+from search.study_definition import Direction
 from search.trial import TrialRecord, TrialState
 
 RULE = ForecastSettings(risk=0.1, min_epochs=2, n_startup_trials=3)
@@ -62,6 +66,31 @@ def test_it_says_nothing_before_enough_others_have_a_curve_and_one_is_longer() -
     assert not is_pruned(peers(0.8, 0.9), poor)
     assert is_pruned(peers(0.8, 0.9, 0.85), poor)
     assert not is_pruned([record(number, curve(0.9, 3)) for number in range(9)], poor)
+
+
+def test_its_own_epochs_are_no_rivals_and_a_last_or_unknown_one_is_left_alone() -> None:
+    known, poor = peers(0.8, 0.9, 0.85), running(POOR[:3])
+    assert is_pruned([*known, poor], poor)
+    assert not is_pruned([*known, poor], poor, replace(RULE, n_startup_trials=4))
+    assert not is_pruned(known, running(POOR[:3], n_epochs=3))
+    assert not is_pruned(known, running([*POOR[:2], math.nan]))
+
+
+def test_the_longer_the_schedule_the_more_may_come() -> None:
+    short, long = (
+        is_pruned([replace(each, horizon_epochs=n) for each in peers(0.8, 0.85, 0.9)], running(POOR[:3], horizon=n))
+        for n in (10, 200)
+    )
+    assert short and not long
+
+
+def test_where_nothing_is_searched_nothing_is_stopped() -> None:
+    fixed = Choices(values=("only",))
+    space = SearchSpace(dimensions=(Dimension(name="rate", range=fixed, limits=fixed),))
+    pruner = named_pruner(RULE, monitor="val_acc", direction=Direction.MAXIMIZE, space=space)
+    for each in peers(0.8, 0.9, 0.85):
+        pruner.learn(replace(each, hyperparameters={"rate": "only"}))
+    assert not pruner.prune_reason(replace(running(POOR[:3]), hyperparameters={"rate": "only"}))
 
 
 @pytest.mark.parametrize("state", [TrialState.DIVERGED, TrialState.FAILED])
