@@ -65,6 +65,38 @@ def test_a_short_trial_is_not_taken_for_a_bad_one() -> None:
     assert copied(known, max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)}).params["x"] > 0.55
 
 
+def test_trials_without_any_of_the_parameters_tell_nothing() -> None:
+    known = [trained(x, 3) for x in np.linspace(0.02, 0.98, 13)]
+    asked = []
+    for state, value in ((TrialState.COMPLETE, -100.0), (TrialState.COMPLETE, 100.0), (TrialState.FAIL, None)):
+        other = create_trial(
+            state=state, params={"y": 0.5}, distributions={"y": FloatDistribution(0.0, 1.0)}, value=value
+        )
+        study = copied([*known, other], max_epochs=HORIZON)
+        study.ask()
+        space = {"x": FloatDistribution(0.0, 1.0)}
+        asked.append(study.sampler.sample_relative(study, study.get_trials(deepcopy=False)[-1], space))
+    assert asked[0] == asked[1] == asked[2]
+
+
+def test_some_suggestions_are_drawn_from_all_there_is_but_none_where_a_region_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.samplers.staged_gp.EXPLORED_SHARE", 1.0)
+    known = [trained(x, 3) for x in np.linspace(0.02, 0.98, 13)]
+
+    def asked(half_width: float | None) -> list[float]:
+        found = []
+        for seed in range(8):
+            study = optuna.create_study(sampler=StagedGPSampler(seed=seed, half_width=half_width))
+            study.add_trials(known)
+            found.append(study.ask({"x": FloatDistribution(0.0, 1.0)}).params["x"])
+        return found
+
+    assert max(asked(None)) - min(asked(None)) > 0.5
+    assert max(asked(0.05)) - min(asked(0.05)) <= 0.1
+
+
 def test_steps_may_be_counted_from_zero() -> None:
     trials = [trained(x, n) for x, n in ((0.1, 3), (0.5, 9), (0.9, 27), (0.3, 9), (0.6, 3), (0.2, 27))]
     from_zero = [
