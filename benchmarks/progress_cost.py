@@ -99,7 +99,7 @@ class SimulatedStudy:
         self.record = replace(self.record, openings=(*self.record.openings, opening))
         observer.stage_opened(opening)
         if index == 1:
-            observer.notice("worker 2 was lost (killed by signal 9); trial #51 goes on from its checkpoint.")
+            observer.notice(f"worker 2 was lost (killed by signal 9); trial #{first - 1} goes on from its checkpoint.")
         numbers = list(range(first, first + stage.n_trials))
         self._trials(observer, stage.name, numbers, n_epochs=stage.max_epochs, is_search=True)
 
@@ -171,7 +171,7 @@ class SimulatedStudy:
     def _decision(self, dimension: Dimension, *, is_first: bool) -> tuple[Dimension, RangeDecision]:
         before, after, change, reason = range_text(dimension), dimension, RangeChange.DECLARED, "as declared"
         if not is_first:
-            change, reason = RangeChange.KEPT, "no evidence that it matters (p = 0.41, 48 trials)"
+            change, reason = RangeChange.KEPT, "no evidence that it matters (p = 0.41, 16 trials)"
             if not isinstance(dimension.range, Choices) and self.random.random() < 0.6:
                 low, high = dimension.range.scale(dimension.range.low), dimension.range.scale(dimension.range.high)
                 middle, half = low + (high - low) * self.random.uniform(0.4, 0.6), 0.3 * (high - low)
@@ -179,7 +179,7 @@ class SimulatedStudy:
                 after = replace(dimension, range=dimension.range.with_bounds(*bounds))
                 change, reason = (
                     RangeChange.NARROWED,
-                    "the best 12 of 48 trials lie in it, with 15 % to spare (p = 0.001)",
+                    "the best 5 of 16 trials lie in it, with 15 % to spare (p = 0.001)",
                 )
         decision = RangeDecision(
             name=dimension.name, change=change, before=before, after=range_text(after), reason=reason, figures={}
