@@ -25,7 +25,7 @@ from search.paths import StateDirectory
 from search.studies_api import read_study
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain
-from search.study_record import StageOpening, StudyRecord, StudyState
+from search.study_record import RangeChange, StageOpening, StudyRecord, StudyState
 from search.trial import CONFIRM, FinishedTrial, Score, TrialRecord, TrialState
 
 PLAIN: dict[str, Any] = {
@@ -126,6 +126,14 @@ def test_a_stage_opens_on_what_has_finished_and_its_opening_stands(run: Run) -> 
     assert all(trial.record.state is TrialState.COMPLETE for trial in record.trials)
 
 
+def test_for_ranges_that_will_stay_as_they_are_nobody_waits(run: Run) -> None:
+    diary = Diary()
+    coarse, fine = PLAIN["stages"]
+    record = run(UnevenEngine(n_slots=4, slow=["trial-0003"]), observer=diary, stages=[{**coarse, "n_trials": 8}, fine])
+    assert "trial-0003" not in diary.before("open fine", kind="end")
+    assert {each.change for each in record.openings[1].narrowed.decisions} == {RangeChange.KEPT}
+
+
 def test_with_one_worker_a_stage_is_over_before_the_next_one_begins(run: Run) -> None:
     diary = Diary()
     run(UnevenEngine(slow=["trial-0003"]), observer=diary)
@@ -141,6 +149,8 @@ def test_with_one_worker_a_stage_is_over_before_the_next_one_begins(run: Run) ->
         (48, 16, 12, True),
         (47, 17, 47, False),
         (5, 0, 5, True),  # nobody to wait for
+        (6, 2, 6, True),  # too few for narrowing even with those
+        (5, 3, 5, False),
     ],
 )
 def test_enough_is_three_quarters_and_what_narrowing_needs(

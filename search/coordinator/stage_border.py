@@ -12,8 +12,9 @@ def may_go_on(*, n_finished: int, n_unfinished: int, n_inside: int) -> bool:
 
     Three quarters of them must have finished. Narrowing goes by the best quarter of what has: were all stragglers
     better than those, that would still be trials from the better half of the stage (a quarter of three quarters, beside
-    one quarter missing, is 7 of 16). And there must be as many trials as narrowing needs. With one worker nothing is
-    unfinished when it is idle.
+    one quarter missing, is 7 of 16). And there must be as many trials as narrowing needs, unless there would be too few
+    with the stragglers as well: the ranges stay as they are then. With one worker nothing is unfinished when it is
+    idle.
 
     Args:
         n_finished: Trials of the stage that have ended.
@@ -22,4 +23,5 @@ def may_go_on(*, n_finished: int, n_unfinished: int, n_inside: int) -> bool:
     """
     if n_unfinished == 0:
         return True
-    return n_finished >= _ENOUGH_SHARE * (n_finished + n_unfinished) and n_inside >= MIN_TRIALS
+    is_worth_waiting = n_inside < MIN_TRIALS <= n_inside + n_unfinished
+    return n_finished >= _ENOUGH_SHARE * (n_finished + n_unfinished) and not is_worth_waiting
