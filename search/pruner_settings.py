@@ -90,7 +90,8 @@ class ForecastSettings:
     """Stop trials whose extrapolated learning curve is unlikely to end above the best one.
 
     Attributes:
-        risk: Probability of becoming the best below which a trial is stopped, in ``(0, 0.5]``.
+        risk: Probability of becoming the best below which a trial is stopped, in ``(0, 0.5]``; with more than 25 other
+            trials it falls with the square of their number.
         min_epochs: Epochs after which a trial is judged for the first time, >= 1; None for a quarter of its schedule.
         n_startup_trials: Other trials that must have a curve, >= 1.
     """

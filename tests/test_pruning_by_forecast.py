@@ -54,6 +54,12 @@ def test_the_risk_is_what_a_trial_needs() -> None:
     assert 0 == counts[0] < counts[1] < counts[-1]
 
 
+@pytest.mark.parametrize(("n_others", "risk"), [(25, "0.1"), (26, "0.092"), (50, "0.025"), (100, "0.0063")])
+def test_the_more_trials_there_are_the_less_is_risked_for_one(n_others: int, risk: str) -> None:
+    known = peers(*(0.8 + 0.001 * (number % 7) for number in range(n_others)))
+    assert taught(RULE, known).prune_reason(running(POOR[:3])).endswith(f"; the risk is {risk}")
+
+
 @pytest.mark.parametrize(("min_epochs", "due"), [(4, [4, 6, 9]), (None, [3, 4, 7, 10])])
 def test_a_trial_is_judged_whenever_it_has_grown_by_half(min_epochs: int | None, due: list[int]) -> None:
     known = [record(number, [*curve(0.8 + 0.02 * number, 10), 0.9, 0.9], n_epochs=12) for number in range(4)]

@@ -17,6 +17,7 @@ from search.trial import TrialRecord, TrialState
 
 _STEP = 1.5
 _FIRST_SHARE = 0.25  # of the schedule, before a trial is judged unless the settings say otherwise
+_N_AT_FULL_RISK = 25  # other trials up to which all of the risk is taken
 
 
 class ForecastPruner:
@@ -24,15 +25,18 @@ class ForecastPruner:
 
     The curves of all trials, short and long, are one Gaussian process over hyperparameters and epochs
     (`search.surrogate`); of it follows how probable it is that a trial's best value at the end of its schedule beats
-    the best value that any other trial has reached, but for those that diverged or failed. Below the stated risk, the
-    trial stops. It is judged at `min_epochs` and whenever its epochs have grown by half since.
+    the best value that any other trial has reached, but for those that diverged or failed. Below the risk, the trial
+    stops. It is judged at `min_epochs` and whenever its epochs have grown by half since.
+
+    With more than 25 other trials the risk falls with the square of their number: any single trial stopped wrongly is
+    then worth more than the epochs saved, and the risks of all trials have a finite sum, however many there are.
 
     Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 1406.3896; Domhan, Springenberg and
     Hutter, "Speeding up automatic hyperparameter optimization of deep neural networks by extrapolation of learning
     curves", IJCAI 2015 (the criterion).
 
     Args:
-        settings: The risk, and when the rule begins.
+        settings: The risk with up to 25 other trials, and when the rule begins.
         metric: What is compared.
         space: The study's dimensions; their limits are what coordinates are relative to.
     """
@@ -79,12 +83,13 @@ class ForecastPruner:
         )
         mean, deviation = (float(each[0]) for each in model.final(model.units[-1:]))
         chance = float(ndtr((mean - float(model.scale.standardized(np.array([best]))[0])) / deviation))
-        if chance >= self._settings.risk:
+        risk = self._settings.risk * min(1.0, _N_AT_FULL_RISK / len(others)) ** 2
+        if chance >= risk:
             return ""
-        sign, risk = self._metric.direction.sign, self._settings.risk
+        sign = self._metric.direction.sign
         return (
             f"best {sign * curve.reached:.6g} by epoch {epoch} has a chance of {chance:.2g} not to end "
-            f"{self._metric.worse} {sign * best:.6g}, the best of the trials so far; the risk is {risk:g}"
+            f"{self._metric.worse} {sign * best:.6g}, the best of the trials so far; the risk is {risk:.2g}"
         )
 
     def _is_due(self, epoch: int, horizon: int) -> bool:

@@ -86,7 +86,8 @@ class ForecastSection(_PrunerSection):
     name: Literal["forecast"]
     """The rule: too small a chance of becoming the best, by the learning curves of all trials."""
     risk: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
-    """Probability of becoming the best below which a trial is stopped; the more, the sooner."""
+    """Probability of becoming the best below which a trial is stopped; the more, the sooner. With more than 25 other
+    trials it falls with the square of their number."""
     min_epochs: Count | None = None
     """Epochs after which a trial is judged for the first time, then whenever they have grown by half; null for a
     quarter of those that its schedule spans."""
