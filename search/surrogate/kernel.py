@@ -256,13 +256,13 @@ def _log_epochs_left(epochs: Array, horizon: int) -> Array:
 
 
 def cross_covariance(layout: Layout, theta: Array, ends: Array, known: Array) -> tuple[Array, float]:
-    """Return the covariance of final rewards with points, and the prior variance of a final reward.
+    """Return the covariance of final rewards with points of curves, and the prior variance of a final reward.
 
     Args:
         layout: Where the hyperparameters are.
         theta: Their logarithms.
         ends: Features of configurations at the horizon, shape ``(m, k)``.
-        known: Bent features of the points, shape ``(n, k)``; their shortfalls and own ways say nothing more of F.
+        known: Bent features of the points' curves, shape ``(n, k)``; shortfalls and own ways say nothing more of F.
 
     Returns:
         Shape ``(m, n)``, and the variance.

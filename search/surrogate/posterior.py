@@ -16,6 +16,9 @@ _LEAST_VARIANCE = 1e-8  # in prior variances
 class Posterior:
     """The final rewards of all configurations, as they are known from points of learning curves.
 
+    All points of one curve have the same covariance with a final reward, so what they say together is kept curve by
+    curve.
+
     Args:
         features: What the columns of feature arrays are.
         theta: Hyperparameters, as `fitted` returns them.
@@ -26,12 +29,14 @@ class Posterior:
     def __init__(self, features: FeatureLayout, theta: Array, points: CurvePoints, *, horizon: int) -> None:
         self._layout = Layout(features)
         self._theta = theta
-        self._known = bent(self._layout, theta, points.features).values
+        _, first = np.unique(points.curve, return_index=True)
+        self._known = bent(self._layout, theta, points.features[first]).values
         total = covariance(self._layout, theta, points, horizon=horizon).total
         factor = np.linalg.cholesky(total)
         inverse_factor = solve_triangular(factor, np.eye(len(points)), lower=True, check_finite=False)
-        self._inverse: Array = inverse_factor.T @ inverse_factor
-        self._solved: Array = self._inverse @ points.rewards
+        inverse = inverse_factor.T @ inverse_factor
+        self._inverse = _by_curve(_by_curve(inverse, points).T, points)
+        self._solved = _by_curve(inverse @ points.rewards, points)
 
     @property
     def noise(self) -> float:
@@ -77,3 +82,11 @@ class Posterior:
         values, vectors = np.linalg.eigh(left)
         drawn: Array = (cross @ self._solved)[:, None] + (vectors * np.sqrt(np.maximum(values, 0.0))) @ normals
         return drawn
+
+
+def _by_curve(values: Array, points: CurvePoints) -> Array:
+    """Return sums of the rows over the points of each curve, the curves ascending."""
+    order = np.argsort(points.curve, kind="stable")
+    _, starts = np.unique(points.curve[order], return_index=True)
+    sums: Array = np.add.reduceat(values[order], starts, axis=0)
+    return sums
