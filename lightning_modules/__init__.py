@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_modules.conv_net import ConvNet as ConvNet
-    from lightning_modules.digits_data import DigitsDataModule as DigitsDataModule
-    from lightning_modules.random_shift import RandomShift as RandomShift
-    from lightning_modules.tensor_loader import TensorLoader as TensorLoader
+    from lightning_modules.data.digits_data import DigitsDataModule as DigitsDataModule
+    from lightning_modules.data.random_shift import RandomShift as RandomShift
+    from lightning_modules.data.tensor_loader import TensorLoader as TensorLoader
+    from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
 
 _HOMES: dict[str, str] = {
     "ConvNet": "lightning_modules.conv_net",
-    "DigitsDataModule": "lightning_modules.digits_data",
-    "RandomShift": "lightning_modules.random_shift",
-    "TensorLoader": "lightning_modules.tensor_loader",
+    "DigitsDataModule": "lightning_modules.data.digits_data",
+    "ImageClassifier": "lightning_modules.image_classifier",
+    "RandomShift": "lightning_modules.data.random_shift",
+    "TensorLoader": "lightning_modules.data.tensor_loader",
 }
 
 

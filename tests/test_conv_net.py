@@ -14,11 +14,11 @@ from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
 from lightning_modules.conv_net import ConvNet
-from lightning_modules.digits_data import DigitsDataModule
-from lightning_modules.initialization import SCHEMES
-from lightning_modules.learning_rate_schedules import SHAPES, learning_rate_ratio
-from lightning_modules.optimizers import OPTIMIZERS
-from lightning_modules.tensor_loader import TensorLoader
+from lightning_modules.data.digits_data import DigitsDataModule
+from lightning_modules.data.tensor_loader import TensorLoader
+from lightning_modules.training.initialization import SCHEMES
+from lightning_modules.training.learning_rate_schedules import SHAPES, learning_rate_ratio
+from lightning_modules.training.optimizers import OPTIMIZERS
 
 pytestmark = [
     # Some tests leave the validation out on purpose.

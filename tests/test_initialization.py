@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lightning_modules.initialization import SCHEMES, initialize, weight_std
+from lightning_modules.training.initialization import SCHEMES, initialize, weight_std
 
 BIG_LAYERS = {
     "linear": lambda: nn.Linear(160, 120),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_modules.learning_rate_schedules import N_PLATEAUS, SHAPES, learning_rate_ratio
+from lightning_modules.training.learning_rate_schedules import N_PLATEAUS, SHAPES, learning_rate_ratio
 
 shapes = st.sampled_from(SHAPES)
 falling_shapes = st.sampled_from([shape for shape in SHAPES if shape != "constant"])

@@ -7,13 +7,23 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_modules.optimizers import OPTIMIZERS, make_optimizer, parameter_groups
+from lightning_modules.training.optimizers import (
+    OPTIMIZERS,
+    OptimizerSettings,
+    make_optimizer,
+    parameter_groups,
+)
 
 
 @pytest.fixture
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+
+
+def make(network: nn.Module, **settings: Any) -> torch.optim.Optimizer:
+    chosen = OptimizerSettings(**settings)
+    return make_optimizer(parameter_groups(network, weight_decay=chosen.weight_decay), chosen)
 
 
 def take_step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -33,7 +43,7 @@ def test_groups_hold_each_trainable_parameter_once(network: nn.Sequential) -> No
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_decay_shrinks_weights_and_leaves_biases_and_norms(name: str, network: nn.Sequential) -> None:
-    optimizer = make_optimizer(network, name=name, learning_rate=0.1, weight_decay=0.5, momentum=0.0)
+    optimizer = make(network, name=name, learning_rate=0.1, weight_decay=0.5, momentum=0.0)
     before = {key: parameter.detach().clone() for key, parameter in network.named_parameters()}
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -52,7 +62,7 @@ def test_decay_shrinks_weights_and_leaves_biases_and_norms(name: str, network: n
     ],
 )
 def test_names_stand_for_what_they_say(name: str, expected: dict[str, Any], network: nn.Sequential) -> None:
-    optimizer = make_optimizer(network, name=name, learning_rate=0.03, weight_decay=0.01, momentum=0.7)
+    optimizer = make(network, name=name, learning_rate=0.03, weight_decay=0.01, momentum=0.7)
     assert isinstance(optimizer, torch.optim.AdamW if name == "adamw" else torch.optim.SGD)
     for group in optimizer.param_groups:
         assert {key: group[key] for key in expected} == expected
@@ -63,7 +73,7 @@ def test_without_momentum_nesterov_is_sgd(network: nn.Sequential) -> None:
     ends = []
     for name in ("sgd", "nesterov"):
         network.load_state_dict(start)
-        optimizer = make_optimizer(network, name=name, learning_rate=0.01, momentum=0.0)
+        optimizer = make(network, name=name, learning_rate=0.01, momentum=0.0)
         for _ in range(3):
             take_step(network, optimizer)
         ends.append(network[4].weight.detach().clone())
@@ -74,7 +84,7 @@ def test_without_momentum_nesterov_is_sgd(network: nn.Sequential) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"name": "nesterof"}, "`name` must be one of .*but got 'nesterof'.*Did you mean 'nesterov'"),
+        ({"name": "nesterof"}, "`optimizer` must be one of .*but got 'nesterof'.*Did you mean 'nesterov'"),
         ({"learning_rate": 0.0}, r"`learning_rate` must be a number in \(0, inf\), but got 0\.0"),
         ({"learning_rate": math.nan}, "`learning_rate`"),
         ({"learning_rate": "1e-3"}, "`learning_rate` .* but got '1e-3'"),
@@ -83,11 +93,11 @@ def test_without_momentum_nesterov_is_sgd(network: nn.Sequential) -> None:
         ({"momentum": True}, "`momentum`"),
     ],
 )
-def test_refuses_values_out_of_bounds(changed: dict[str, Any], message: str, network: nn.Sequential) -> None:
+def test_refuses_values_out_of_bounds(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make_optimizer(network, **({"name": "sgd", "learning_rate": 0.1} | changed))
+        OptimizerSettings(**({"name": "sgd", "learning_rate": 0.1} | changed))
 
 
 def test_refuses_a_module_with_nothing_to_train() -> None:
     with pytest.raises(ValueError, match="trainable parameter"):
-        make_optimizer(nn.ReLU(), name="sgd", learning_rate=0.1)
+        make(nn.ReLU(), name="sgd", learning_rate=0.1)

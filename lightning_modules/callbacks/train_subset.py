@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSa
 
 from lightning_modules.callbacks.attached_data import attached_datamodule
 from lightning_modules.callbacks.batch_samples import part_of_batch
-from lightning_modules.even_shares import even_batches, even_share
+from lightning_modules.data.even_shares import even_batches, even_share
 
 _UNKNOWN_N_BATCHES = 16
 """How many batches are read where the validation loader does not tell its length."""

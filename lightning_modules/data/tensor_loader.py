@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lightning_modules.arguments import check_count
-from lightning_modules.even_shares import even_batches, even_share, n_even_batches
+from lightning_modules.data.even_shares import even_batches, even_share, n_even_batches
 
 
 class TensorLoader:

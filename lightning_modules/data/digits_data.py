@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lightning_modules.arguments import check_count, check_number
-from lightning_modules.random_shift import RandomShift
-from lightning_modules.splits import stratified_split
-from lightning_modules.tensor_loader import TensorLoader
+from lightning_modules.data.random_shift import RandomShift
+from lightning_modules.data.splits import stratified_split
+from lightning_modules.data.tensor_loader import TensorLoader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
