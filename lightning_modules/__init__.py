@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_modules.conv_net import ConvNet as ConvNet
     from lightning_modules.data.digits_data import DigitsDataModule as DigitsDataModule
+    from lightning_modules.data.image_data import ImageDataModule as ImageDataModule
     from lightning_modules.data.random_shift import RandomShift as RandomShift
     from lightning_modules.data.tensor_loader import TensorLoader as TensorLoader
     from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
@@ -16,6 +17,7 @@ _HOMES: dict[str, str] = {
     "ConvNet": "lightning_modules.conv_net",
     "DigitsDataModule": "lightning_modules.data.digits_data",
     "ImageClassifier": "lightning_modules.image_classifier",
+    "ImageDataModule": "lightning_modules.data.image_data",
     "RandomShift": "lightning_modules.data.random_shift",
     "TensorLoader": "lightning_modules.data.tensor_loader",
 }

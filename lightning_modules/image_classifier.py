@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from inspect import Signature
-from typing import Any, ClassVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_modules.arguments import check_choice, check_number
-from lightning_modules.init_signature import init_signature
+from lightning_modules.init_signature import KnowsItsKeywords
 from lightning_modules.training.initialization import SCHEMES, initialize
 from lightning_modules.training.learning_rate_schedules import SHAPES, learning_rate_ratio
 from lightning_modules.training.optimizers import OptimizerSettings, make_optimizer, parameter_groups
 
 
-class ImageClassifier(pl.LightningModule):
+class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
     """A network from images to logits, trained by cross-entropy; the base class of the networks of this package.
 
     Logs per epoch ``train_loss`` and ``train_acc`` (running, with dropout on), ``val_loss`` and ``val_acc``,
@@ -34,16 +33,10 @@ class ImageClassifier(pl.LightningModule):
         network: Maps images ``(N, C, H, W)`` to logits ``(N, n_classes)``.
     """
 
-    __signature__: ClassVar[Signature]
-
     # Sums over the running train epoch, on the images' device from its first step on.
     _loss_total: Tensor | float
     _n_correct: Tensor | int
     _n_images: int
-
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        cls.__signature__ = init_signature(cls)
 
     def __init__(
         self,

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import inspect
 from inspect import Parameter, Signature
+from typing import Any, ClassVar
 
 _PASSED_ON = Parameter.VAR_KEYWORD
+
+
+class KnowsItsKeywords:
+    """Base of classes whose `inspect.signature` names what their ``**keywords`` take, as `init_signature` has it."""
+
+    __signature__: ClassVar[Signature]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__signature__ = init_signature(cls)
 
 
 def init_signature(cls: type) -> Signature:

@@ -2,167 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import pytorch_lightning as pl
-import torch
-from numpy.typing import NDArray
 from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-from torch import Tensor
-from torch.utils.data import TensorDataset
 
-from lightning_modules.arguments import check_count, check_number
-from lightning_modules.data.random_shift import RandomShift
-from lightning_modules.data.splits import stratified_split
-from lightning_modules.data.tensor_loader import TensorLoader
+from lightning_modules.data.image_data import ImageDataModule, LabelledImages
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DigitsSplits:
-    """Which images belong to which split: ascending indices, disjoint, together all of them."""
+class DigitsDataModule(ImageDataModule):
+    """The digits, which come with scikit-learn; pixels in ``[0, 16]`` before they are standardized.
 
-    train: NDArray[np.int64]
-    val: NDArray[np.int64]
-    test: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """All images ``(1797, 1, 8, 8)``, standardized, with their labels ``(1797,)`` and the value of an empty pixel."""
-
-    images: Tensor
-    labels: Tensor
-    background: float
-
-
-class DigitsDataModule(pl.LightningDataModule):
-    """The digits in stratified train, validation and test splits, standardized, on the training device.
-
-    The splits depend on `split_seed` and the shares alone, and the test split not on `val_share` either; the seed of
-    the training moves no image. Images are standardized by the mean and the standard deviation of all the pixels of the
-    train split, also where train and validation images are trained on together. Several processes share them out.
+    They fill their frame, so that a `max_shift` of even 1 lowers the accuracy.
     """
 
-    def __init__(
-        self,
-        *,
-        batch_size: int = 64,
-        eval_batch_size: int = 512,
-        test_share: float = 0.3,
-        val_share: float = 0.25,
-        split_seed: int = 0,
-        max_shift: int = 0,
-    ) -> None:
-        """Keep the settings; nothing is loaded before `setup` or the first loader.
-
-        Args:
-            batch_size: Images of a training batch, of each process where several train together, >= 1.
-            eval_batch_size: Likewise of a batch that is only evaluated, >= 1; no metric depends on it.
-            test_share: Share of all images in the test split, in ``(0, 1)``.
-            val_share: Share of the others in the validation split, in ``(0, 1)``.
-            split_seed: Decides the splits, >= 0.
-            max_shift: Training images are shifted by up to this many pixels along each axis, >= 0. These images fill
-                their frame, so that even 1 lowers the accuracy.
-
-        Raises:
-            ValueError: If an argument is out of its bounds.
-        """
-        super().__init__()
-        check_count(batch_size, name="batch_size", at_least=1)
-        check_count(eval_batch_size, name="eval_batch_size", at_least=1)
-        check_number(test_share, name="test_share", low=0.0, high=1.0, includes_low=False)
-        check_number(val_share, name="val_share", low=0.0, high=1.0, includes_low=False)
-        check_count(split_seed, name="split_seed", at_least=0)
-        check_count(max_shift, name="max_shift", at_least=0)
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.test_share = test_share
-        self.val_share = val_share
-        self.split_seed = split_seed
-        self.max_shift = max_shift
-        self._splits: DigitsSplits | None = None
-        self._prepared: _Prepared | None = None
-
-    @property
-    def splits(self) -> DigitsSplits:
-        """Which images belong to which split, as indices into ``sklearn.datasets.load_digits()``."""
-        if self._splits is None:
-            _, labels = _digits()
-            rest, test = stratified_split(labels, share=self.test_share, seed=self.split_seed)
-            train, val = stratified_split(labels[rest], share=self.val_share, seed=self.split_seed)
-            self._splits = DigitsSplits(train=rest[train], val=rest[val], test=test)
-        return self._splits
-
-    def setup(self, stage: str | None = None) -> None:
-        """Split and standardize, and put everything on the Trainer's device; a second call changes nothing."""
-        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        if self._prepared is not None and self._prepared.images.device == device:
-            return
-        pixels, labels = _digits()
-        images = torch.from_numpy(pixels).unsqueeze(1)
-        train_images = images[torch.from_numpy(self.splits.train)]
-        mean, std = train_images.mean(), train_images.std()
-        self._prepared = _Prepared(
-            images=((images - mean) / std).to(device),
-            labels=torch.from_numpy(labels).to(device),
-            background=float(-mean / std),
-        )
-
-    def train_dataloader(self) -> TensorLoader:
-        """Train images, shuffled, augmented if `max_shift` says so."""
-        return self._training_loader(self.splits.train)
-
-    def train_eval_dataloader(self) -> TensorLoader:
-        """Train images as they are, in order, all on every rank: what the generalization gap is measured on."""
-        return TensorLoader(self._dataset(self.splits.train), batch_size=self.eval_batch_size)
-
-    def val_dataloader(self) -> TensorLoader:
-        """Validation images, in order."""
-        return self._evaluation_loader(self.splits.val)
-
-    def test_dataloader(self) -> TensorLoader:
-        """Test images, in order."""
-        return self._evaluation_loader(self.splits.test)
-
-    def train_val_dataloader(self) -> TensorLoader:
-        """Train and validation images together, for a last fit: as `train_dataloader`, with the same preprocessing."""
-        return self._training_loader(np.union1d(self.splits.train, self.splits.val))
-
-    def _training_loader(self, indices: NDArray[np.int64]) -> TensorLoader:
-        transform = RandomShift(max_shift=self.max_shift, fill=self._tensors().background) if self.max_shift else None
-        rank, n_ranks = self._place()
-        return TensorLoader(
-            self._dataset(indices),
-            batch_size=self.batch_size,
-            shuffle=True,
-            transform=transform,
-            rank=rank,
-            n_ranks=n_ranks,
-        )
-
-    def _evaluation_loader(self, indices: NDArray[np.int64]) -> TensorLoader:
-        rank, n_ranks = self._place()
-        return TensorLoader(self._dataset(indices), batch_size=self.eval_batch_size, rank=rank, n_ranks=n_ranks)
-
-    def _place(self) -> tuple[int, int]:
-        """This process's rank and the number of ranks."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _dataset(self, indices: NDArray[np.int64]) -> TensorDataset:
-        data = self._tensors()
-        rows = torch.from_numpy(indices).to(data.images.device)
-        return TensorDataset(data.images[rows], data.labels[rows])
-
-    def _tensors(self) -> _Prepared:
-        self.setup()
-        assert self._prepared is not None
-        return self._prepared
+    def load(self) -> LabelledImages:
+        """Return all images ``(1797, 1, 8, 8)``, in the order of ``sklearn.datasets.load_digits()``."""
+        return _digits()
 
 
 @cache
-def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Pixels ``(1797, 8, 8)`` in ``[0, 16]`` and labels; read once a process, since parsing them takes a while."""
+def _digits() -> LabelledImages:
+    """Read once a process, since parsing them takes a while."""
     digits = load_digits()
-    return digits.images.astype(np.float32), digits.target.astype(np.int64)
+    return LabelledImages(images=digits.images.astype(np.float32)[:, np.newaxis], labels=digits.target.astype(np.int64))
