@@ -24,6 +24,8 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 _MODULE = "search.worker"
 _MOST_BYTES = 1 << 20
@@ -69,6 +71,13 @@ class ForkedProcess:
 template_pids: set[int] = set()
 """Children of this process that are no test's own."""
 
+_environments: dict[int, dict[str, str]] = {}
+
+
+def environment_of(process: psutil.Process) -> Mapping[str, str]:
+    """Return the variables that a living process was started with, forked or not."""
+    return _environments.get(process.pid) or process.environ()
+
 
 class WorkerTemplate:
     """The process to fork from, a child of this one; what is forked is a child of it."""
@@ -95,7 +104,7 @@ class WorkerTemplate:
         assert options.keys() <= {*fixed, "pass_fds", "stdout", "env", "cwd"}
         order = {
             "arguments": list(command[4:]),
-            "environment": dict(options["env"]),
+            "environment": options["env"],
             "directory": options.get("cwd") or os.getcwd(),  # noqa: PTH109
             "descriptors": inherited,
         }
@@ -103,7 +112,9 @@ class WorkerTemplate:
         with theirs:
             descriptors = [theirs.fileno(), options["stdout"].fileno(), *inherited]
             socket.send_fds(self._line, [json.dumps(order).encode()], descriptors)
-        return ForkedProcess(_as_number(status.recv(_NUMBER_BYTES)), status)
+        pid = _as_number(status.recv(_NUMBER_BYTES))
+        _environments[pid] = options["env"]
+        return ForkedProcess(pid, status)
 
     def close(self) -> None:
         """End it."""

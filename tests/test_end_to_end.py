@@ -344,6 +344,7 @@ def test_optuna_dashboard_serves_the_study(digits: Digits) -> None:
     assert study["study_name"] == "digits"
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_another_study_beside_it_and_its_removal_everywhere(digits: Digits) -> None:
     state = StateDirectory(root=digits.zeroin.home)
     small = [f"stages.{index}.{key}=1" for index in range(3) for key in ("n_trials", "max_epochs")]
