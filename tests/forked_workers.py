@@ -27,6 +27,9 @@ from unittest import mock
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
+_FORKS = sys.platform == "linux"
+"""Elsewhere workers are started as always: not every library outlives a fork there, and there are no pidfds."""
+
 _MODULE = "search.worker"
 _MOST_BYTES = 1 << 20
 _MOST_DESCRIPTORS = 8
@@ -83,6 +86,8 @@ class WorkerTemplate:
     """The process to fork from, a child of this one; what is forked is a child of it."""
 
     def __init__(self) -> None:
+        if not _FORKS:
+            return
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
             [sys.executable, "-P", __file__, str(theirs.fileno())],
@@ -96,7 +101,7 @@ class WorkerTemplate:
 
     def popen(self, command: Sequence[str], **options: Any) -> Any:
         """Do what ``subprocess.Popen`` does, faster if the command is a worker."""
-        if tuple(command[:4]) != (sys.executable, "-P", "-m", _MODULE):
+        if not _FORKS or tuple(command[:4]) != (sys.executable, "-P", "-m", _MODULE):
             return subprocess.Popen(command, **options)
         inherited = list(options["pass_fds"])
         fixed = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "start_new_session": True}
@@ -118,6 +123,8 @@ class WorkerTemplate:
 
     def close(self) -> None:
         """End it."""
+        if not _FORKS:
+            return
         self._line.close()
         assert self._process.wait(30.0) == 0
         template_pids.discard(self._process.pid)
