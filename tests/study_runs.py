@@ -36,6 +36,7 @@ def run_session(
     observer: StudyObserver | None = None,
     storage: str | None = None,
     tracking_uri: str | None = None,
+    ends_search: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> StudyRecord:
     """Run a study, or what is left of it, on an engine."""
@@ -45,5 +46,6 @@ def run_session(
         state=state,
         engine=engine,
         observer=observer or SilentObserver(),
+        ends_search=ends_search,
         clock=clock,
     ).run()

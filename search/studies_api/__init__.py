@@ -21,6 +21,7 @@ from search.studies_api.reading import read_study as read_study
 from search.studies_api.removal import delete_study as delete_study
 
 if TYPE_CHECKING:
+    from search.studies_api.running import finish_study as finish_study
     from search.studies_api.running import preview_study as preview_study
     from search.studies_api.running import resume_study as resume_study
     from search.studies_api.running import run_study as run_study
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import what runs studies on first use: who only reads them need not wait for SciPy."""
-    if name not in ("preview_study", "resume_study", "run_study"):
+    if name not in ("finish_study", "preview_study", "resume_study", "run_study"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from search.studies_api import running
 
