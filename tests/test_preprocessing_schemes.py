@@ -146,7 +146,7 @@ def test_a_single_image_without_a_batch_is_refused() -> None:
         RandomImages().preprocessing(torch.zeros(3, 6, 5))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any), offset=st.floats(-1e6, 1e6))
 def test_statistics_do_not_depend_on_how_images_are_divided(sizes: list[int], offset: float) -> None:
     images = torch.randn(sum(sizes), 2, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + offset
