@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from lightning_modules.conv_net import ConvNet as ConvNet
     from lightning_modules.data.digits_data import DigitsDataModule as DigitsDataModule
     from lightning_modules.data.image_data import ImageDataModule as ImageDataModule
+    from lightning_modules.data.prepares_images import PreparesImages as PreparesImages
+    from lightning_modules.data.preprocessing import Preprocessing as Preprocessing
     from lightning_modules.data.random_shift import RandomShift as RandomShift
     from lightning_modules.data.tensor_loader import TensorLoader as TensorLoader
     from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
@@ -18,6 +20,8 @@ _HOMES: dict[str, str] = {
     "DigitsDataModule": "lightning_modules.data.digits_data",
     "ImageClassifier": "lightning_modules.image_classifier",
     "ImageDataModule": "lightning_modules.data.image_data",
+    "PreparesImages": "lightning_modules.data.prepares_images",
+    "Preprocessing": "lightning_modules.data.preprocessing",
     "RandomShift": "lightning_modules.data.random_shift",
     "TensorLoader": "lightning_modules.data.tensor_loader",
 }

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lightning_modules.arguments import check_count, check_number
-from lightning_modules.data.random_shift import RandomShift
+from lightning_modules.data.pixel_statistics import PixelStatistics, pixel_statistics
+from lightning_modules.data.prepares_images import PreparesImages
 from lightning_modules.data.splits import stratified_split
 from lightning_modules.data.tensor_loader import TensorLoader
-from lightning_modules.init_signature import KnowsItsKeywords
+
+_N_AT_ONCE = 1024
+"""So many images are read or preprocessed together."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledImages:
     """A whole data set as it was read.
 
@@ -33,6 +38,12 @@ class LabelledImages:
     labels: NDArray[np.int64]
     is_test: NDArray[np.bool_] | None = None
 
+    def batches(self, indices: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield some of the images ``(n, C, H, W)`` and their labels ``(n,)``, raw, on the CPU, a part at a time."""
+        images, labels = torch.from_numpy(self.images), torch.from_numpy(self.labels)
+        for rows in torch.split(torch.from_numpy(indices), _N_AT_ONCE):
+            yield images[rows], labels[rows]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSplits:
@@ -45,19 +56,26 @@ class ImageSplits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    """All images ``(N, C, H, W)``, standardized, with their labels ``(N,)`` and the value of an empty pixel."""
+    """The whole data set on the training device.
+
+    Attributes:
+        images: As the network takes them, ``(N, C, H, W)``.
+        labels: ``(N,)``.
+        raw: The images before preprocessing, where they are augmented; of 8-bit integers if they came so.
+    """
 
     images: Tensor
     labels: Tensor
-    background: float
+    raw: Tensor | None
 
 
-class ImageDataModule(KnowsItsKeywords, pl.LightningDataModule):
-    """Images in stratified train, validation and test splits, standardized, on the training device.
+class ImageDataModule(PreparesImages):
+    """Images in stratified train, validation and test splits, preprocessed, on the training device.
 
     The splits depend on `split_seed` and the shares alone, and the test split not on `val_share` either; the seed of
-    the training moves no image. Images are standardized by the mean and the standard deviation of all the pixels of the
-    train split, also where train and validation images are trained on together. Several processes share them out.
+    the training moves no image. The preprocessing is fitted to the train split alone, also where train and validation
+    images are trained on together, and is applied once, unless the images are augmented. Several processes share the
+    images out.
 
     A subclass says in `load` where the images come from, and passes all other keywords on.
     """
@@ -70,7 +88,7 @@ class ImageDataModule(KnowsItsKeywords, pl.LightningDataModule):
         test_share: float = 0.3,
         val_share: float = 0.25,
         split_seed: int = 0,
-        max_shift: int = 0,
+        **preparation: Any,
     ) -> None:
         """Keep the settings; nothing is loaded before `setup` or the first loader.
 
@@ -81,24 +99,22 @@ class ImageDataModule(KnowsItsKeywords, pl.LightningDataModule):
                 test split of its own.
             val_share: Share of the others in the validation split, in ``(0, 1)``.
             split_seed: Decides the splits, >= 0.
-            max_shift: Training images are shifted by up to this many pixels along each axis, >= 0.
+            preparation: Preprocessing and augmentation, as for `PreparesImages`.
 
         Raises:
             ValueError: If an argument is out of its bounds.
         """
-        super().__init__()
+        super().__init__(**preparation)
         check_count(batch_size, name="batch_size", at_least=1)
         check_count(eval_batch_size, name="eval_batch_size", at_least=1)
         check_number(test_share, name="test_share", low=0.0, high=1.0, includes_low=False)
         check_number(val_share, name="val_share", low=0.0, high=1.0, includes_low=False)
         check_count(split_seed, name="split_seed", at_least=0)
-        check_count(max_shift, name="max_shift", at_least=0)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.test_share = test_share
         self.val_share = val_share
         self.split_seed = split_seed
-        self.max_shift = max_shift
         self._splits: ImageSplits | None = None
         self._prepared: _Prepared | None = None
 
@@ -113,23 +129,33 @@ class ImageDataModule(KnowsItsKeywords, pl.LightningDataModule):
             self._splits = self._split(self.load())
         return self._splits
 
+    def train_statistics(self, *, with_codeviations: bool) -> PixelStatistics:
+        """Summarize the images of the train split, raw, those of one split once a process."""
+        return _statistics(self.load(), self.splits.train.tobytes(), with_codeviations)
+
     def setup(self, stage: str | None = None) -> None:
-        """Split and standardize, and put everything on the Trainer's device; a second call changes nothing."""
+        """Split and preprocess, and put everything on the Trainer's device; a second call changes nothing.
+
+        Raises:
+            ValueError: If a train image holds NaN or infinite values, or the images are too large to be whitened.
+        """
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if self._prepared is not None and self._prepared.images.device == device:
             return
         loaded = self.load()
-        images = torch.from_numpy(loaded.images)
-        train_images = images[torch.from_numpy(self.splits.train)]
-        mean, std = train_images.mean(), train_images.std()
+        raw = torch.from_numpy(loaded.images)
         self._prepared = _Prepared(
-            images=((images - mean) / std).to(device),
+            images=torch.cat([self.preprocessing(part) for part in torch.split(raw, _N_AT_ONCE)]).to(device),
             labels=torch.from_numpy(loaded.labels).to(device),
-            background=float(-mean / std),
+            raw=None if self.augmentation_settings.is_off else _compact(raw).to(device),
         )
 
     def train_dataloader(self) -> TensorLoader:
-        """Train images, shuffled, augmented if `max_shift` says so."""
+        """Train images, shuffled, augmented if the settings say so.
+
+        Raises:
+            ValueError: If the images do not have the size or the colours that an augmentation needs.
+        """
         return self._training_loader(self.splits.train)
 
     def train_eval_dataloader(self) -> TensorLoader:
@@ -157,13 +183,14 @@ class ImageDataModule(KnowsItsKeywords, pl.LightningDataModule):
         return ImageSplits(train=rest[train], val=rest[val], test=test)
 
     def _training_loader(self, indices: NDArray[np.int64]) -> TensorLoader:
-        transform = RandomShift(max_shift=self.max_shift, fill=self._tensors().background) if self.max_shift else None
+        data = self._tensors()
         rank, n_ranks = self._place()
         return TensorLoader(
-            self._dataset(indices),
+            self._dataset(indices) if data.raw is None else _rows(data.raw, data.labels, indices),
             batch_size=self.batch_size,
             shuffle=True,
-            transform=transform,
+            transform=None if data.raw is None else self.training_transform(data.raw.device),
+            mixup=self.training_mixup(n_classes=int(data.labels.max()) + 1),
             rank=rank,
             n_ranks=n_ranks,
         )
@@ -178,10 +205,26 @@ class ImageDataModule(KnowsItsKeywords, pl.LightningDataModule):
 
     def _dataset(self, indices: NDArray[np.int64]) -> TensorDataset:
         data = self._tensors()
-        rows = torch.from_numpy(indices).to(data.images.device)
-        return TensorDataset(data.images[rows], data.labels[rows])
+        return _rows(data.images, data.labels, indices)
 
     def _tensors(self) -> _Prepared:
         self.setup()
         assert self._prepared is not None
         return self._prepared
+
+
+@lru_cache(maxsize=2)
+def _statistics(loaded: LabelledImages, indices: bytes, with_codeviations: bool) -> PixelStatistics:
+    """Summarize some images, whose indices ``(n,)`` these are in int64; those for whitening can take a minute."""
+    images = (images for images, _ in loaded.batches(np.frombuffer(indices, dtype=np.int64).copy()))
+    return pixel_statistics(images, with_codeviations=with_codeviations)
+
+
+def _rows(images: Tensor, labels: Tensor, indices: NDArray[np.int64]) -> TensorDataset:
+    rows = torch.from_numpy(indices).to(images.device)
+    return TensorDataset(images[rows], labels[rows])
+
+
+def _compact(raw: Tensor) -> Tensor:
+    """Raw images in a dtype that torch can index on any device; 8-bit integers stay, at a quarter of float32."""
+    return raw if raw.dtype == torch.uint8 else raw.float()

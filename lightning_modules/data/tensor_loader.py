@@ -31,6 +31,7 @@ class TensorLoader:
             every rank then.
         transform: Applied to the images of each batch ``(N, C, H, W)`` on their device, or None. On each rank it draws
             random numbers of its own.
+        mixup: Applied to the transformed images and the labels of each batch, likewise, or None.
         rank: Which share of the samples this process has.
         n_ranks: Among how many processes they are divided.
     """
@@ -42,6 +43,7 @@ class TensorLoader:
         batch_size: int,
         shuffle: bool = False,
         transform: Callable[[Tensor], Tensor] | None = None,
+        mixup: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         rank: int = 0,
         n_ranks: int = 1,
     ) -> None:
@@ -52,6 +54,7 @@ class TensorLoader:
             batch_size: >= 1.
             shuffle: See the class.
             transform: See the class.
+            mixup: See the class.
             rank: In ``range(n_ranks)``.
             n_ranks: >= 1, at most the number of samples.
 
@@ -70,6 +73,7 @@ class TensorLoader:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.transform = transform
+        self.mixup = mixup
         self.rank = rank
         self.n_ranks = n_ranks
 
@@ -84,7 +88,8 @@ class TensorLoader:
         images, labels = self.dataset.tensors
         for indices in self._batches(images.device):
             batch = images[indices]
-            yield (batch if self.transform is None else self.transform(batch)), labels[indices]
+            batch = batch if self.transform is None else self.transform(batch)
+            yield (batch, labels[indices]) if self.mixup is None else self.mixup(batch, labels[indices])
 
     def _batches(self, device: torch.device) -> Iterator[Tensor | slice]:
         """Yield what each batch consists of: slices, which copy nothing, or shuffled indices."""
@@ -108,5 +113,5 @@ class TensorLoader:
 
     def _part_from_other_ranks(self) -> None:
         """Move torch's generator, which all ranks have in one state, to where this rank's transforms draw from."""
-        if self.rank > 0 and self.transform is not None:
+        if self.rank > 0 and (self.transform is not None or self.mixup is not None):
             torch.default_generator.manual_seed(int(torch.randint(2**62, ())) + self.rank)
