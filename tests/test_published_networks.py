@@ -154,7 +154,7 @@ def test_alexnet_averages_maps_of_other_images_and_refuses_those_that_vanish() -
     ("cls", "arguments", "size"),
     [(ConvNet, {}, 9), (LeNet, {}, 28), (AlexNet, {"variant": "cifar"}, 32), (ResNet, {}, 9)],
 )
-@pytest.mark.parametrize(("activation", "norm"), zip(ACTIVATIONS, itertools.cycle(NORMS), strict=False))
+@pytest.mark.parametrize(("activation", "norm"), [*zip(ACTIVATIONS, itertools.cycle(NORMS), strict=False)])
 def test_networks_take_every_activation_and_norm(
     cls: type[Any], arguments: dict[str, Any], size: int, activation: str, norm: str
 ) -> None:
