@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from lightning_modules.arguments import check_count, check_number
+from lightning_modules.arguments import ArgumentError, check_count, check_number
 from lightning_modules.networks.conv_block import BlockSettings
 from lightning_modules.networks.layers import fully_connected
 from lightning_modules.networks.map_sizes import map_sizes
@@ -83,7 +83,7 @@ def _checked_widths(widths: Sequence[int] | str) -> list[int]:
         parts = widths.split("-")
         given = [int(part) for part in parts] if all(part.isdecimal() for part in parts) else []
     if not isinstance(given, list | tuple) or not given:
-        raise ValueError(
+        raise ArgumentError(
             f"`widths` must be a list of at least one integer, or those as a text such as '32-64', but got {widths!r}."
         )
     for width in given:
@@ -94,7 +94,7 @@ def _checked_widths(widths: Sequence[int] | str) -> list[int]:
 def _checked_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     sides = [image_size, image_size] if isinstance(image_size, int) else image_size
     if not isinstance(sides, list | tuple) or len(sides) != 2:
-        raise ValueError(f"`image_size` must be an integer or a list [height, width], but got {image_size!r}.")
+        raise ArgumentError(f"`image_size` must be an integer or a list [height, width], but got {image_size!r}.")
     for side in sides:
         check_count(side, name="image_size", at_least=1)
     return (sides[0], sides[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lightning_modules.arguments import check_choice, check_count, check_number
+from lightning_modules.arguments import ArgumentError, check_choice, check_count, check_number
 from lightning_modules.networks.activations import ActivationSettings
 from lightning_modules.networks.layers import convolution, fully_connected
 
@@ -92,7 +92,7 @@ class _Padding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         if max(height, width) > IMAGE_SIZE:
-            raise ValueError(
+            raise ArgumentError(
                 f"LeNet takes images of at most {IMAGE_SIZE}x{IMAGE_SIZE} pixels, but got {height}x{width}. Make them "
                 "smaller, or take ConvNet or ResNet, which images of any size go through."
             )

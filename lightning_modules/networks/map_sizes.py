@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lightning_modules.arguments import ArgumentError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
@@ -55,7 +57,7 @@ def map_sizes(image_size: tuple[int, int], windows: Iterable[Window], *, remedy:
         if min(size) < 1:
             axis = 0 if size[0] < 1 else 1
             name, before = "HW"[axis], heights_and_widths[axis]
-            raise ValueError(
+            raise ArgumentError(
                 f"(H + 2P - F)/S + 1 must be >= 1 in every layer, but images of {_shown(image_size)} pixels vanish in "
                 f"{window.layer}: its maps of {_shown(heights_and_widths)} would become ({name} + 2P - F)/S + 1 = "
                 f"({before} + 2*{window.padding} - {window.kernel_size})/{window.stride} + 1 = {size[axis]}. "

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lightning_modules.arguments import check_choice, check_count, check_number
+from lightning_modules.arguments import ArgumentError, check_choice, check_count, check_number
 from lightning_modules.networks.activations import ELEMENTWISE_ACTIVATIONS, ActivationSettings
 from lightning_modules.networks.layers import convolution
 from lightning_modules.networks.normalization import make_norm
@@ -58,7 +58,7 @@ class ResidualNetwork(nn.Module):
         check_count(in_channels, name="in_channels", at_least=1)
         check_count(n_classes, name="n_classes", at_least=2)
         if depth not in _N_BLOCKS:
-            raise ValueError(f"`depth` must be one of {list(DEPTHS)!r}, but got {depth!r}.")
+            raise ArgumentError(f"`depth` must be one of {list(DEPTHS)!r}, but got {depth!r}.")
         # Maxout would leave fewer maps of a sum than the shortcut brings.
         check_choice(activation, name="activation", choices=ELEMENTWISE_ACTIVATIONS)
         check_number(dropout, name="dropout", low=0.0, high=1.0, includes_low=True)
