@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_modules.alexnet import AlexNet as AlexNet
     from lightning_modules.conv_net import ConvNet as ConvNet
     from lightning_modules.data.digits_data import DigitsDataModule as DigitsDataModule
     from lightning_modules.data.image_data import ImageDataModule as ImageDataModule
@@ -14,15 +15,20 @@ if TYPE_CHECKING:
     from lightning_modules.data.random_shift import RandomShift as RandomShift
     from lightning_modules.data.tensor_loader import TensorLoader as TensorLoader
     from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
+    from lightning_modules.lenet import LeNet as LeNet
+    from lightning_modules.resnet import ResNet as ResNet
 
 _HOMES: dict[str, str] = {
+    "AlexNet": "lightning_modules.alexnet",
     "ConvNet": "lightning_modules.conv_net",
     "DigitsDataModule": "lightning_modules.data.digits_data",
     "ImageClassifier": "lightning_modules.image_classifier",
     "ImageDataModule": "lightning_modules.data.image_data",
+    "LeNet": "lightning_modules.lenet",
     "PreparesImages": "lightning_modules.data.prepares_images",
     "Preprocessing": "lightning_modules.data.preprocessing",
     "RandomShift": "lightning_modules.data.random_shift",
+    "ResNet": "lightning_modules.resnet",
     "TensorLoader": "lightning_modules.data.tensor_loader",
 }
 

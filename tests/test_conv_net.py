@@ -248,7 +248,7 @@ def test_defaults_learn_the_digits() -> None:
         ({"in_channels": 0}, "`in_channels` must be an integer >= 1, but got 0"),
         ({"n_classes": 1}, "`n_classes`"),
         ({"widths": []}, "`widths` must be a list of at least one integer"),
-        ({"widths": "32"}, "`widths`"),
+        ({"widths": "32,64"}, "`widths` .* as a text such as '32-64', but got '32,64'"),
         ({"widths": [32, 0]}, "`widths` must be an integer >= 1, but got 0"),
         ({"hidden_width": -1}, "`hidden_width`"),
         ({"norm": "bach"}, "`norm` must be one of .*Did you mean 'batch'"),
