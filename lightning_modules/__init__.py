@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lightning_modules.data.image_data import ImageDataModule as ImageDataModule
     from lightning_modules.data.random_shift import RandomShift as RandomShift
     from lightning_modules.data.tensor_loader import TensorLoader as TensorLoader
+    from lightning_modules.ensembles.weight_snapshots import WeightSnapshots as WeightSnapshots
     from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
 
 _HOMES: dict[str, str] = {
@@ -20,6 +21,7 @@ _HOMES: dict[str, str] = {
     "ImageDataModule": "lightning_modules.data.image_data",
     "RandomShift": "lightning_modules.data.random_shift",
     "TensorLoader": "lightning_modules.data.tensor_loader",
+    "WeightSnapshots": "lightning_modules.ensembles.weight_snapshots",
 }
 
 
