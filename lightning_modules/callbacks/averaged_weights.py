@@ -95,13 +95,6 @@ class AveragedWeights(WeightAveraging):
         if self._has_average:
             super().on_validation_epoch_end(trainer, pl_module)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "has_average": self._has_average}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self._has_average = state_dict["has_average"]
-
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._has_average:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
@@ -109,6 +102,7 @@ class AveragedWeights(WeightAveraging):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING and "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+            self._has_average = True
 
     def _swa_has_begun(self, trainer: Trainer) -> bool:
         assert trainer.max_epochs is not None
