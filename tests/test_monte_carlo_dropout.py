@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from few_images import N_CLASSES, FewImages, trainer
+from small_training import assembly
 from torch import Tensor, nn
 
 from lightning_modules import ConvNet
+from lightning_modules.callbacks.epoch_checkpoint import save_weights
 from lightning_modules.training.monte_carlo_dropout import dropout_on, monte_carlo_log_probabilities
+from search.messages import TestAssignment
+from search.worker.test_reading import read_test
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
@@ -76,6 +82,25 @@ def test_metrics_of_a_test_are_those_of_the_averaged_probabilities() -> None:
     assert logged["test_acc"] == pytest.approx((probabilities.argmax(dim=1) == labels).float().mean().item())
     (usual,) = trainer().test(make_net(), data, verbose=False)
     assert usual["test_loss"] != logged["test_loss"]
+
+
+class Undecided(ConvNet):
+    """Predicts all classes alike in tests, whatever its logits."""
+
+    def predicted_scores(self, images: Tensor) -> Tensor:
+        return torch.zeros(len(images), N_CLASSES)
+
+
+def test_ensembles_of_the_test_split_average_what_their_members_predict(tmp_path: Path) -> None:
+    args = {"in_channels": 1, "n_classes": N_CLASSES, "widths": [8]}
+    save_weights(tmp_path / "weights.pt", make_net().state_dict())
+    made = assembly(Undecided, FewImages, model_args=args)
+    read = read_test(
+        TestAssignment(assembly=made, trial_keys=("a", "b"), directories=(str(tmp_path),) * 2, ensemble=True)
+    )
+    assert read.error == ""
+    losses = [each["test_loss"] for each in (*read.members, read.ensemble)]
+    assert losses == pytest.approx([math.log(N_CLASSES)] * 3)
 
 
 @pytest.mark.parametrize("n_samples", [0, 3])
