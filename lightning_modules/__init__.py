@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightning_modules.data.preprocessing import Preprocessing as Preprocessing
     from lightning_modules.data.random_shift import RandomShift as RandomShift
     from lightning_modules.data.tensor_loader import TensorLoader as TensorLoader
+    from lightning_modules.ensembles.weight_snapshots import WeightSnapshots as WeightSnapshots
     from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
     from lightning_modules.lenet import LeNet as LeNet
     from lightning_modules.resnet import ResNet as ResNet
@@ -30,6 +31,7 @@ _HOMES: dict[str, str] = {
     "RandomShift": "lightning_modules.data.random_shift",
     "ResNet": "lightning_modules.resnet",
     "TensorLoader": "lightning_modules.data.tensor_loader",
+    "WeightSnapshots": "lightning_modules.ensembles.weight_snapshots",
 }
 
 

@@ -16,6 +16,7 @@ from lightning_modules.callbacks.captured_evaluation import CapturedEvaluation, 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from lightning_modules.callbacks.metric_names import stem
+from lightning_modules.image_classifier import ImageClassifier
 from search.errors import SearchError
 from search.messages import TestAssignment, TestResult
 from search.worker.assembly import Assembled, make_data, make_model, seed_setup
@@ -171,7 +172,9 @@ class _AveragedProbabilities:
         total: Tensor | None = None
         for member in members:
             try:
-                logits = member(_copied(x))
+                # As each is tested alone, with dropout on if it is to be.
+                forward = member.predicted_scores if isinstance(member, ImageClassifier) else member
+                logits = forward(_copied(x))
             except Exception as error:
                 return f"`forward(x)` raised {type(error).__name__}: {error}"
             if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(y) or logits.shape[1] < 2:
