@@ -10,6 +10,9 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor
 
+_EVALUATIONS_PER_ITERATION = 5
+"""At most, on average over a step; one or two are usual. torch's own default is 1.25, too few for a line search."""
+
 
 class FullBatchLBFGS(torch.optim.LBFGS):
     """torch's L-BFGS with a strong Wolfe line search, for a loss that is one and the same function within a step.
@@ -51,6 +54,7 @@ class FullBatchLBFGS(torch.optim.LBFGS):
             [parameter for group in groups for parameter in group["params"]],
             lr=learning_rate,
             max_iter=max_iter,
+            max_eval=_EVALUATIONS_PER_ITERATION * max_iter,
             history_size=history_size,
             line_search_fn="strong_wolfe",
         )
@@ -68,10 +72,11 @@ class FullBatchLBFGS(torch.optim.LBFGS):
         state = _random_state(device)
         last = math.nan
 
-        def evaluate() -> Any:
+        def evaluate() -> Tensor:
             nonlocal last
             _set_random_state(state, device)
             loss = self._decayed(closure())
+            self._make_gradients_contiguous()
             last = float(loss)
             return loss
 
@@ -82,13 +87,20 @@ class FullBatchLBFGS(torch.optim.LBFGS):
         return first
 
     @torch.no_grad()
-    def _decayed(self, loss: Any) -> Any:
-        """Add the penalty to the loss, and its gradient to the gradients."""
+    def _decayed(self, loss: Any) -> Tensor:
+        """Return the loss with the penalty, and add the penalty's gradient to the gradients."""
+        total = torch.as_tensor(loss).detach()
         for parameter, weight_decay in self._decays:
             if parameter.grad is not None:
                 parameter.grad.add_(parameter, alpha=weight_decay)
-            loss = loss + 0.5 * weight_decay * parameter.square().sum()
-        return loss
+            total = total + 0.5 * weight_decay * parameter.square().sum()
+        return total
+
+    def _make_gradients_contiguous(self) -> None:
+        """Have torch's L-BFGS flatten them: those of convolutions in the channels-last layout it cannot."""
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.contiguous()
 
 
 def check_full_batch(trainer: Trainer) -> None:
