@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import types
 from typing import Any
 
 import pytest
@@ -264,3 +265,13 @@ def test_annealed_momentum_needs_the_length_of_the_training() -> None:
     net = make_net(momentum=0.5, final_momentum=0.9, lr_schedule="constant")
     with pytest.raises(ValueError, match=r"`final_momentum` 0\.9 is that of the end of the training.*`max_epochs`"):
         fit(net, max_epochs=-1)
+
+
+def test_ranks_reduce_the_learning_rate_by_their_common_loss() -> None:
+    net, optimizer = make_net(), make_optimizer()
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    # The other rank's loss is 3.
+    strategy = types.SimpleNamespace(reduce=lambda own, reduce_op: own + 3.0)
+    net.trainer = types.SimpleNamespace(world_size=2, strategy=strategy)  # type: ignore[assignment]
+    net.lr_scheduler_step(plateau, torch.tensor(1.0))
+    assert plateau.best == 2.0
