@@ -6,6 +6,22 @@ import difflib
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Literal
+
+
+class UnfitArgumentError(ValueError):
+    """An init argument that is sound by itself, and does not fit the files or the other module that it meets.
+
+    Attributes:
+        owner: Whose argument it is; empty if that is not known.
+        argument: Its name.
+    """
+
+    def __init__(self, message: str, *, owner: Literal["model", "data", ""] = "", argument: str = "") -> None:
+        """Keep them; `message` says what was expected and what was found."""
+        super().__init__(message)
+        self.owner = owner
+        self.argument = argument
 
 
 def check_choice(value: str, *, name: str, choices: Sequence[str]) -> None:
