@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_modules.conv_net import ConvNet as ConvNet
-    from lightning_modules.data.digits_data import DigitsDataModule as DigitsDataModule
-    from lightning_modules.data.image_data import ImageDataModule as ImageDataModule
-    from lightning_modules.data.random_shift import RandomShift as RandomShift
-    from lightning_modules.data.tensor_loader import TensorLoader as TensorLoader
-    from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
     from lightning_modules.data.cifar_data import CIFAR10DataModule as CIFAR10DataModule
     from lightning_modules.data.cifar_data import CIFAR100DataModule as CIFAR100DataModule
-    from lightning_modules.data.mnist_data import FashionMNISTDataModule as FashionMNISTDataModule
+    from lightning_modules.data.digits_data import DigitsDataModule as DigitsDataModule
+    from lightning_modules.data.image_data import ImageDataModule as ImageDataModule
     from lightning_modules.data.image_folder_data import ImageFolderDataModule as ImageFolderDataModule
+    from lightning_modules.data.mnist_data import FashionMNISTDataModule as FashionMNISTDataModule
     from lightning_modules.data.mnist_data import KMNISTDataModule as KMNISTDataModule
     from lightning_modules.data.mnist_data import MNISTDataModule as MNISTDataModule
     from lightning_modules.data.numpy_data import NumpyDataModule as NumpyDataModule
-    from lightning_modules.data.svhn_data import SVHNDataModule as SVHNDataModule
+    from lightning_modules.data.prepares_images import PreparesImages as PreparesImages
+    from lightning_modules.data.preprocessing import Preprocessing as Preprocessing
+    from lightning_modules.data.random_shift import RandomShift as RandomShift
     from lightning_modules.data.stream_loader import StreamLoader as StreamLoader
     from lightning_modules.data.streamable_data import StreamableImageDataModule as StreamableImageDataModule
+    from lightning_modules.data.svhn_data import SVHNDataModule as SVHNDataModule
+    from lightning_modules.data.tensor_loader import TensorLoader as TensorLoader
     from lightning_modules.data.torchvision_data import TorchvisionDataModule as TorchvisionDataModule
+    from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
 
 _HOMES: dict[str, str] = {
     "CIFAR100DataModule": "lightning_modules.data.cifar_data",
@@ -36,6 +38,8 @@ _HOMES: dict[str, str] = {
     "KMNISTDataModule": "lightning_modules.data.mnist_data",
     "MNISTDataModule": "lightning_modules.data.mnist_data",
     "NumpyDataModule": "lightning_modules.data.numpy_data",
+    "PreparesImages": "lightning_modules.data.prepares_images",
+    "Preprocessing": "lightning_modules.data.preprocessing",
     "RandomShift": "lightning_modules.data.random_shift",
     "SVHNDataModule": "lightning_modules.data.svhn_data",
     "StreamLoader": "lightning_modules.data.stream_loader",

@@ -11,7 +11,7 @@ from lightning_modules.data.image_data import ImageDataModule, LabelledImages
 
 
 class DigitsDataModule(ImageDataModule):
-    """The digits, which come with scikit-learn; pixels in ``[0, 16]`` before they are standardized.
+    """The digits, which come with scikit-learn; raw pixels in ``[0, 16]``.
 
     They fill their frame, so that a `max_shift` of even 1 lowers the accuracy.
     """

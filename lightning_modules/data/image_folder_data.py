@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -94,42 +95,60 @@ def image_shape(image_size: int | Sequence[int] | None, *, channels: int) -> Ima
     return ImageShape(channels=channels, height=size[0], width=size[1])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Image:
+    """One file.
+
+    Attributes:
+        path: In the directory, with slashes.
+        label: Its class.
+        split: ``train``, ``val`` or ``test``.
+    """
+
+    path: str
+    label: int
+    split: str
+
+
 @lru_cache(maxsize=1)
 def _opened(directory: Path, shape: ImageShape) -> LabelledSource:
-    _, files, labels, splits = _listed(directory)
+    _, images = _listed(directory)
+    splits = [each.split for each in images]
     return LabelledSource(
-        source=FileSource([directory / each for each in files], shape),
-        labels=np.array(labels, dtype=np.int64),
+        source=FileSource([directory / each.path for each in images], shape),
+        labels=np.array([each.label for each in images], dtype=np.int64),
         is_val=np.array([each == "val" for each in splits]) if "val" in splits else None,
         is_test=np.array([each == "test" for each in splits]) if "test" in splits else None,
     )
 
 
 @lru_cache(maxsize=1)
-def _listed(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
-    """Return the classes, and of each image its path in `directory`, its class and its split."""
+def _listed(directory: Path) -> tuple[tuple[str, ...], tuple[_Image, ...]]:
+    """Return the names of the classes, and the images."""
     if not directory.is_dir():
         raise _unfit(directory, "it does not exist" if not directory.exists() else "it is no directory")
-    folders = {_SPLITS[name]: directory / name for name in _folders(directory) if name in _SPLITS}
-    if "train" not in folders or len(folders) < len(_folders(directory)):
+    names = _folders(directory)
+    folders = {_SPLITS[name]: directory / name for name in names if name in _SPLITS}
+    if "train" not in folders or len(folders) < len(names):
         folders = {"train": directory}
     classes = tuple(_folders(folders["train"]))
     if len(classes) < 2:
-        raise _unfit(directory, f"{folders['train']} holds {len(classes)} folders, and there must be two classes")
-    found = []
+        raise _unfit(
+            directory, f"there must be two classes at least, but {folders['train']} holds {len(classes)} folders"
+        )
+    images: list[_Image] = []
     for split, folder in folders.items():
         strange = [name for name in _folders(folder) if name not in classes]
         if strange:
             raise _unfit(directory, f"{folder} has classes that {folders['train']} has not: {', '.join(strange)}")
         for label, name in enumerate(classes):
-            files = _image_files(folder / name)
-            if split == "train" and not files:
+            paths = [path.relative_to(directory).as_posix() for path in _image_files(folder / name)]
+            if split == "train" and not paths:
                 raise _unfit(directory, f"{folder / name} holds no image ({', '.join(SUFFIXES)})")
-            found += [(path.relative_to(directory).as_posix(), label, split) for path in files]
-    # Sorted by class, a few batches in order would be of a few classes, and no measure of all.
-    found.sort(key=lambda each: hashlib.blake2b(each[0].encode(), digest_size=8).digest())
-    files, labels, splits = zip(*found, strict=True)
-    return classes, files, labels, splits
+            images += [_Image(path=path, label=label, split=split) for path in paths]
+    # In the order of the classes, a few consecutive batches would be of a few classes, and no measure of all.
+    images.sort(key=lambda each: hashlib.blake2b(each.path.encode(), digest_size=8).digest())
+    return classes, tuple(images)
 
 
 def _folders(directory: Path) -> list[str]:

@@ -107,10 +107,10 @@ def _opened(directory: Path, layout: str) -> LabelledSource:
         images_name, labels_name = found
         images = arrays[images_name]
         axes = _layout(_values(images), layout, name=f"{directory}: {images_name}")
-        source = _ArraySource(images, layout=axes)
-        labels.append(_labels(_values(arrays[labels_name]), source.shape[0], name=f"{directory}: {labels_name}"))
-        sources.append(source)
-        splits += [split] * source.shape[0]
+        part = _ArraySource(images, layout=axes)
+        labels.append(_labels(_values(arrays[labels_name]), part.shape[0], name=f"{directory}: {labels_name}"))
+        sources.append(part)
+        splits += [split] * part.shape[0]
     if "train" not in splits:
         raise _missing(directory, f"of what it takes, there is {', '.join(sorted(arrays)) or 'nothing'}")
     try:
@@ -190,8 +190,8 @@ def _labels(labels: NDArray[np.generic], n_images: int, *, name: str) -> NDArray
 def _missing(directory: Path, reason: str) -> UnfitArgumentError:
     return UnfitArgumentError(
         f"There are no arrays to train on in {directory}: {reason}. Expected: one .npz file with arrays images and "
-        "labels, or images.npy and labels.npy; beside them val_images, val_labels, test_images, test_labels if the data "
-        "set has splits of its own.",
+        "labels, or images.npy and labels.npy; beside them val_images, val_labels, test_images, test_labels if the "
+        "data set has splits of its own.",
         owner="data",
         argument="directory",
     )

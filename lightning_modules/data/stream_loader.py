@@ -67,8 +67,8 @@ class StreamLoader:
     """An iterable over batches ``(images, labels)``, for sets too large for the training device.
 
     A `DataLoader` reads whole batches, ahead of time if it has processes to do so; they are moved to the training
-    device, and what is done to their images happens there. The batches are those of a `TensorLoader` of the same images,
-    however many loader processes there are; `BatchOrder` says which samples each has on which rank.
+    device, and what is done to their images happens there. The batches are those of a `TensorLoader` of the same
+    images, however many loader processes there are; `BatchOrder` says which samples each has on which rank.
 
     Attributes:
         dataset: The samples, a map-style data set: ``dataset[i]`` is an image and its label, before `transform`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
 from copy import deepcopy
 from functools import lru_cache
 from typing import Any
@@ -93,21 +92,15 @@ class StreamableImageDataModule(ImageDataModule):
     def image_shape(self) -> tuple[int, int, int]:
         return self.open().source.shape[1:]
 
-    def raw_train_images(self) -> Iterator[Tensor]:
-        """Yield the images of the train split, in order; of streamed ones, some."""
+    def train_statistics(self, *, with_codeviations: bool) -> PixelStatistics:
+        """Summarize the images of the train split, raw, those of one split once a process; of streamed ones, some."""
         if not self.is_streamed:
-            return super().raw_train_images()
+            return super().train_statistics(with_codeviations=with_codeviations)
         train = self.splits.train
         n = min(len(train), MOST_FITTED_IMAGES)
         chosen = train[np.linspace(0, len(train) - 1, n).round().astype(np.int64)]
-        reader = StreamLoader(
-            self._samples(chosen),
-            batch_size=_N_AT_ONCE,
-            device=torch.device("cpu"),
-            transform=_as_they_are,
-            n_workers=self._n_workers(self._device()),
-        )
-        return (images for images, _ in reader)
+        n_workers = self._n_workers(self._device())
+        return _statistics(self.open(), chosen.tobytes(), with_codeviations, n_workers)
 
     def setup(self, stage: str | None = None) -> None:
         """Split, fit the preprocessing, and unless they are streamed put all images on the Trainer's device.
@@ -175,22 +168,6 @@ class StreamableImageDataModule(ImageDataModule):
             return self.n_loader_workers
         return 0 if device.type == "cpu" else min(MOST_AUTOMATIC_WORKERS, _n_cores())
 
-    def _train_statistics(self) -> PixelStatistics:
-        """Read streamed images for it once a process, since trials come one after another."""
-        if not self.is_streamed:
-            return super()._train_statistics()
-        what = (self.open(), self.test_share, self.val_share, self.split_seed, self.preprocessing_settings.whitens)
-        if _KNOWN_STATISTICS.get("of") != what:
-            _KNOWN_STATISTICS.clear()
-            found = pixel_statistics(self.raw_train_images(), with_codeviations=self.preprocessing_settings.whitens)
-            _KNOWN_STATISTICS.update(of=what, statistics=found)
-        statistics: PixelStatistics = _KNOWN_STATISTICS["statistics"]
-        return statistics
-
-
-_KNOWN_STATISTICS: dict[str, Any] = {}
-"""What was fitted last in this process: to which train split, and the statistics."""
-
 
 @lru_cache(maxsize=1)
 def _read_all(opened: LabelledSource) -> LabelledImages:
@@ -198,6 +175,22 @@ def _read_all(opened: LabelledSource) -> LabelledImages:
     return LabelledImages(
         images=opened.source.read_all(), labels=opened.labels, is_val=opened.is_val, is_test=opened.is_test
     )
+
+
+@lru_cache(maxsize=2)
+def _statistics(
+    opened: LabelledSource, indices: bytes, with_codeviations: bool, n_loader_workers: int
+) -> PixelStatistics:
+    """Read some images, whose indices ``(n,)`` these are in int64, once a process, and summarize them."""
+    rows = np.frombuffer(indices, dtype=np.int64).copy()
+    reader = StreamLoader(
+        SourceDataset(opened.source, opened.labels, rows),
+        batch_size=_N_AT_ONCE,
+        device=torch.device("cpu"),
+        transform=_as_they_are,
+        n_workers=n_loader_workers,
+    )
+    return pixel_statistics((images for images, _ in reader), with_codeviations=with_codeviations)
 
 
 def _n_cores() -> int:
