@@ -13,11 +13,12 @@ class UnfitArgumentError(ValueError):
     """An init argument that is sound by itself, and does not fit the files or the other module that it meets.
 
     Attributes:
-        owner: Whose argument it is; empty if that is not known.
+        owner: Whose argument it is.
         argument: Its name.
     """
 
-    def __init__(self, message: str, *, owner: Literal["model", "data", ""] = "", argument: str = "") -> None:
+    # Optional, since an exception that comes from another process is made again from its message, then given these.
+    def __init__(self, message: str, *, owner: Literal["model", "data"] = "data", argument: str = "directory") -> None:
         """Keep them; `message` says what was expected and what was found."""
         super().__init__(message)
         self.owner = owner

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_modules.arguments import check_choice, check_number
+from lightning_modules.callbacks.attached_data import attached_datamodule
 from lightning_modules.init_signature import KnowsItsKeywords
+from lightning_modules.matching_data import check_matches
 from lightning_modules.training.initialization import SCHEMES, initialize
 from lightning_modules.training.learning_rate_schedules import SHAPES, learning_rate_ratio
 from lightning_modules.training.optimizers import OptimizerSettings, make_optimizer, parameter_groups
@@ -84,6 +86,14 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         # A third faster on CPUs than the default layout, and what tensor cores want.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from its stubs
         self._reset_train_totals()
+
+    def setup(self, stage: str) -> None:
+        """Compare ``n_classes`` and ``in_channels`` with the data.
+
+        Raises:
+            UnfitArgumentError: If the network was not made for these images.
+        """
+        check_matches(self.hparams, attached_datamodule(self.trainer))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(N, C, H, W)`` to logits ``(N, n_classes)``."""

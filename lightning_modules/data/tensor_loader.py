@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -80,3 +81,22 @@ class TensorLoader:
             batch = images[indices]
             batch = batch if self.transform is None else self.transform(batch)
             yield (batch, labels[indices]) if self.mixup is None else self.mixup(batch, labels[indices])
+
+    def subset(self, positions: list[int], *, rank: int, n_ranks: int) -> TensorLoader:
+        """Return a loader of some samples, in order, treated like these; they are copied.
+
+        Args:
+            positions: Of samples in `dataset`.
+            rank: In ``range(n_ranks)``.
+            n_ranks: >= 1, at most ``len(positions)``.
+        """
+        images, labels = self.dataset.tensors
+        rows = torch.tensor(positions, dtype=torch.int64, device=images.device)
+        return TensorLoader(
+            TensorDataset(images[rows], labels[rows]),
+            batch_size=self.batch_size,
+            transform=self.transform,
+            mixup=self.mixup,
+            rank=rank,
+            n_ranks=n_ranks,
+        )
