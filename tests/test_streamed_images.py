@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from published_files import coloured, write_folders
@@ -75,7 +75,7 @@ def assert_same(some: list[Batches], others: list[Batches]) -> None:
         {},
         {"max_shift": 1, "flip_probability": 0.5},
         {"mixup_alpha": 0.5},
-        {"n_loader_workers": 1, "max_brightness": 0.3},
+        pytest.param({"n_loader_workers": 1, "max_brightness": 0.3}, marks=pytest.mark.slow),
     ],
 )
 def test_streamed_batches_are_those_in_memory(options: dict[str, Any], tmp_path: Path) -> None:
@@ -87,6 +87,7 @@ def test_streamed_batches_are_those_in_memory(options: dict[str, Any], tmp_path:
     assert_same(batches_of(streamed), batches_of(kept))
 
 
+@settings(max_examples=25)
 @given(data=st.data(), n_ranks=st.integers(1, 4), batch_size=st.integers(1, 9), shuffle=st.booleans())
 def test_ranks_share_out_what_is_streamed(data: st.DataObject, n_ranks: int, batch_size: int, shuffle: bool) -> None:
     n = data.draw(st.integers(n_ranks, 40))
@@ -203,8 +204,8 @@ def test_a_folder_is_a_class_and_other_files_are_left_alone(tmp_path: Path) -> N
     [
         (("train", "val", "test"), 8, 8),
         (("train", "valid"), 8, 10),
-        (("train", "test"), 6, 8),
-        (("train", "car"), 14, 17),
+        (("train", "test"), 8, 8),
+        (("train", "car"), 10, 17),
     ],
 )
 def test_splits_in_folders_are_the_data_sets_own(
@@ -214,11 +215,9 @@ def test_splits_in_folders_are_the_data_sets_own(
     for name in names[1:]:
         write_folders(tmp_path / name, n=12 if name == "car" else 4)
     data = ImageFolderDataModule(directory=str(tmp_path))
-    if "car" in names:
-        assert data.class_names == ("car", "train")
-    else:
-        assert data.class_names == ("cat", "dog")
-        assert len(data.splits.val) == n_val and len(data.splits.test) == n_test
+    # Beside another folder, `train` is a class like that one.
+    assert data.class_names == (("car", "train") if "car" in names else ("cat", "dog"))
+    assert (len(data.splits.val), len(data.splits.test)) == (n_val, n_test)
     everything = np.concatenate([data.splits.train, data.splits.val, data.splits.test])
     assert sorted(everything.tolist()) == list(range(len(data.open().labels)))
 
@@ -226,11 +225,11 @@ def test_splits_in_folders_are_the_data_sets_own(
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_are_scaled_and_cropped_without_distortion(channels: int) -> None:
     pixels = np.zeros((40, 80, 3), dtype=np.uint8)
-    pixels[:, 20:60] = 200  # the square in the middle, which is what is left
+    pixels[:, 18:62] = 200  # the square in the middle, which is what is left
     shape = ImageShape(channels=channels, height=20, width=20)
     array = image_array(Image.fromarray(pixels), shape)
     assert array.shape == (channels, 20, 20)
-    assert array.min() >= 190
+    assert array.min() == 200
     with_alpha = image_array(Image.fromarray(pixels).convert("RGBA"), shape)
     np.testing.assert_array_equal(with_alpha, array)
 

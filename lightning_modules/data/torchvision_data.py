@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +141,6 @@ class _DatasetSource(ImageSource):
         return image_array(image, self._asked)
 
 
-@lru_cache(maxsize=1)
 def _datasets() -> Any:
     try:
         from torchvision import datasets  # here alone, since it is an extra
@@ -164,8 +162,15 @@ def _dataset_class(name: str) -> Any:
 
 def _takes(cls: Any, argument: str) -> bool:
     """Whether the class or, where it passes keywords on, a base class of it takes an argument."""
-    owners = [owner for owner in cls.__mro__ if "__init__" in vars(owner) and owner is not object]
-    return any(argument in inspect.signature(vars(owner)["__init__"]).parameters for owner in owners)
+    for owner in cls.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        parameters = inspect.signature(vars(owner)["__init__"]).parameters
+        if argument in parameters:
+            return True
+        if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):
+            return False
+    return False
 
 
 def _splits(cls: Any, directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
