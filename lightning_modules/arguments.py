@@ -6,6 +6,23 @@ import difflib
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Literal
+
+
+class UnfitArgumentError(ValueError):
+    """An init argument that is sound by itself, and does not fit the files or the other module that it meets.
+
+    Attributes:
+        owner: Whose argument it is.
+        argument: Its name.
+    """
+
+    # Optional, since an exception that comes from another process is made again from its message, then given these.
+    def __init__(self, message: str, *, owner: Literal["model", "data"] = "data", argument: str = "directory") -> None:
+        """Keep them; `message` says what was expected and what was found."""
+        super().__init__(message)
+        self.owner = owner
+        self.argument = argument
 
 
 class ArgumentError(ValueError):

@@ -13,8 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_modules.arguments import check_count
+from lightning_modules.callbacks.attached_data import attached_datamodule
 from lightning_modules.callbacks.averaged_weights import AveragedWeights
 from lightning_modules.init_signature import KnowsItsKeywords
+from lightning_modules.matching_data import check_matches
 from lightning_modules.training.activation_gain import activation_of
 from lightning_modules.training.full_batch_lbfgs import FullBatchLBFGS, check_full_batch
 from lightning_modules.training.initialization import initialize
@@ -180,6 +182,14 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         # A third faster on CPUs than the default layout, and what tensor cores want.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from its stubs
         self._reset_train_totals()
+
+    def setup(self, stage: str) -> None:
+        """Compare ``n_classes`` and ``in_channels`` with the data.
+
+        Raises:
+            UnfitArgumentError: If the network was not made for these images.
+        """
+        check_matches(self.hparams, attached_datamodule(self.trainer))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(N, C, H, W)`` to logits ``(N, n_classes)``."""

@@ -10,6 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from lightning_modules.arguments import UnfitArgumentError
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from lightning_modules.callbacks.metric_names import N_PARAMETERS, gap_name
 from search.errors import StudyDefinitionError, did_you_mean
@@ -151,6 +152,8 @@ class _DryRun:
             trainer.fit(assembled.model, datamodule=assembled.data)
         except StudyDefinitionError:
             raise
+        except UnfitArgumentError as error:
+            raise StudyDefinitionError(str(error), key=f"{error.owner}.init_args.{error.argument}") from error
         except BaseException as error:
             in_data = _is_in(error.__traceback__, assembled)
             key = "data.class_path" if in_data else "model.class_path"
