@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
+from pytorch_lightning.strategies import ParallelStrategy
 from torch import nn
 from torch.optim import Optimizer
 
@@ -111,14 +112,19 @@ class TransferNet(ImageClassifier):
         super().setup(stage)
         self._freeze(self.n_frozen)
 
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        # Before its first epoch Lightning warns of modules in eval mode; that epoch begins with putting them there.
+        super().train(self.training)
+
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         only_head = self.trainer.current_epoch < self.head_epochs
         self._n_frozen_now = len(self.blocks) if only_head else self.n_frozen
-        if self.trainer.world_size == 1:
+        if isinstance(self.trainer.strategy, ParallelStrategy):
+            self.train(self.training)  # its processes settle once which gradients they exchange
+        else:
             self._freeze(self._n_frozen_now)
-        else:  # processes that train together settle once which gradients they exchange
-            self.train(self.training)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         super().on_before_optimizer_step(optimizer)

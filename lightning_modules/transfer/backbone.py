@@ -39,8 +39,8 @@ def make_network(backbone: str | Mapping[str, Any], *, in_channels: int, n_class
     class_path, init_args = class_path_of(backbone), _init_args_of(backbone)
     make = _imported(class_path)
     own = {"in_channels": in_channels, "n_classes": n_classes}
-    taken = {name: value for name, value in own.items() if name in inspect.signature(make).parameters}
     try:
+        taken = {name: value for name, value in own.items() if name in inspect.signature(make).parameters}
         made = make(**(taken | init_args))
     except (TypeError, ValueError) as error:
         raise ValueError(f"`backbone` {class_path!r} cannot be made with {init_args!r}: {error}") from error
@@ -58,7 +58,7 @@ def class_path_of(backbone: str | Mapping[str, Any]) -> str:
     Raises:
         ValueError: If `backbone` is neither of the forms that `make_network` takes.
     """
-    path = backbone
+    path: object = backbone
     if isinstance(backbone, Mapping) and set(backbone) <= {"class_path", "init_args"}:
         path = backbone.get("class_path", "")
     if not isinstance(path, str) or not path.rpartition(".")[0]:
@@ -98,7 +98,7 @@ def first_layer_name(network: nn.Module) -> str:
 
 
 def _init_args_of(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
-    init_args = {} if isinstance(backbone, str) else backbone.get("init_args", {})
+    init_args: object = {} if isinstance(backbone, str) else backbone.get("init_args", {})
     if not isinstance(init_args, Mapping):
         raise ValueError(f"`backbone.init_args` must map names to values, but got {init_args!r}.")
     return dict(init_args)
@@ -109,7 +109,8 @@ def _imported(class_path: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module_path), name, None)
     except ModuleNotFoundError as error:
-        hint = " It comes with `pip install 'zeroin[vision]'`." if error.name == "torchvision" else ""
+        is_torchvision = (error.name or "").partition(".")[0] == "torchvision"
+        hint = " It comes with `pip install 'zeroin[vision]'`." if is_torchvision else ""
         raise ValueError(f"`backbone` {class_path!r} cannot be imported: {error}.{hint}") from error
     if not callable(found):
         raise ValueError(f"`backbone` must name a class or function, but {module_path!r} has no {name!r}.")

@@ -35,14 +35,14 @@ def read_weights(weights: str, *, class_path: str) -> dict[str, Tensor]:
         raise ValueError(f"`weights` must be a file's path or a name, but got {weights!r}.")
     if weights in shipped:
         return _read_file(shipped[weights])
-    names = _torchvision_names(class_path)
-    if weights in names:
-        return _torchvision_weights(weights, class_path=class_path)
+    offered = _torchvision_weights_of(class_path)
+    if weights in offered:
+        return _downloaded(weights, offered[weights])
     path = Path(weights).expanduser()
     if path.is_dir():
         path = path / (WEIGHTS_NAME if (path / WEIGHTS_NAME).exists() else CHECKPOINT_NAME)
     if not path.is_file():
-        known = [*shipped, *names]
+        known = [*shipped, *offered]
         raise ValueError(
             f"`weights` must be an existing file or one of {known!r}, but got {weights!r}: "
             f"there is no file {path.absolute()}."
@@ -66,20 +66,19 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _torchvision_names(class_path: str) -> list[str]:
-    return list(_torchvision_enum(class_path).__members__) if class_path.startswith("torchvision.") else []
-
-
-def _torchvision_enum(class_path: str) -> Any:
+def _torchvision_weights_of(class_path: str) -> Mapping[str, Any]:
+    """Return what torchvision offers for a network of its own, by name; nothing for others."""
+    if not class_path.startswith("torchvision."):
+        return {}
     models = importlib.import_module("torchvision.models")
     try:
-        return models.get_model_weights(class_path.rpartition(".")[2])
-    except ValueError as error:
-        raise ValueError(f"`backbone` must be a function of torchvision.models, but got {class_path!r}.") from error
+        offered: Mapping[str, Any] = models.get_model_weights(class_path.rpartition(".")[2]).__members__
+    except ValueError:
+        return {}  # a class, not one of the functions that make a known network
+    return offered
 
 
-def _torchvision_weights(name: str, *, class_path: str) -> dict[str, Tensor]:
-    chosen = _torchvision_enum(class_path)[name]
+def _downloaded(name: str, chosen: Any) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = chosen.get_state_dict(
             progress=False, check_hash=True, map_location="cpu", weights_only=True
