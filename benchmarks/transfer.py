@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--n-train-images", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--max-epochs", type=int, default=30)
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3])
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[0.03, 0.1, 0.3, 1.0])
     arguments = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")

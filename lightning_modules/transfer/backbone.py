@@ -75,7 +75,7 @@ def head_name(network: nn.Module) -> str:
     Raises:
         ValueError: If there is none.
     """
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    linear: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     of_head = [name for name in linear if name.partition(".")[0] in _HEAD_NAMES]
     if not of_head:
         raise ValueError(
@@ -91,10 +91,10 @@ def first_layer_name(network: nn.Module) -> str:
     Raises:
         ValueError: If there is none.
     """
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            return name
-    raise ValueError(f"`backbone` must be a network with a convolution, but {type(network).__name__} has none.")
+    names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    if not names:
+        raise ValueError(f"`backbone` must be a network with a convolution, but {type(network).__name__} has none.")
+    return names[0]
 
 
 def _init_args_of(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
