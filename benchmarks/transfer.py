@@ -1,6 +1,6 @@
 """Digits 5 to 9 from few images: a backbone that knows the digits 0 to 4 against the same network from scratch.
 
-    python benchmarks/transfer.py                          # 50 training images, 20 seeds
+    python benchmarks/transfer.py                          # 50 training images, 12 seeds
     python benchmarks/transfer.py --n-train-images 400 --seeds 10
 
 A seed decides which images are trained on and the weights that are drawn. Each method is trained with each learning
@@ -90,9 +90,9 @@ def measured(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n-train-images", type=int, default=50)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--max-epochs", type=int, default=30)
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=[0.03, 0.1, 0.3, 1.0])
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[0.1, 0.3, 1.0])
     arguments = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")

@@ -134,19 +134,17 @@ class TransferNet(ImageClassifier):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return what is trained, as groups for a torch optimizer: the head's, then the backbone's at a lower rate."""
-        of_head = {id(parameter) for parameter in self.network.get_submodule(self._head).parameters()}
         groups = super().parameter_groups()
-        rate = self.optimizer_settings.learning_rate
-        heads = [group | {"params": [each for each in group["params"] if id(each) in of_head]} for group in groups]
-        backbones = [
-            group
-            | {
-                "params": [each for each in group["params"] if id(each) not in of_head],
-                "lr": group.get("lr", rate) * self.backbone_lr_ratio,
-            }
+        if self.backbone_lr_ratio == 1.0:
+            return groups  # for optimizers that know one learning rate only
+        head = {id(parameter) for parameter in self.network.get_submodule(self._head).parameters()}
+        rate = self.optimizer_settings.learning_rate * self.backbone_lr_ratio
+        of_head = [group | {"params": [each for each in group["params"] if id(each) in head]} for group in groups]
+        others = [
+            group | {"params": [each for each in group["params"] if id(each) not in head], "lr": rate}
             for group in groups
         ]
-        return [group for group in (*heads, *backbones) if group["params"]]
+        return [group for group in (*of_head, *others) if group["params"]]
 
     def _freeze(self, n_blocks: int) -> None:
         """Freeze so many of the first blocks, and nothing else."""
