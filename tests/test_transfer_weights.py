@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from lightning_modules import ConvNet, DigitsDataModule, TransferNet, recommende
 from lightning_modules.callbacks.epoch_checkpoint import EpochCheckpoint, load_checkpoint, save_weights
 from lightning_modules.pretrained import shipped_weights
 from lightning_modules.transfer.recommended import FEW_IMAGES
+from search.coordinator.assembly import assemble as assembly_of
+from search.study_file import built_in_studies, load_study_file
+from search.worker.assembly import assemble
 
 
 def _fitted(net: ConvNet, *callbacks: pl.Callback) -> pl.Trainer:
@@ -193,3 +197,16 @@ def test_shipped_weights_have_a_name() -> None:
     net = TransferNet(in_channels=1, n_classes=5, backbone=DIGITS_BACKBONE, weights=NAME, unfreeze_depth=0)
     state = load_checkpoint(shipped_weights()[NAME])
     assert torch.equal(net.network.features[0][0].weight, state["features.0.0.weight"])
+
+
+def test_the_built_in_study_makes_its_network_and_few_images() -> None:
+    definition = load_study_file(built_in_studies()["digits-transfer"])
+    searched = {"model.unfreeze_depth": 1, "model.backbone.init_args.dropout": 0.25}
+    assembled = assemble(assembly_of(definition, searched), seed=0)
+    model, data = assembled.model, assembled.data
+    assert isinstance(model, TransferNet) and isinstance(data, DigitsDataModule)
+    assert [len(each) for each in (data.splits.train, data.splits.val, data.splits.test)] == [54, 125, 717]
+    assert (len(model.blocks), model.n_frozen) == (2, 1)
+    assert [each.p for each in model.modules() if isinstance(each, torch.nn.Dropout)] == [0.25]
+    images, labels = next(iter(data.train_eval_dataloader()))
+    assert torch.nn.functional.cross_entropy(model.eval()(images), labels).item() == pytest.approx(math.log(5), abs=0.2)
