@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_modules.alexnet import AlexNet as AlexNet
     from lightning_modules.conv_net import ConvNet as ConvNet
-    from lightning_modules.data.cifar_data import CIFAR10DataModule as CIFAR10DataModule
     from lightning_modules.data.cifar_data import CIFAR100DataModule as CIFAR100DataModule
+    from lightning_modules.data.cifar_data import CIFAR10DataModule as CIFAR10DataModule
     from lightning_modules.data.digits_data import DigitsDataModule as DigitsDataModule
     from lightning_modules.data.image_data import ImageDataModule as ImageDataModule
     from lightning_modules.data.image_folder_data import ImageFolderDataModule as ImageFolderDataModule
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from lightning_modules.image_classifier import ImageClassifier as ImageClassifier
     from lightning_modules.lenet import LeNet as LeNet
     from lightning_modules.resnet import ResNet as ResNet
+    from lightning_modules.transfer.recommended import recommended_transfer as recommended_transfer
+    from lightning_modules.transfer_net import TransferNet as TransferNet
 
 _HOMES: dict[str, str] = {
     "AlexNet": "lightning_modules.alexnet",
@@ -53,17 +55,19 @@ _HOMES: dict[str, str] = {
     "StreamableImageDataModule": "lightning_modules.data.streamable_data",
     "TensorLoader": "lightning_modules.data.tensor_loader",
     "TorchvisionDataModule": "lightning_modules.data.torchvision_data",
+    "TransferNet": "lightning_modules.transfer_net",
     "WeightSnapshots": "lightning_modules.ensembles.weight_snapshots",
+    "recommended_transfer": "lightning_modules.transfer.recommended",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public class on first use, so that importing the package alone costs no torch import."""
+    """Import a public class or function on first use, so that importing the package alone costs no torch import."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    """List the public classes too, imported or not."""
+    """List what is public too, imported or not."""
     return sorted({*globals(), *_HOMES})

@@ -14,9 +14,3 @@ def test_networks_train() -> None:
     network = resnet18(weights=None, num_classes=3)
     network(torch.zeros(2, 3, 64, 64)).sum().backward()
     assert all(each.grad is not None for each in network.parameters())
-
-
-def test_lightning_can_be_imported() -> None:
-    import pytorch_lightning
-
-    assert pytorch_lightning.Trainer
