@@ -57,6 +57,7 @@ class Session:
         engine: Where workers run.
         observer: Who watches.
         clock: Seconds from any origin, never going back: what wall time and the workers' time are measured by.
+        check: Whether the first batch is looked at; a check that fails stops the study before it is created.
     """
 
     definition: StudyDefinition
@@ -65,6 +66,7 @@ class Session:
     engine: Engine
     observer: StudyObserver
     clock: Callable[[], float] = time.monotonic
+    check: bool = False
 
     def run(self) -> StudyRecord:
         """Run the study, or what is left of it, to its end.
@@ -92,7 +94,7 @@ class Session:
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
-            inspection = inspect_study(self.definition, workforce, notify=self.observer.notice)
+            inspection = inspect_study(self.definition, workforce, notify=self.observer.notice, check=self.check)
             if self.uris.checkpoints is not None:
                 CheckpointStore(self.uris.checkpoints, pauses_seconds=()).check()
             for notice in inspection.notices:
