@@ -348,4 +348,5 @@ def decode(line: bytes) -> Message:
 
 
 def _decoded_checks(body: dict[str, Any]) -> Checks:
-    return Checks(**{name: tuple(value) if isinstance(value, list) else value for name, value in body.items()})
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    return Checks(**fields)

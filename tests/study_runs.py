@@ -37,6 +37,7 @@ def run_session(
     storage: str | None = None,
     tracking_uri: str | None = None,
     clock: Callable[[], float] = time.monotonic,
+    check: bool = False,
 ) -> StudyRecord:
     """Run a study, or what is left of it, on an engine."""
     return Session(
@@ -46,4 +47,5 @@ def run_session(
         engine=engine,
         observer=observer or SilentObserver(),
         clock=clock,
+        check=check,
     ).run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from torch import Tensor
 
 from lightning_modules.checks.finding import Finding, Verdict
@@ -16,20 +18,20 @@ def class_balance(labels: Tensor) -> Finding:
     Args:
         labels: Of the train split, ``(N,)``, integers >= 0, N >= 1.
     """
-    counts = labels.bincount()
-    present = counts[counts > 0]
-    times = float(present.max()) / float(present.min())
+    counts = Counter(labels.tolist()).values()
+    fewest, most = min(counts), max(counts)
+    times = most / fewest
     is_ok = times <= _MOST_TIMES
     return Finding(
         check="class balance",
         verdict=Verdict.OK if is_ok else Verdict.WARNING,
-        seen=f"{len(present)} classes in {len(labels):,} train images, of {int(present.min()):,} to "
-        f"{int(present.max()):,} images each ({times:.3g} times)",
+        seen=f"{len(counts)} classes in {len(labels):,} train images, of {fewest:,} to "
+        f"{most:,} images each ({times:.3g} times)",
         healthy=f"the largest at most {_MOST_TIMES:g} times the smallest",
         advice=""
         if is_ok
         else "monitor a metric that is not ruled by the largest class; weight the loss or sample classes evenly",
-        figures={"n_classes": float(len(present)), "largest_to_smallest": times},
+        figures={"n_classes": float(len(counts)), "largest_to_smallest": times},
     )
 
 
@@ -41,7 +43,7 @@ def number_of_classes(labels: Tensor, *, n_outputs: int, are_all: bool) -> Findi
         n_outputs: Scores that the network gives an image.
         are_all: Whether there are no other labels; else a class that is missing may only not have been seen.
     """
-    classes = labels.unique().tolist()
+    classes = sorted({*labels.tolist()})
     beyond = [each for each in classes if not 0 <= each < n_outputs]
     missing = sorted({*range(n_outputs)} - {*classes})
     verdict, advice = Verdict.OK, ""

@@ -20,7 +20,9 @@ GOOD = 1e-4
 BAD = 1e-2
 """Relative error that no kink explains."""
 
-_STEP = 1e-6
+_STEPS = (1e-6, 1e-8)
+"""Relative sizes of a step; the second one is tried where the first one seems to have crossed kinks."""
+
 _SMALLEST = 1e-6
 _N_DIRECTIONS = 3
 _MOST_TENSORS = 20
@@ -79,19 +81,31 @@ def _relative_error(
 ) -> float:
     """Relative error of the slope along one random direction; 0 where both slopes are too small to be told from 0."""
     direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.device)
-    size = float(parameter.detach().norm()) or 1.0
-    direction *= size / direction.norm()
+    direction *= (float(parameter.detach().norm()) or 1.0) / direction.norm()
     backward = 0.0 if gradient is None else float((gradient * direction).sum())
-    values = []
+    least = math.inf
+    for size in _STEPS:
+        values = _losses_beside(module, batch, parameter, size * direction)
+        difference = (values[0] - values[1]) / (2.0 * size)
+        scale = max(abs(backward), abs(difference))
+        error = abs(backward - difference) / scale if scale > _SMALLEST * max(1.0, abs(values[0])) else 0.0
+        least = min(least, error)
+        if least <= GOOD:
+            break
+    return least
+
+
+@torch.no_grad()
+def _losses_beside(module: LightningModule, batch: Any, parameter: nn.Parameter, offset: Tensor) -> tuple[float, float]:
+    """Return the losses with the parameter moved by `offset` and by its opposite; it is moved back."""
     original = parameter.detach().clone()
-    with torch.no_grad():
-        for sign in (1.0, -1.0):
-            parameter.copy_(original + sign * _STEP * direction)
-            values.append(float(training_loss(module, batch)))
+    try:
+        parameter.copy_(original + offset)
+        ahead = float(training_loss(module, batch))
+        parameter.copy_(original - offset)
+        return ahead, float(training_loss(module, batch))
+    finally:
         parameter.copy_(original)
-    difference = (values[0] - values[1]) / (2.0 * _STEP)
-    scale = max(abs(backward), abs(difference))
-    return abs(backward - difference) / scale if scale > _SMALLEST * max(1.0, abs(values[0])) else 0.0
 
 
 def _finding(errors: dict[str, float]) -> Finding:

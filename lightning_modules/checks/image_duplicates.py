@@ -30,12 +30,15 @@ def duplicates(
         held_out: Digests of the other split's images, at least one.
         split: Its name (``val``, ``test``).
         are_all: Whether both splits are complete.
-        augmented: Whether the train images are augmented, so that only those that came through as they are count.
+        augmented: Whether the train images are as the train loader yields them: one that it changes is not found.
     """
     n = sum(each in train for each in held_out)
     share = n / len(held_out)
     verdict = Verdict.OK if n == 0 else Verdict.WARNING if share <= _MOST_SHARE else Verdict.FAILED
-    limits = [*([] if are_all else ["of the images that were read"]), *(["train is augmented"] if augmented else [])]
+    limits = [
+        *([] if are_all else ["of the images that were read"]),
+        *(["as the train loader yields them"] if augmented else []),
+    ]
     return Finding(
         check=f"leakage ({split})",
         verdict=verdict,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +31,11 @@ def label_agreement(images: Tensor, labels: Tensor) -> Finding:
     """
     images, labels = images[:_MOST_IMAGES], labels[:_MOST_IMAGES]
     n = len(labels)
-    shares = labels.unique(return_counts=True)[1].double() / n
-    chance = float(shares.square().sum())
-    if n < _FEWEST_IMAGES or len(shares) < 2:
+    counts = Counter(labels.tolist()).values()
+    chance = sum((count / n) ** 2 for count in counts)
+    if n < _FEWEST_IMAGES or len(counts) < 2:
         raise CannotBeCheckedError(
-            f"it takes {_FEWEST_IMAGES} images of two classes, but there are {n} of {len(shares)}"
+            f"it takes {_FEWEST_IMAGES} images of two classes, but there are {n} of {len(counts)}"
         )
     values = images.float()
     if values.ndim == 4 and max(values.shape[2:]) > _SIDE:

@@ -24,6 +24,8 @@ from lightning_modules.checks.training_step import (
 )
 
 _STEPS_BETWEEN_LOOKS = 5
+_PATIENCE_STEPS = 40
+_PROGRESS = 0.99
 _FALLBACK_RATE = 1e-3
 _NEAR_ZERO = 0.1
 _FLOOR = 0.55
@@ -57,7 +59,7 @@ def learning_by_heart(
         batch: About 20 samples on its device.
         rates: Learning rates to try one after another, each > 0, from the same initial weights; empty for the
             optimizer's own. If none learns the batch, torch's Adam at 1e-3 tells the module from its hyperparameters.
-        most_steps: Of each attempt, >= 1.
+        most_steps: Of each attempt, >= 1; an attempt ends sooner if 40 steps bring no progress.
         most_seconds: Of all attempts together, > 0.
 
     Raises:
@@ -112,10 +114,13 @@ def _attempt(
     without_dropout(module)
     first = loss = math.nan
     accuracy, looks = math.nan, False
+    best, best_index = math.inf, 0
     for index in range(most_steps):
         loss = step(module, optimizer, batch, seed=index)
         first = loss if index == 0 else first
-        is_last = index + 1 == most_steps or not math.isfinite(loss)
+        if loss < _PROGRESS * best:
+            best, best_index = loss, index
+        is_last = index + 1 == most_steps or index - best_index >= _PATIENCE_STEPS or not math.isfinite(loss)
         out_of_time = time.monotonic() > deadline
         if (index + 1) % _STEPS_BETWEEN_LOOKS and not (is_last or out_of_time):
             continue
@@ -162,13 +167,13 @@ def _finding(name: str, attempt: _Attempt, *, n_tried: int) -> Finding:
     )
     if attempt.is_learned:
         verdict, advice = Verdict.OK, ""
-    elif attempt.accuracy >= 1.0 and attempt.looks_like_probabilities:
+    elif attempt.looks_like_probabilities:
         advice = "`forward` ends in a softmax and the loss has another one: cross-entropy takes logits"
     elif attempt.accuracy >= 1.0 and attempt.loss <= _FLOOR * attempt.first:
         verdict, advice = Verdict.OK, ""
     elif attempt.accuracy >= 1.0:
         advice = "the loss stays high though all images are right: a softmax too many, or too strong a regularization"
-    elif attempt.loss <= _FLOOR * attempt.first:
+    elif attempt.loss <= _FLOOR * attempt.first and not attempt.accuracy < 0.5:
         verdict, advice = Verdict.WARNING, "more steps or another learning rate; no regularization on a first try"
     several = (
         "" if n_tried == 1 else f" (attempt {n_tried})" if verdict is Verdict.OK else f", the best of {n_tried} tried"

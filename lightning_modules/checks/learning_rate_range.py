@@ -14,7 +14,6 @@ from pytorch_lightning import LightningModule
 from lightning_modules.checks.finding import CannotBeCheckedError, Finding, Verdict
 from lightning_modules.checks.training_step import learning_rate_of, own_optimizer, set_learning_rate, step
 
-_SMOOTHING = 0.8
 _BLOW_UP = 3.0
 _LEAST_FALL = 0.05
 _BEGINS = 0.1
@@ -27,7 +26,7 @@ class RangeTest:
 
     Attributes:
         rates: Ascending.
-        losses: As many, finite, smoothed by an exponential mean.
+        losses: As many, finite, each the mean over one turn of the batches about that rate.
     """
 
     rates: tuple[float, ...]
@@ -63,7 +62,7 @@ def range_test(
 
     Args:
         module: Untrained; its own optimizer is used.
-        batches: Train batches on its device, at least one; taken in turn.
+        batches: Train batches on its device, one to ten; taken in turn.
         lowest: First rate, > 0.
         highest: Last rate, > `lowest`.
         n_steps: Steps from one to the other, >= 10.
@@ -79,24 +78,25 @@ def range_test(
     deadline = time.monotonic() + most_seconds
     module.train()
     optimizer = own_optimizer(module)
+    n_turn = len(batches)
     rates: list[float] = []
+    raw: list[float] = []
     losses: list[float] = []
-    mean = 0.0
     for index, batch in zip(range(n_steps), itertools.cycle(batches), strict=False):
-        rate = lowest * (highest / lowest) ** (index / (n_steps - 1))
-        set_learning_rate(optimizer, rate)
-        loss = step(module, optimizer, batch, seed=index)
-        mean = _SMOOTHING * mean + (1.0 - _SMOOTHING) * loss
-        smoothed = mean / (1.0 - _SMOOTHING ** (index + 1))
-        if not math.isfinite(smoothed) or (losses and smoothed > _BLOW_UP * min(losses) + losses[0]):
+        rates.append(lowest * (highest / lowest) ** (index / (n_steps - 1)))
+        set_learning_rate(optimizer, rates[-1])
+        raw.append(step(module, optimizer, batch, seed=index))
+        # The mean over one turn of the batches: that one of them is harder than another changes nothing.
+        mean = sum(raw[-n_turn:]) / n_turn
+        if not math.isfinite(raw[-1]) or (losses and mean > _BLOW_UP * min(losses) + losses[0]):
             break
-        rates.append(rate)
-        losses.append(smoothed)
+        if len(raw) >= n_turn:
+            losses.append(mean)
         if time.monotonic() > deadline:
-            raise CannotBeCheckedError(f"time was up at a rate of {rate:.1g}, after {index + 1} steps")
+            raise CannotBeCheckedError(f"time was up at a rate of {rates[-1]:.1g}, after {index + 1} steps")
     if len(losses) < _LEAST_STEPS:
-        raise CannotBeCheckedError(f"the loss is not finite, or grows threefold, in the first {len(losses) + 1} steps")
-    return RangeTest(rates=tuple(rates), losses=tuple(losses))
+        raise CannotBeCheckedError(f"the loss is not finite, or grows threefold, in the first {len(raw)} steps")
+    return RangeTest(rates=tuple(rates[n_turn // 2 :][: len(losses)]), losses=tuple(losses))
 
 
 def learning_rate_range(

@@ -13,8 +13,10 @@ from pytorch_lightning import LightningModule
 from lightning_modules.checks.finding import CannotBeCheckedError, Finding, Verdict
 from lightning_modules.checks.training_step import learning_rate_of, own_optimizer, step
 
-HEALTHY = (1e-4, 1e-2)
-"""A step changes the weights by this share of them, about 1e-3."""
+HEALTHY = (1e-4, 1e-1)
+"""A step changes the weights by this share of them: about 1e-3 later on, more in the first steps of a small network."""
+
+_FAR = (1e-6, 1.0)
 
 _ABOUT = 1e-3
 
@@ -65,13 +67,14 @@ def _finding(ratio: float, *, rate: float, declared: tuple[float, float] | None)
     elif declared is not None and not declared[0] <= wanted <= declared[1]:
         verdict, advice = Verdict.WARNING, f"let the declared range hold {wanted:.0e}"
     elif declared is None and not HEALTHY[0] <= ratio <= HEALTHY[1]:
-        verdict, advice = Verdict.WARNING, f"a learning rate of about {wanted:.0e}"
+        is_far = not _FAR[0] <= ratio <= _FAR[1]
+        verdict, advice = Verdict.FAILED if is_far else Verdict.WARNING, f"a learning rate of about {wanted:.0e}"
     at = f"{ratio:.1e} at a learning rate of {rate:.2g}"
     return Finding(
         check="update ratio",
         verdict=verdict,
         seen=at if declared is None else f"{at}; 1e-3 would need about {wanted:.0e}",
-        healthy=f"{HEALTHY[0]:g} to {HEALTHY[1]:g}"
+        healthy=f"{HEALTHY[0]:g} to {HEALTHY[1]:g} in the first steps (failed beyond {_FAR[0]:g} to {_FAR[1]:g})"
         if declared is None
         else "the declared range holds the rate for 1e-3",
         advice=advice,

@@ -99,8 +99,8 @@ def inspect_study(
     failed = [in_words(each) for each in result.findings if each.verdict is Verdict.FAILED]
     if failed:
         raise StudyDefinitionError(
-            f"the first batch fails a check. {' '.join(failed)} (`zeroin check` looks further; `--no-check` runs it all "
-            "the same.)",
+            f"the first batch fails a check. {' '.join(failed)} (`zeroin check` looks further; `--no-check` runs it "
+            "all the same.)",
             key="model.class_path",
         )
     warnings = [f"check: {in_words(each)}" for each in result.findings if each.verdict is Verdict.WARNING]

@@ -17,7 +17,7 @@ from search.coordinator.interruption import Interruption, interruption
 from search.coordinator.ledger import Ledger
 from search.coordinator.packing import pack_devices
 from search.coordinator.past_taken import taken_past
-from search.coordinator.preflight import inspect_study
+from search.coordinator.preflight import in_words, inspect_study
 from search.coordinator.reading import read_record
 from search.coordinator.search_trials import SearchTrials
 from search.coordinator.stores import StoreUris
@@ -155,7 +155,12 @@ class Session:
             artifact_root=self.state.artifacts,
             definition=study.definition,
             study_uid=study.uid,
-            tags=run_tags(versions=workforce.versions, device=workforce.device, edits=study.edits),
+            tags=run_tags(
+                versions=workforce.versions,
+                device=workforce.device,
+                edits=study.edits,
+                warnings=[in_words(each) for each in inspection.findings] if self.check else None,
+            ),
             notify=self.observer.notice,
         )
         context = self._context(study, workforce, tracker, interrupted, inspection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -89,9 +89,9 @@ class _Bench:
         self._assembly = assembly
         self._seed = seed
 
-    def fresh(self, *, other_seed: bool = False, **changes: Any) -> LightningModule:
+    def fresh(self, changes: Mapping[str, Any] | None = None, *, other_seed: bool = False) -> LightningModule:
         """Make the module as a trial gets it, attached to the trainer, with some init arguments changed."""
-        assembly = replace(self._assembly, model_args={**self._assembly.model_args, **changes})
+        assembly = replace(self._assembly, model_args={**self._assembly.model_args, **(changes or {})})
         module = make_model(assembly, seed=self._seed + other_seed)
         module.trainer = self._trainer
         module.setup("fit")
@@ -101,11 +101,6 @@ class _Bench:
     @property
     def model_class(self) -> type[LightningModule]:
         return import_class(self._assembly.model_class, base=LightningModule, key="model.class_path")
-
-    @property
-    def has_scheme(self) -> bool:
-        """Whether the module is made with an ``init_scheme``."""
-        return "init_scheme" in self._assembly.model_args
 
     @cached_property
     def batches(self) -> list[Any]:
@@ -189,7 +184,7 @@ def _module_checks(bench: _Bench, checks: Checks) -> Iterable[_Named]:
     for scheme in checks.init_schemes:
         yield (
             f"activations ({scheme})",
-            lambda scheme=scheme: activations(bench.fresh(init_scheme=scheme), bench.batch, scheme=scheme),  # type: ignore[misc]
+            lambda scheme=scheme: activations(bench.fresh({"init_scheme": scheme}), bench.batch, scheme=scheme),  # type: ignore[misc]
         )
     if not checks.init_schemes:
         yield "activations", lambda: activations(bench.fresh(), bench.batch)
@@ -230,7 +225,7 @@ def _leakage(bench: _Bench, held_out: list[bytes], *, split: str, all_: bool) ->
 
 
 def _regularization(bench: _Bench, argument: str) -> Finding:
-    without, strong = (bench.fresh(**{argument: strength}) for strength in (0.0, STRENGTH))
+    without, strong = (bench.fresh({argument: strength}) for strength in (0.0, STRENGTH))
     return regularization(without, strong, bench.batch, argument=argument)
 
 
