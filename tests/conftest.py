@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from forked_workers import WorkerTemplate
     from mlflow import MlflowClient
     from postgresql_server import PostgresqlServer
     from recorded_studies import RecordedStudies
@@ -110,6 +111,23 @@ def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
     from no_tracker import NoTracker
 
     monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
+
+
+@pytest.fixture(scope="session")
+def worker_template() -> Iterator[WorkerTemplate]:
+    """A process to fork workers from; each that is started instead imports torch and Lightning, for seconds."""
+    from forked_workers import WorkerTemplate
+
+    template = WorkerTemplate()
+    yield template
+    template.close()
+
+
+@pytest.fixture
+def forked_workers(worker_template: WorkerTemplate) -> Iterator[None]:
+    """Engines in this process fork their workers."""
+    with worker_template.used():
+        yield
 
 
 @pytest.fixture

@@ -84,6 +84,9 @@ class RecordedStudies:
     def resume_study(self, name: str, *, observer: StudyObserver, **options: Any) -> StudyRecord:
         return self._ran("resume", self.records[name].definition, observer, options)
 
+    def finish_study(self, name: str, *, observer: StudyObserver, **options: Any) -> StudyRecord:
+        return self._ran("finish", self.records[name].definition, observer, options)
+
     def preview_study(self, definition: StudyDefinition, **options: Any) -> StudyPreview:
         self._note("preview", definition=definition, **options)
         inspection = InspectionResult(

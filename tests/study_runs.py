@@ -36,6 +36,7 @@ def run_session(
     observer: StudyObserver | None = None,
     storage: str | None = None,
     tracking_uri: str | None = None,
+    ends_search: bool = False,
     clock: Callable[[], float] = time.monotonic,
     check: bool = False,
 ) -> StudyRecord:
@@ -46,6 +47,7 @@ def run_session(
         state=state,
         engine=engine,
         observer=observer or SilentObserver(),
+        ends_search=ends_search,
         clock=clock,
         check=check,
     ).run()

@@ -47,6 +47,21 @@ class StudiesApi(Protocol):
     ) -> StudyRecord:
         """Continue a recorded study, with an edited definition if there is one."""
 
+    def finish_study(
+        self,
+        name: str,
+        *,
+        directory: StateDirectory,
+        observer: StudyObserver,
+        devices: str,
+        engine: str = ...,
+        ray_address: str | None = ...,
+        storage: str | None = ...,
+        tracking_uri: str | None = ...,
+        edited: StudyDefinition | None = ...,
+    ) -> StudyRecord:
+        """End a recorded study's search where it stands, and finish it."""
+
     def preview_study(
         self,
         definition: StudyDefinition,

@@ -1,4 +1,4 @@
-"""``zeroin run`` and ``zeroin resume``."""
+"""``zeroin run``, ``zeroin resume`` and ``zeroin finish``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from search.cli.plan import plan_report, preview_report
 from search.cli.progress_live import LiveProgress
 from search.cli.progress_plain import CHECKING, PlainProgress
 from search.cli.result_story import result_story
-from search.cli.study_reference import Stores, StudyToRun, errors_in, recorded_name, study_to_run
+from search.cli.study_reference import Stores, StudyToRun, errors_in, find_recorded, recorded_name, study_to_run
 from search.paths import StateDirectory
+from search.study_file import with_overrides
 from search.study_record import StudyRecord
 
 
@@ -120,6 +121,46 @@ def resume(context: CommandContext, *, study: str, plain: bool, **where: Unpack[
     with _display(plain=plain) as progress:
         progress.checking()
         record = context.studies.resume_study(
+            name,
+            directory=places.directory,
+            observer=progress,
+            edited=edited,
+            **where,
+        )
+    _tell(record, was_run=progress.was_opened, again=study)
+
+
+@click.command()
+@study_argument
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change an entry of the study's definition, by dotted key (finish.top_k=5); may be repeated.",
+)
+@devices_option
+@engine_options
+@store_options
+@plain_option
+@click.pass_obj
+def finish(
+    context: CommandContext, *, study: str, overrides: tuple[str, ...], plain: bool, **where: Unpack[_Where]
+) -> None:
+    """End the search where it stands: confirm, refit, test once.
+
+    Trials under way run to their ends, and no other begins. A study whose definition has no `finish` confirms its best
+    3 with 3 seeds each. Of a finished one the result is printed: the test split is read once.
+    """
+    places = _places(where)
+    name, places, edited = recorded_name(study, stores=places)
+    where |= {"storage": places.storage, "tracking_uri": places.tracking_uri}
+    if overrides:
+        recorded = edited or find_recorded(study, api=context.studies, stores=places)[0].definition
+        edited = with_overrides(recorded, overrides)
+    with _display(plain=plain) as progress:
+        progress.checking()
+        record = context.studies.finish_study(
             name,
             directory=places.directory,
             observer=progress,

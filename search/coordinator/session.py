@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from search.checkpoint_store import CheckpointStore
 from search.coordinator.allotment import Allotment
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
+from search.coordinator.early_ending import end_search
 from search.coordinator.edited_study import take_edits
 from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
@@ -56,6 +57,7 @@ class Session:
         state: The state directory.
         engine: Where workers run.
         observer: Who watches.
+        ends_search: Whether no search trial begins any more, so that the finish can.
         clock: Seconds from any origin, never going back: what wall time and the workers' time are measured by.
         check: Whether the first batch is looked at; a check that fails stops the study before it is created.
     """
@@ -65,6 +67,7 @@ class Session:
     state: StateDirectory
     engine: Engine
     observer: StudyObserver
+    ends_search: bool = False
     clock: Callable[[], float] = time.monotonic
     check: bool = False
 
@@ -176,6 +179,8 @@ class Session:
 
     def _run_tracked(self, context: StudyContext, *, resumed: bool, n_workers: int) -> None:
         history = History(context)
+        if self.ends_search:
+            end_search(context, history)
         record = read_record(context.study, self.state, self.uris, is_running=True)
         context.tracker.publish_study(record)
         publish_finish(context)

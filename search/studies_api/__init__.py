@@ -23,6 +23,7 @@ from search.studies_api.removal import delete_study as delete_study
 
 if TYPE_CHECKING:
     from search.studies_api.checking import check_study as check_study
+    from search.studies_api.running import finish_study as finish_study
     from search.studies_api.running import preview_study as preview_study
     from search.studies_api.running import resume_study as resume_study
     from search.studies_api.running import run_study as run_study
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "check_study": "search.studies_api.checking",
-    **dict.fromkeys(("preview_study", "resume_study", "run_study"), "search.studies_api.running"),
+    **dict.fromkeys(("finish_study", "preview_study", "resume_study", "run_study"), "search.studies_api.running"),
 }
 
 

@@ -18,14 +18,19 @@ from search.coordinator.workforce import Workforce
 from search.credentials import CHECKPOINTS_OPTION, require_credentials
 from search.database_driver import require_driver
 from search.engines.choice import EngineName, place_engine
+from search.errors import StudyConflictError
 from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory
+from search.recorded_best import may_win
 from search.storage import StudyStore
 from search.studies_api.reading import opened
-from search.study_definition import StudyDefinition
+from search.study_definition import FinishSettings, StudyDefinition
 from search.study_record import StudyRecord, StudyState
 from search.study_views import Edit, StudyPreview
 from search.uris import masked
+
+DEFAULT_FINISH = FinishSettings(top_k=3, n_seeds=3, ensemble=True)
+"""How a study is finished whose definition does not say."""
 
 
 def run_study(
@@ -112,7 +117,64 @@ def resume_study(
         recorded = store.open(name).definition
         definition = with_stores(replace(edited or recorded, study=name), storage=store.uri, tracking_uri=tracking_uri)
         found = _found(definition, store, state, new=False)
-    return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address, check=False)
+    return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address)
+
+
+def finish_study(
+    name: str,
+    *,
+    directory: StateDirectory | None = None,
+    observer: StudyObserver | None = None,
+    devices: str = "auto",
+    engine: str = EngineName.LOCAL,
+    ray_address: str | None = None,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    edited: StudyDefinition | None = None,
+) -> StudyRecord:
+    """End a recorded study's search where it stands, and finish it: confirm, refit, read the test split once.
+
+    Trials under way go on to their ends. A study without a `finish` gets `DEFAULT_FINISH`; one that has been finished
+    is only read.
+
+    Args:
+        name: The study.
+        directory: See `run_study`, as for all that follow.
+        observer: Likewise.
+        devices: Likewise.
+        engine: Likewise.
+        ray_address: Likewise.
+        storage: Likewise.
+        tracking_uri: Likewise.
+        edited: The definition that it goes by from now on, None for the recorded one.
+
+    Raises:
+        StudyNotFoundError: If there is no such study.
+        StudyConflictError: If no trial of it can be confirmed yet, it is running already, or `edited` differs in what
+            cannot be changed any more.
+        StudyFailedError: If the study cannot go on.
+        StudyInterruptedError: If the user stopped it.
+    """
+    state = directory or StateDirectory.default()
+    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
+        given = replace(edited or store.open(name).definition, study=name)
+        given = replace(given, finish=given.finish or DEFAULT_FINISH)
+        definition = with_stores(given, storage=store.uri, tracking_uri=tracking_uri)
+        found = _found(definition, store, state, new=False)
+    record = found[1]
+    if record is not None and not may_win(record.trials):
+        raise StudyConflictError(
+            f"study {name!r} has no trial that could be confirmed yet; `zeroin resume {name}` goes on with its search."
+        )
+    return _run(
+        found,
+        state,
+        observer=observer,
+        devices=devices,
+        engine=engine,
+        ray_address=ray_address,
+        ends_search=True,
+    )
 
 
 def preview_study(
@@ -214,7 +276,8 @@ def _run(
     devices: str,
     engine: str,
     ray_address: str | None,
-    check: bool,
+    check: bool = False,
+    ends_search: bool = False,
 ) -> StudyRecord:
     definition, record, edits = found
     require_safe(edits, study=definition.study)
@@ -235,6 +298,7 @@ def _run(
         engine=placed.engine,
         observer=observer,
         check=check and record is None,
+        ends_search=ends_search,
     ).run()
 
 
