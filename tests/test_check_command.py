@@ -82,6 +82,11 @@ class DivergesAtOnce(Plain):
         return super().training_step(batch, batch_idx) * math.inf
 
 
+class SkipsTheBatch(Plain):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return None
+
+
 class OfDicts(Plain):
     """Its batches are no pairs, so that most checks of images and labels know nothing of them."""
 
@@ -104,6 +109,8 @@ def quick(model: str, data: str = "preflight_modules.Digits", **data_args: Any) 
 def test_the_first_batch_of_a_sound_module_leaves_no_finding() -> None:
     assert quick("Plain") == []
     assert quick("NormalizesItself", bytes_=True) == []
+    assert quick("ByHand") == []
+    assert quick(f"{__name__}.SkipsTheBatch") == []
     assert quick(f"{__name__}.OfDicts", f"{__name__}.DictData") == []
 
 

@@ -30,6 +30,7 @@ class FirstBatch(Callback):
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self._handles: list[RemovableHandle] = []
+        self._has_gradients: list[bool] = []
         self._has_input = False
         self._n_outputs = 0
         self._labels: Tensor | None = None
@@ -48,20 +49,10 @@ class FirstBatch(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._remove_hooks()
-        if trainer.world_size > 1:
-            return  # a strategy may have shared gradients out
-        parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        n_reached = sum(each.grad is not None for each in parameters)
-        if n_reached == 0:
-            self.findings.append(
-                Finding(
-                    check="gradient flow",
-                    verdict=Verdict.FAILED,
-                    seen=f"none of the optimizer's {len(parameters)} parameter tensors has a gradient after a batch",
-                    healthy="all of them",
-                    advice="look for `detach`, `no_grad`, `.item()` or `.data` between the weights and the loss",
-                )
-            )
+        if pl_module.automatic_optimization and trainer.world_size == 1:  # a strategy may have shared gradients out
+            self._has_gradients += [
+                each.grad is not None for group in optimizer.param_groups for each in group["params"]
+            ]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -70,6 +61,16 @@ class FirstBatch(Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             return
+        if self._has_gradients and not any(self._has_gradients):
+            self.findings.append(
+                Finding(
+                    check="gradient flow",
+                    verdict=Verdict.FAILED,
+                    seen=f"none of the optimizer's {len(self._has_gradients)} parameter tensors has a gradient",
+                    healthy="all of them",
+                    advice="look for `detach`, `no_grad`, `.item()` or `.data` between the weights and the loss",
+                )
+            )
         value = float(loss.detach())
         if not math.isfinite(value):
             self.findings.append(
