@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ _N_DIRECTIONS = 3
 _MOST_TENSORS = 20
 
 
-def gradient_check(module: LightningModule, batch: Any, *, seed: int = 0) -> Finding:
+def gradient_check(module: LightningModule, batch: Any, *, seed: int = 0, most_seconds: float = 60.0) -> Finding:
     """Compare gradients with central differences in float64, in random directions of one parameter tensor at a time.
 
     The module is in eval mode: no dropout, and no image's loss depends on the others. Of each tensor the median of
@@ -38,6 +39,7 @@ def gradient_check(module: LightningModule, batch: Any, *, seed: int = 0) -> Fin
         module: Untrained.
         batch: Few samples, on its device.
         seed: Draws directions, and the tensors if there are more than 20.
+        most_seconds: Time after which no further tensor is checked; one always is.
 
     Raises:
         CannotBeCheckedError: If the module cannot be run in float64, or its loss is not the same twice.
@@ -63,8 +65,11 @@ def gradient_check(module: LightningModule, batch: Any, *, seed: int = 0) -> Fin
     named = [(name, each) for name, each in module.named_parameters() if each.requires_grad]
     chosen = torch.randperm(len(named), generator=generator)[:_MOST_TENSORS].sort().values.tolist()
     gradients = torch.autograd.grad(loss, [named[index][1] for index in chosen], allow_unused=True)
-    errors = {}
+    errors: dict[str, float] = {}
+    deadline = time.monotonic() + most_seconds
     for index, gradient in zip(chosen, gradients, strict=True):
+        if errors and time.monotonic() > deadline:
+            break
         name, parameter = named[index]
         errors[name] = statistics.median(
             _relative_error(module, batch, parameter, gradient, generator) for _ in range(_N_DIRECTIONS)

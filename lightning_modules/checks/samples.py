@@ -16,6 +16,9 @@ from lightning_modules.checks.training_step import images_and_labels
 MOST_BYTES = 512 << 20
 """Images beyond that are not kept."""
 
+MOST_SECONDS = 30.0
+"""Time after which no further batch of a split is read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
@@ -41,7 +44,9 @@ class Samples:
         return self.images[chosen], self.labels[chosen]
 
 
-def read_samples(batches: Iterable[Any], *, most_bytes: int = MOST_BYTES, most_seconds: float = 30.0) -> Samples:
+def read_samples(
+    batches: Iterable[Any], *, most_bytes: int = MOST_BYTES, most_seconds: float = MOST_SECONDS
+) -> Samples:
     """Read batches ``(images, labels)`` until they end, or memory or time is used up.
 
     Raises:

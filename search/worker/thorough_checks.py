@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -28,7 +29,7 @@ from lightning_modules.checks.learning_by_heart import learning_by_heart
 from lightning_modules.checks.learning_rate_range import learning_rate_range
 from lightning_modules.checks.pixel_values import input_scale, pixel_values
 from lightning_modules.checks.regularization import STRENGTH, regularization, regularization_arguments
-from lightning_modules.checks.samples import Samples, read_samples
+from lightning_modules.checks.samples import MOST_SECONDS, Samples, read_samples
 from lightning_modules.checks.training_step import first_samples, images_and_labels, scores
 from lightning_modules.checks.update_ratio import update_ratio
 from search.messages import Checks, ModelAssembly
@@ -141,20 +142,27 @@ class _Bench:
             return first_samples(self.batches[0], _N_BY_HEART)
         return to_device(self._trainer, self._module, few)
 
-    def test_images(self) -> Iterator[torch.Tensor]:
-        """Yield the images of the test split; its labels are not looked at.
+    def test_hashes(self) -> tuple[list[bytes], bool]:
+        """Return digests of the images of the test split, and whether of all; its labels are not looked at.
 
         Raises:
-            CannotBeCheckedError: If there is no test split.
+            CannotBeCheckedError: If there is no test split, or batches do not begin with images.
         """
         owner: LightningModule | LightningDataModule = attached_datamodule(self._trainer) or self._module
         if not is_overridden("test_dataloader", owner):
             raise CannotBeCheckedError("there is no test split")
         owner.setup("test")
+        deadline = time.monotonic() + MOST_SECONDS
+        found: list[bytes] = []
         for batch, _, _ in _combined(owner.test_dataloader()):
             if not isinstance(batch, list | tuple) or not batch or not isinstance(batch[0], torch.Tensor):
                 raise CannotBeCheckedError("test batches do not begin with images")
-            yield batch[0]
+            if found and time.monotonic() > deadline:
+                return found, False
+            found += image_hashes(batch[0])
+        if not found:
+            raise CannotBeCheckedError("the test dataloader yields no batch")
+        return found, True
 
 
 _Named = tuple[str, Callable[[], Finding]]
@@ -166,13 +174,8 @@ def _data_checks(bench: _Bench) -> Iterable[_Named]:
     yield "labels and images", lambda: label_agreement(*_shuffled(bench.train))
     yield "class balance", lambda: class_balance(bench.train.labels)
     yield "number of classes", lambda: _number_of_classes(bench)
-    yield "leakage (val)", lambda: _leakage(bench, image_hashes(bench.val.images), split="val", all_=bench.val.are_all)
-    yield (
-        "leakage (test)",
-        lambda: _leakage(
-            bench, [each for some in bench.test_images() for each in image_hashes(some)], split="test", all_=True
-        ),
-    )
+    yield "leakage (val)", lambda: _leakage(bench, image_hashes(bench.val.images), bench.val.are_all, split="val")
+    yield "leakage (test)", lambda: _leakage(bench, *bench.test_hashes(), split="test")
 
 
 def _module_checks(bench: _Bench, checks: Checks) -> Iterable[_Named]:
@@ -214,12 +217,12 @@ def _number_of_classes(bench: _Bench) -> Finding:
     )
 
 
-def _leakage(bench: _Bench, held_out: list[bytes], *, split: str, all_: bool) -> Finding:
+def _leakage(bench: _Bench, held_out: list[bytes], are_all: bool, *, split: str) -> Finding:
     return duplicates(
         bench.train_hashes,
         held_out,
         split=split,
-        are_all=all_ and bench.train.are_all,
+        are_all=are_all and bench.train.are_all,
         augmented=bench.is_augmented,
     )
 
