@@ -89,7 +89,9 @@ def _carried_out(order: Inspect | TestAssignment, connection: Connection) -> Fro
         on_hang=lambda seconds: end_hung_worker(connection, seconds, where="its stack is among what it printed"),
     )
     with watchdog.watching():
-        return inspect_assembly(order) if isinstance(order, Inspect) else read_test(order, callbacks=(watchdog,))
+        if isinstance(order, Inspect):
+            return inspect_assembly(order, show_life=watchdog.show_life)
+        return read_test(order, callbacks=(watchdog,))
 
 
 def _prepare_process(n_threads: int) -> None:
