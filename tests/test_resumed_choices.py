@@ -79,6 +79,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 def test_paused_and_resumed_equals_uninterrupted(choice: str, tmp_path: Path) -> None:
     assembled = made(**CHOICES[choice])
