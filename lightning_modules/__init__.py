@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_modules.alexnet import AlexNet as AlexNet
     from lightning_modules.conv_net import ConvNet as ConvNet
-    from lightning_modules.data.cifar_data import CIFAR100DataModule as CIFAR100DataModule
     from lightning_modules.data.cifar_data import CIFAR10DataModule as CIFAR10DataModule
+    from lightning_modules.data.cifar_data import CIFAR100DataModule as CIFAR100DataModule
     from lightning_modules.data.digits_data import DigitsDataModule as DigitsDataModule
     from lightning_modules.data.image_data import ImageDataModule as ImageDataModule
     from lightning_modules.data.image_folder_data import ImageFolderDataModule as ImageFolderDataModule
