@@ -11,6 +11,7 @@ from few_images import N_CLASSES, FewImages, fit
 from torch import Tensor, nn
 
 from lightning_modules import ConvNet
+from lightning_modules.training.optimizers import make_optimizer
 from lightning_modules.training.weight_regularization import (
     WeightRegularization,
     limit_weight_norms,
@@ -33,7 +34,7 @@ def batch() -> tuple[Tensor, Tensor]:
 def after_steps(net: ConvNet, *, n_steps: int = 3) -> dict[str, Tensor]:
     """Train in float64 on one batch, without a Trainer."""
     net.double()
-    optimizer: Any = net.configure_optimizers()
+    optimizer = make_optimizer(net.parameter_groups(), net.optimizer_settings)
     for _ in range(n_steps):
         optimizer.zero_grad()
         net.training_step(batch(), 0).backward()

@@ -14,11 +14,15 @@ from torch.optim import Optimizer
 
 from lightning_modules.callbacks.epoch_seeding import seed_all
 from lightning_modules.checks.finding import CannotBeCheckedError
+from lightning_modules.networks.drop_connect import DropConnectLinear
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Layers whose inputs and outputs are looked at."""
 
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_DROPOUTS = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
+    DropConnectLinear,
+)
 
 
 def training_loss(module: LightningModule, batch: Any, *, seed: int = 0) -> Tensor:
