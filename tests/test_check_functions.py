@@ -186,6 +186,13 @@ def test_activations_tell_dead_and_saturated_units() -> None:
     assert finding.verdict is Verdict.FAILED
 
 
+def test_small_logits_are_a_good_start() -> None:
+    module = Classifier(perceptron())
+    with torch.no_grad():
+        module.network[-1].weight *= 1e-6
+    assert activations(module, a_batch()).verdict is Verdict.OK
+
+
 class Functional(Plain):
     """Its ReLU is a function, which no hook sees."""
 
