@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from preflight_modules import ByHand, Classifier, Plain, perceptron
+from preflight_modules import ByHand, Classifier, Plain, ScaledWeights, perceptron
 from torch import Tensor, nn
 
 from lightning_modules.checks.activations import activations, layer_activations
@@ -127,6 +127,12 @@ def test_gradients_are_checked_with_kinks_and_without() -> None:
     assert finding.figures["largest_relative_error"] > 0.05
 
 
+def test_steps_across_kinks_are_not_taken_for_wrong_gradients() -> None:
+    torch.manual_seed(0)
+    # Units of a millionth: a step of a millionth of the biases crosses many a kink.
+    assert gradient_check(ScaledWeights(1e-2), a_batch(10)).verdict is not Verdict.FAILED
+
+
 @pytest.mark.parametrize(
     ("module", "words"), [(InFloat32, "float64"), (Noisy, "the same twice"), (ByHand, "by itself")]
 )
@@ -212,7 +218,7 @@ def test_first_losses_near_ln_c_are_healthy_and_no_others(n: int, loss: float) -
     expected = math.log(n)
     assert judged_first_loss(expected, n_outputs=n).verdict is Verdict.OK
     is_ok = judged_first_loss(loss, n_outputs=n).verdict is Verdict.OK
-    assert is_ok is (0.7 * expected <= loss <= 1.7 * expected)
+    assert is_ok is (0.7 * expected <= loss <= 2.0 * expected)
     assert judged_first_loss(math.nan, n_outputs=n).verdict is Verdict.FAILED
 
 
