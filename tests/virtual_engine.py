@@ -19,6 +19,8 @@ from search.messages import (
     FromWorker,
     Inspect,
     InspectionResult,
+    PackageAssignment,
+    PackageResult,
     Shutdown,
     TestAssignment,
     TestResult,
@@ -97,6 +99,7 @@ class VirtualEngine:
         measured: tuple[str, ...] = ("train_loss", "val_acc", "gap_acc", "train_eval_acc"),
         resident_bytes: Callable[[str], int] = lambda key: 0,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
+        package: Callable[[PackageAssignment], PackageResult] = lambda message: PackageResult(is_packaged=False),
     ) -> None:
         self.n_slots = n_slots
         self.n_devices = n_devices or n_slots
@@ -109,6 +112,7 @@ class VirtualEngine:
         self._measures_gap = measures_gap
         self._has_test_data = has_test_data
         self._on_epoch = on_epoch
+        self._package = package
         self._memory = memory or {}
         self._measured = measured
         self._resident_bytes = resident_bytes
@@ -180,6 +184,8 @@ class VirtualEngine:
                 members=members, ensemble={"test_acc": 0.95}, n_samples=10, notices=(), error="", traceback=""
             )
             self._say(worker, result)
+        elif isinstance(message, PackageAssignment):
+            self._say(worker, self._package(message))
         else:
             assert isinstance(message, Shutdown)
             self.retired.append(worker)

@@ -37,6 +37,11 @@ OWNED: Mapping[str, str] = {
 """Arguments that zeroin sets itself, and why."""
 
 
+_LENGTH_ARGS = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    *("overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
+)
+
 _OUR_WARNINGS = (
     ".*does not have many workers.*",  # one core per worker is what there is
     ".*is smaller than the logging interval.*",  # there is no logger to speak of
@@ -65,6 +70,11 @@ def check_trainer_args(trainer_args: Mapping[str, Any]) -> None:
                 f"`pytorch_lightning.Trainer` takes no argument {name!r}.{did_you_mean(name, known)}",
                 key=f"trainer.{name}",
             )
+
+
+def one_batch_args(trainer_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's arguments without those that say how much data there is, and how often it is validated on."""
+    return {name: value for name, value in trainer_args.items() if name not in _LENGTH_ARGS}
 
 
 def make_trainer(
