@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.model_package import CODE, DATA, EXAMPLES_NAME, PackageDescription, read_description
+from search.tracking.quiet import silence_import_of_pyfunc
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,8 @@ def save_pyfunc_model(package: Path, directory: Path, *, metadata: Mapping[str, 
         ValueError: If the package is damaged.
     """
     import numpy as np
+
+    silence_import_of_pyfunc()
     from mlflow import pyfunc
 
     unpacked = directory.with_name(f"{directory.name}-package")
@@ -55,7 +58,7 @@ def _signature(description: PackageDescription, examples: NDArray[np.generic]) -
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
-    columns = [ColSpec("long", "predicted")]
+    columns: list[ColSpec | TensorSpec] = [ColSpec("long", "predicted")]
     if description.has_class_names:
         columns.append(ColSpec("string", "predicted_name"))
     columns += [ColSpec("double", f"probability_{index}") for index in range(description.n_classes)]

@@ -121,7 +121,7 @@ class ModelRegistry:
             run_id=run_id,
             tags={**tags, UID_TAG: self._study_uid, FINISH_TAG: finish},
             description=_description(release.record, release.result),
-            await_creation_for=None,
+            await_creation_for=0,
         )
 
     def _versions(self, name: str) -> list[ModelVersion]:
