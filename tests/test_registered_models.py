@@ -162,11 +162,9 @@ def test_a_kill_after_registering_leaves_one_version(
     assert len(versions(registry)) == 1
 
 
-def test_a_kill_between_upload_and_registering_is_made_up_for(
+def test_an_outage_between_upload_and_registering_is_made_up_for(
     run: Run, registry: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database does not answer for a while; the session closes before it does."""
-
     def fail(*_: object, **__: object) -> None:
         raise ConnectionError("gone")
 
