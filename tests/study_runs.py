@@ -38,6 +38,7 @@ def run_session(
     tracking_uri: str | None = None,
     ends_search: bool = False,
     clock: Callable[[], float] = time.monotonic,
+    check: bool = False,
 ) -> StudyRecord:
     """Run a study, or what is left of it, on an engine."""
     return Session(
@@ -48,4 +49,5 @@ def run_session(
         observer=observer or SilentObserver(),
         ends_search=ends_search,
         clock=clock,
+        check=check,
     ).run()

@@ -16,7 +16,7 @@ from unittest import mock
 
 import psutil
 import pytest
-from command_line import ROOT, CommandLine, wait_for
+from command_line import ROOT, CommandLine, is_alive, wait_for
 from engine_conformance import events_until, living_children, lost, message_in
 from forked_workers import WorkerTemplate
 
@@ -71,7 +71,7 @@ class Held(CommandLine):
     def n_held(self) -> int:
         """Trials whose process is alive and past the first epoch."""
         noted = [note.read_text() for note in self._trial("").glob("*/held_by.txt")]
-        return sum(psutil.pid_exists(int(pid)) for pid in noted if pid)
+        return sum(psutil.pid_exists(int(pid)) and is_alive(psutil.Process(int(pid))) for pid in noted if pid)
 
     def n_checkpoints(self) -> int:
         """Checkpoints in the directory ``store``."""
@@ -155,6 +155,7 @@ def survivor(nodes: Nodes, make_held: Callable[[str], Held]) -> Held:
     with held.started("resume", "held", "--engine", "ray", "--ray-address", nodes.address, "--plain") as process:
         wait_for(lambda: held.n_begun() == held.n_held() == 2 or process.poll() is not None)
         nodes.remove()
+        wait_for(lambda: held.n_held() == 1)  # what is left of the node may live for a moment
         held.hold.unlink()
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, output + errors

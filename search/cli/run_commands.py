@@ -49,6 +49,7 @@ class _Where(TypedDict):
 )
 @click.option("--new", is_flag=True, help="Start another study under a numbered name.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and inspect the model and data; create nothing.")
+@click.option("--no-check", is_flag=True, help="Do not look at the first batch; `zeroin check` looks at all.")
 @devices_option
 @engine_options
 @store_options
@@ -62,6 +63,7 @@ def run(
     overrides: tuple[str, ...],
     new: bool,
     dry_run: bool,
+    no_check: bool,
     checkpoints: str | None,
     plain: bool,
     **where: Unpack[_Where],
@@ -75,7 +77,15 @@ def run(
     places = _places(where)
     chosen = study_to_run(study, api=context.studies, stores=places, overrides=overrides)
     if dry_run:
-        _dry_run(context, chosen, directory=places.directory, checkpoints=checkpoints, new=new, **where)
+        _dry_run(
+            context,
+            chosen,
+            directory=places.directory,
+            checkpoints=checkpoints,
+            new=new,
+            check=not no_check,
+            **where,
+        )
         return
     with errors_in(chosen.file), _display(plain=plain) as progress:
         progress.checking()
@@ -85,6 +95,7 @@ def run(
             observer=progress,
             new=new,
             checkpoints=checkpoints,
+            check=not no_check,
             **where,
         )
     _tell(record, was_run=progress.was_opened, again=study)
@@ -177,6 +188,7 @@ def _dry_run(
     directory: StateDirectory,
     checkpoints: str | None,
     new: bool,
+    check: bool,
     **where: Unpack[_Where],
 ) -> None:
     console = make_console()
@@ -187,6 +199,7 @@ def _dry_run(
             directory=directory,
             checkpoints=checkpoints,
             new=new,
+            check=check,
             **where,
             notify=lambda text: show(console, Text(f"note  {text}")),
         )

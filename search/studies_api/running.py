@@ -45,6 +45,7 @@ def run_study(
     storage: str | None = None,
     tracking_uri: str | None = None,
     checkpoints: str | None = None,
+    check: bool = True,
 ) -> StudyRecord:
     """Run a study to its end; one that is unfinished is resumed, one that is finished is only read.
 
@@ -62,9 +63,11 @@ def run_study(
         storage: Optuna storage URI, before the definition's own.
         tracking_uri: MLflow tracking URI, before the definition's own.
         checkpoints: URL of a directory for checkpoints, before the definition's own.
+        check: Whether a study that begins has its first batch looked at, which stops it if a check fails.
 
     Raises:
-        StudyDefinitionError: If model, data and study do not fit each other; nothing has been created then.
+        StudyDefinitionError: If model, data and study do not fit each other, or a check fails; nothing has been created
+            then.
         StudyConflictError: If the name is taken by a study whose definition differs in what cannot be changed any more,
             or the study is running already.
         StudyFailedError: If the study cannot go on.
@@ -75,7 +78,7 @@ def run_study(
     require_driver(definition.tracking_uri or "", what="the MLflow store")
     with opened(storage_uri(definition.storage, state)) as store:
         found = _found(definition, store, state, new=new)
-    return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address)
+    return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address, check=check)
 
 
 def resume_study(
@@ -185,6 +188,7 @@ def preview_study(
     storage: str | None = None,
     tracking_uri: str | None = None,
     checkpoints: str | None = None,
+    check: bool = True,
     notify: Callable[[str], None] = lambda text: None,
 ) -> StudyPreview:
     """Inspect a study and say what `run_study` would do with these arguments, creating nothing.
@@ -192,7 +196,8 @@ def preview_study(
     `notify` is told what the user should know meanwhile (that the cluster has no room, that a worker was lost).
 
     Raises:
-        StudyDefinitionError: If model, data and study do not fit each other, or there is no such earlier study.
+        StudyDefinitionError: If model, data and study do not fit each other, a check fails, or there is no such earlier
+            study.
         StateError: If a study of that name cannot be read.
     """
     state = directory or StateDirectory.default()
@@ -210,7 +215,7 @@ def preview_study(
     try:
         with interruption() as interrupted:
             workforce = Workforce(placed.engine, interruption=interrupted, n_workers=1)
-            inspection = inspect_study(definition, workforce, notify=notify)
+            inspection = inspect_study(definition, workforce, notify=notify, check=check and record is None)
     finally:
         placed.engine.close(timeout_seconds=0.0)
     told += filter(None, [placed.notice, kept])
@@ -271,6 +276,7 @@ def _run(
     devices: str,
     engine: str,
     ray_address: str | None,
+    check: bool = False,
     ends_search: bool = False,
 ) -> StudyRecord:
     definition, record, edits = found
@@ -291,6 +297,7 @@ def _run(
         state=state,
         engine=placed.engine,
         observer=observer,
+        check=check and record is None,
         ends_search=ends_search,
     ).run()
 
