@@ -160,6 +160,29 @@ class TestAssignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackageAssignment:
+    """Write the given members into one file, from which raw images can be classified without the study.
+
+    Attributes:
+        trial_keys: The members' keys.
+        directories: Their directories with the final weights, in the same order.
+        file: Absolute path of the file to write.
+        checkpoints: As for a test.
+        file_url: URL of the directory that the file goes to instead if the worker does not see the directory of `file`;
+            empty if there is none.
+        hang_timeout_seconds: As for a trial.
+    """
+
+    assembly: ModelAssembly
+    trial_keys: tuple[str, ...]
+    directories: tuple[str, ...]
+    file: str
+    checkpoints: tuple[str, ...] = ()
+    file_url: str = ""
+    hang_timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
     """End the worker process when idle."""
 
@@ -304,9 +327,34 @@ class TestResult:
     traceback: str
 
 
-ToWorker: TypeAlias = Inspect | TrialAssignment | Decision | TestAssignment | Shutdown
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageResult:
+    """Answer to `PackageAssignment`.
+
+    Attributes:
+        is_packaged: Whether the file has been written.
+        notices: What the user should know about the packaged model, or why there is none.
+        error: ``Type: message`` if it raised, else empty.
+        traceback: The traceback if it raised, else empty.
+    """
+
+    is_packaged: bool
+    notices: tuple[str, ...] = ()
+    error: str = ""
+    traceback: str = ""
+
+
+ToWorker: TypeAlias = Inspect | TrialAssignment | Decision | TestAssignment | PackageAssignment | Shutdown
 FromWorker: TypeAlias = (
-    WorkerReady | Heartbeat | Notice | Farewell | InspectionResult | EpochReport | TrialEnded | TestResult
+    WorkerReady
+    | Heartbeat
+    | Notice
+    | Farewell
+    | InspectionResult
+    | EpochReport
+    | TrialEnded
+    | TestResult
+    | PackageResult
 )
 Message: TypeAlias = ToWorker | FromWorker
 

@@ -201,12 +201,14 @@ class FinishSettings:
         n_seeds: Seeds that each may be trained with to be confirmed, and members of the refit, >= 1.
         ensemble: Whether the refitted members' probabilities are averaged on the test split.
         winner: With several objectives, by what the contenders are chosen and compared.
+        register: Whether the refitted model is packaged and registered in MLflow.
     """
 
     top_k: int
     n_seeds: int
     ensemble: bool
     winner: Winner = Winner.FIRST_OBJECTIVE
+    register: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -212,6 +212,7 @@ class StudyResult:
         device_seconds: Time that training runs occupied devices, summed over the devices.
         device_use: What the workers' time went into, by `search.device_use.DeviceUse`.
         time_ms: When it finished, Unix time in milliseconds.
+        is_packaged: Whether there is a packaged model to be registered.
     """
 
     best_trial_number: int
@@ -228,6 +229,7 @@ class StudyResult:
     time_ms: int
     device_seconds: float = 0.0
     device_use: Mapping[str, float] = field(default_factory=dict)
+    is_packaged: bool = False
 
 
 class StudyState(StrEnum):
@@ -267,6 +269,7 @@ class StudyRecord:
             running session has not stored yet is missing.
         finish_has_begun: Whether the search is over: the best configurations are being confirmed or refitted.
         early_end: Why the search ended before all its trials, None if it did not.
+        model_uri: MLflow's URI of the registered model (``models:/digits/1``), empty if there is none.
     """
 
     definition: StudyDefinition
@@ -282,6 +285,7 @@ class StudyRecord:
     device_use: Mapping[str, float] = field(default_factory=dict)
     finish_has_begun: bool = False
     early_end: EarlyEnd | None = None
+    model_uri: str = ""
 
     @property
     def seconds(self) -> float:

@@ -20,6 +20,8 @@ from search.messages import (
     FromWorker,
     Inspect,
     InspectionResult,
+    PackageAssignment,
+    PackageResult,
     Shutdown,
     TestAssignment,
     TestResult,
@@ -99,6 +101,7 @@ class VirtualEngine:
         measured: tuple[str, ...] = ("train_loss", "val_acc", "gap_acc", "train_eval_acc"),
         resident_bytes: Callable[[str], int] = lambda key: 0,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
+        package: Callable[[PackageAssignment], PackageResult] = lambda message: PackageResult(is_packaged=False),
     ) -> None:
         self.n_slots = n_slots
         self.n_devices = n_devices or n_slots
@@ -112,6 +115,7 @@ class VirtualEngine:
         self._has_test_data = has_test_data
         self._on_epoch = on_epoch
         self._findings = findings
+        self._package = package
         self._memory = memory or {}
         self._measured = measured
         self._resident_bytes = resident_bytes
@@ -184,6 +188,8 @@ class VirtualEngine:
                 members=members, ensemble={"test_acc": 0.95}, n_samples=10, notices=(), error="", traceback=""
             )
             self._say(worker, result)
+        elif isinstance(message, PackageAssignment):
+            self._say(worker, self._package(message))
         else:
             assert isinstance(message, Shutdown)
             self.retired.append(worker)

@@ -144,6 +144,10 @@ class ImageDataModule(PreparesImages):
         _, channels, height, width = self.load().images.shape
         return channels, height, width
 
+    def raw_examples(self, n: int) -> NDArray[np.generic]:
+        """Return the first `n` images of the train split, raw, ``(n, C, H, W)``; fewer if there are not so many."""
+        return self.load().images[self.splits.train[:n]]
+
     def train_statistics(self, *, with_codeviations: bool) -> PixelStatistics:
         """Summarize the images of the train split, raw, those of one split once a process."""
         return _statistics(self.load(), self.splits.train.tobytes(), with_codeviations)

@@ -13,6 +13,7 @@ from search.cli import figures
 from search.cli.confirmation_view import confirmation_parts, confirmed_plain
 from search.cli.console import heading, indented, pairs, unbroken
 from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
+from search.cli.registered_model import model_parts
 from search.cli.rows import continued_number, trial_row, winner
 from search.coordinator.assembly import assemble
 from search.recorded_best import front_to_plain
@@ -38,6 +39,7 @@ def best_report(record: StudyRecord) -> RenderableType:
         *(unbroken(f"  {line}") for line in usage_yaml(record.definition, trial).splitlines()),
         heading("Weights"),
         *(unbroken(f"  {directory}") for directory in weight_directories(record, trial)),
+        *model_parts(record),
     )
 
 
@@ -60,6 +62,7 @@ def best_plain(record: StudyRecord) -> dict[str, Any] | None:
         "hyperparameters": dict(trial.record.hyperparameters),
         "usage": usage_plain(record.definition, trial),
         "weights": weight_directories(record, trial),
+        "registered_model": record.model_uri or None,
         "confirmed": confirmed_plain(record.result),
         "test_ensemble": None if record.result is None else dict(record.result.test_ensemble),
         "test_members": None if record.result is None else [dict(member) for member in record.result.test_members],

@@ -14,6 +14,7 @@ from search.cli.best import score_pairs, settings, standing_parts, weight_direct
 from search.cli.confirmation_view import confirmation_parts
 from search.cli.console import heading, indented, pairs, plain_table, unbroken
 from search.cli.device_line import device_line
+from search.cli.registered_model import model_parts
 from search.cli.rows import winner
 from search.cli.tables import ranges_story
 from search.study_record import StudyRecord, StudyResult
@@ -41,6 +42,7 @@ def result_story(record: StudyRecord, *, width: int) -> RenderableType:
     if best is not None:
         parts.append(heading("Weights"))
         parts.extend(unbroken(f"  {directory}") for directory in weight_directories(record, best))
+    parts.extend(model_parts(record))
     return Group(*parts)
 
 

@@ -1,4 +1,4 @@
-"""After the last stage: confirm the best configurations over seeds, refit the winner, read the test split once."""
+"""After the last stage: confirm the best configurations over seeds, refit, read the test split once, package."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from search.coordinator.confirmations import Confirmations, finish_run, no_conte
 from search.coordinator.contenders import contenders
 from search.coordinator.history import History
 from search.coordinator.live_trial import TrialSource
+from search.coordinator.packaging import package_refits
 from search.coordinator.request import Request
 from search.coordinator.run_list import RunList
 from search.coordinator.search_trials import SearchTrials, Succession
@@ -80,7 +81,10 @@ class Finish:
         if refits is None:
             return None
         test = self._test(refits, settings)
-        return self._result(winner, confirmations=confirmed, refits=refits, test=test)
+        is_packaged = package_refits(self.context, refits, settings, notices=self.notices)
+        if is_packaged is None:
+            return None
+        return self._result(winner, confirmations=confirmed, refits=refits, test=test, is_packaged=is_packaged)
 
     def _best_of_search(self) -> int:
         best = contenders(self.history, self.context, at_most=1)
@@ -191,6 +195,7 @@ class Finish:
         confirmations: tuple[Confirmation, ...],
         refits: Sequence[TrialRecord],
         test: TestResult | None,
+        is_packaged: bool = False,
     ) -> StudyResult:
         ledger = self.context.ledger
         spent = ledger.spent
@@ -220,6 +225,7 @@ class Finish:
             device_seconds=spent.device_seconds,
             device_use=ledger.device_use,
             time_ms=CLOCK.now_ms(),
+            is_packaged=is_packaged,
         )
 
 

@@ -190,7 +190,7 @@ class Session:
             raise StudyInterruptedError(f"stopped; everything is saved. {self._how_to_resume()}")
         context.study.record_result(result)
         record = read_record(context.study, self.state, self.uris, is_running=False)
-        context.tracker.publish_result(record, result)
+        context.tracker.publish_result(record, result, package=context.paths.model_package)
         self.observer.study_finished(record, result)
 
     def _context(
@@ -252,6 +252,8 @@ def _settle(context: StudyContext, *, patience_seconds: float) -> None:
     spent = {**context.bookkeeping.seconds, "mlflow": context.tracker.busy_cpu_seconds}
     context.study.add_bookkeeping(spent)
     context.ledger.store()
+    if context.tracker.model_uri:
+        context.study.record_model_uri(context.tracker.model_uri)
     if context.study.result() is not None and not undelivered:
         context.study.record_delivery()
 

@@ -18,12 +18,13 @@ from search.messages import (
     Heartbeat,
     InspectionResult,
     Notice,
+    PackageResult,
     TestResult,
     TrialEnded,
     WorkerReady,
 )
 
-Answer: TypeAlias = InspectionResult | TrialEnded | TestResult
+Answer: TypeAlias = InspectionResult | TrialEnded | TestResult | PackageResult
 """What every rank sends once for each order."""
 
 ERROR_GRACE_SECONDS = 0.5

@@ -105,6 +105,7 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
             "n_seeds": finish.n_seeds,
             "ensemble": finish.ensemble,
             **({} if finish.winner is Winner.FIRST_OBJECTIVE else {"winner": finish.winner.value}),
+            **({} if finish.register else {"register": False}),
         },
         "budget": None if budget == Budget() else dataclasses.asdict(budget),
         "end_early": None if definition.end_early is None else dataclasses.asdict(definition.end_early),
@@ -177,7 +178,11 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         finish=None
         if finish is None
         else FinishSettings(
-            top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble, winner=Winner(finish.winner)
+            top_k=finish.top_k,
+            n_seeds=finish.n_seeds,
+            ensemble=finish.ensemble,
+            winner=Winner(finish.winner),
+            register=finish.register_,
         ),
         budget=Budget() if budget is None else Budget(**budget.model_dump()),
         end_early=None if study.end_early is None else EndEarly(**study.end_early.model_dump()),

@@ -189,6 +189,8 @@ class FinishSection(Section):
     winner: Literal["first_objective", "compromise"] = "first_objective"
     """Of several objectives: the best of the Pareto front by the first one, or the point of the front that is nearest
     to the best values of all."""
+    register_: Annotated[bool, Field(alias="register")] = True
+    """Whether the refitted model is packaged, with its preprocessing, and registered in MLflow."""
 
 
 class BudgetSection(Section):

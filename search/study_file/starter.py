@@ -75,7 +75,8 @@ early_stopping: {{patience_epochs: 5, min_delta: 0.0}}  # a trial whose own curv
 # many as its memory holds), and how long no batch may finish until a worker counts as hung (none: for ever).
 resources: {{devices_per_trial: 1, trials_per_device: 1, hang_timeout_minutes: 30}}
 
-# Afterwards: confirm the top_k configurations over n_seeds seeds, refit the winner, read the test split once.
+# Afterwards: confirm the top_k configurations over n_seeds seeds, refit the winner, read the test split once, and
+# register the model, with its preprocessing, in MLflow (register: false: do not).
 # none: end after the last stage, the test split unread.
 finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 

@@ -14,6 +14,7 @@ from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.environment import environment_tags
 from search.tracking.experiments import open_experiment
+from search.tracking.registry import ModelRegistry, RegistrationRefusedError, Release
 from search.tracking.runs import ExperimentRuns, TrackedRun
 from search.tracking.saved_view import experiment_tags
 from search.tracking.study_note import NOTE_TAG, is_ours, ranges_note, result_note
@@ -106,10 +107,10 @@ class Outcome:
     result: StudyResult
 
 
-Item: TypeAlias = ScoredTrial | StageOpening | Outcome | Ending
+Item: TypeAlias = ScoredTrial | StageOpening | Outcome | Release | Ending
 """What can be delivered."""
 
-_ORDER: tuple[type[Item], ...] = (ScoredTrial, StageOpening, Outcome, Ending)
+_ORDER: tuple[type[Item], ...] = (ScoredTrial, StageOpening, Outcome, Release, Ending)
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
 
 
@@ -127,6 +128,8 @@ def is_refusal(error: Exception) -> bool:
     """Whether MLflow will never take the item, so that trying again is no use (its run was deleted for good)."""
     from mlflow.exceptions import MlflowException
 
+    if isinstance(error, RegistrationRefusedError):
+        return True
     return isinstance(error, MlflowException) and error.error_code in _REFUSALS
 
 
@@ -150,6 +153,8 @@ class Delivery:
             tags=experiment_tags(identity.definition, time_ms=identity.start_ms),
         )
         self._experiment_name = str(experiment.name)
+        self._registry = ModelRegistry(client, study_uid=identity.study_uid)
+        self._model_uri = ""
         self._runs = ExperimentRuns(client, experiment_id=experiment.experiment_id, study_uid=identity.study_uid)
         tags = {**environment_tags(identity.working_directory), **identity.tags, **state_tags("running", "")}
         self._source_tags = {name: text for name, text in tags.items() if name.startswith("mlflow.")}
@@ -160,6 +165,11 @@ class Delivery:
     def experiment_name(self) -> str:
         """Name of the study's experiment."""
         return self._experiment_name
+
+    @property
+    def model_uri(self) -> str:
+        """Under which the model is registered, empty as long as none has been."""
+        return self._model_uri
 
     def deliver(self, item: Item) -> None:
         """Deliver one item, or what is missing of it.
@@ -174,6 +184,8 @@ class Delivery:
                 self._opening(item)
             case Outcome():
                 self._outcome(item.record, item.result)
+            case Release():
+                self._model_uri = self._registry.release(item, run_id=self._runs.parent.run_id)
             case Ending():
                 self._ending(item)
 
@@ -287,5 +299,7 @@ def _name(item: Item) -> str:
             return f"ranges of stage {item.name}"
         case Outcome():
             return "result of the study"
+        case Release():
+            return "packaged model"
         case Ending():
             return "state of the study"

@@ -18,6 +18,7 @@ from search.messages import (
     FromWorker,
     Heartbeat,
     Inspect,
+    PackageAssignment,
     Shutdown,
     TestAssignment,
     TrialAssignment,
@@ -27,7 +28,7 @@ from search.messages import (
 
 HEARTBEAT_SECONDS = 1.0
 
-Order: TypeAlias = Inspect | TrialAssignment | TestAssignment | Shutdown
+Order: TypeAlias = Inspect | TrialAssignment | TestAssignment | PackageAssignment | Shutdown
 
 
 class Coordinator(Protocol):

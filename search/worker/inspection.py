@@ -30,7 +30,7 @@ from search.worker.first_batch import FirstBatch
 from search.worker.memory import MemoryMeter, is_out_of_memory
 from search.worker.scratch_directory import scratch_directory
 from search.worker.thorough_checks import ThoroughChecks
-from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
+from search.worker.trainer_settings import check_trainer_args, make_trainer, one_batch_args, quiet_libraries
 from search.worker.trainer_values import check_fractions, trainer_as_given
 from search.worker.user_error import describe
 
@@ -38,11 +38,6 @@ _SEED = 0
 
 _HORIZON_EPOCHS = 100
 """Long enough that no schedule divides by zero; one epoch of one batch is run."""
-
-_LENGTH_ARGS = (
-    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
-    *("overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
-)
 
 
 class _UserCodeError(Exception):
@@ -186,9 +181,8 @@ class _DryRun:
         return stop.found
 
     def _make_trainer(self, directory: Path, callbacks: list[Callback]) -> Trainer:
-        trainer_args = {name: value for name, value in self._assembly.trainer_args.items() if name not in _LENGTH_ARGS}
         return make_trainer(
-            {**trainer_args, "limit_train_batches": 1, "limit_val_batches": 1},
+            {**one_batch_args(self._assembly.trainer_args), "limit_train_batches": 1, "limit_val_batches": 1},
             directory=directory,
             max_epochs=_HORIZON_EPOCHS,
             callbacks=callbacks,

@@ -13,20 +13,16 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lightning_modules.callbacks.captured_evaluation import CapturedEvaluation, Split
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
-from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from lightning_modules.callbacks.metric_names import stem
 from lightning_modules.image_classifier import ImageClassifier
-from search.errors import SearchError
 from search.messages import TestAssignment, TestResult
 from search.worker.assembly import Assembled, make_data, make_model, seed_setup
 from search.worker.checkpoint_mirror import fetched_members
+from search.worker.members import Members, copied
 from search.worker.process_group import leave_process_group, this_group
 from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.user_error import describe
-
-_DATA_HOOKS = ("test_dataloader", "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 def read_test(assignment: TestAssignment, *, callbacks: Sequence[Callback] = ()) -> TestResult:
@@ -72,52 +68,32 @@ def _read(assignment: TestAssignment, callbacks: Sequence[Callback]) -> TestResu
     )
 
 
-class _Committee(LightningModule):
+class _Committee(Members):
     """Members that are fed the same test batches; each is evaluated as it would be alone.
 
     Args:
-        members: Freshly built modules of one class.
-        directories: Where their weights are, in the same order.
+        members: As for `Members`.
+        directories: Likewise.
         ensemble: Whether to average probabilities.
     """
 
     def __init__(self, members: Sequence[LightningModule], directories: Sequence[Path], *, ensemble: bool) -> None:
-        super().__init__()
-        self.members = torch.nn.ModuleList(members)
+        super().__init__(members, directories)
         self.results: list[Mapping[str, float]] = []
         self.notices: list[str] = []
         self.n_samples = 0
-        # Only what the members override, so that Lightning sees no hook compete with the data module's.
-        for hook in _DATA_HOOKS:
-            if is_overridden(hook, members[0]):
-                setattr(self, hook, getattr(members[0], hook))
-        self._directories = directories
         self._evaluations: list[CapturedEvaluation] = []
         self._average = _AveragedProbabilities() if ensemble else None
         self._split: Split = "test" if is_overridden("test_step", members[0]) else "validation"
         if self._split == "validation":
             self.notices.append("the model defines no `test_step`: its `validation_step` was run on the test split.")
 
-    @property
-    def _modules_in_order(self) -> list[LightningModule]:
-        return [each for each in self.members if isinstance(each, LightningModule)]
-
     def ensemble_metrics(self) -> Mapping[str, float]:
         """Metrics of the averaged probabilities, empty without an ensemble."""
         return {} if self._average is None else self._average.metrics()
 
-    def setup(self, stage: str) -> None:
-        for member in self._modules_in_order:
-            member.trainer = self.trainer
-            member.setup(stage)
-
-    def configure_model(self) -> None:
-        for member, directory in zip(self._modules_in_order, self._directories, strict=True):
-            member.configure_model()
-            member.load_state_dict(_weights(directory), strict=member.strict_loading)
-
     def on_test_epoch_start(self) -> None:
-        for member in self._modules_in_order:
+        for member in self.modules_in_order:
             evaluation = CapturedEvaluation(self.trainer, member, split=self._split)
             self._evaluations.append(evaluation)
             evaluation.start()
@@ -129,14 +105,14 @@ class _Committee(LightningModule):
             refusal = refusal or self._average.refusal(batch)
             if refusal is None:
                 with self.trainer.precision_plugin.test_step_context():
-                    refusal = self._average.add(batch, self._modules_in_order)
+                    refusal = self._average.add(batch, self.modules_in_order)
             if refusal is not None:
                 self.notices.append(f"there is no ensemble: {refusal}.")
                 self._average = None
         self.n_samples += extract_batch_size(batch)
         # A step may change its batch in place; the others must not see that.
         for evaluation in self._evaluations:
-            evaluation.step(_copied(batch), batch_idx, dataloader_idx if n_loaders > 1 else None)
+            evaluation.step(copied(batch), batch_idx, dataloader_idx if n_loaders > 1 else None)
 
     def on_test_epoch_end(self) -> None:
         for evaluation in self._evaluations:
@@ -174,7 +150,7 @@ class _AveragedProbabilities:
             try:
                 # As each is tested alone, with dropout on if it is to be.
                 forward = member.predicted_scores if isinstance(member, ImageClassifier) else member
-                logits = forward(_copied(x))
+                logits = forward(copied(x))
             except Exception as error:
                 return f"`forward(x)` raised {type(error).__name__}: {error}"
             if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(y) or logits.shape[1] < 2:
@@ -193,25 +169,3 @@ class _AveragedProbabilities:
 
     def metrics(self) -> Mapping[str, float]:
         return {"test_acc": self._n_right / self._n, "test_loss": self._loss / self._n} if self._n else {}
-
-
-def _weights(directory: Path) -> dict[str, Any]:
-    """Read a member's final weights, from its last checkpoint if they were not kept apart.
-
-    Raises:
-        SearchError: If there are neither.
-    """
-    for name in (WEIGHTS_NAME, CHECKPOINT_NAME):
-        if (directory / name).exists():
-            content = load_checkpoint(directory / name)
-            weights: dict[str, Any] = content if name == WEIGHTS_NAME else content["state_dict"]
-            return weights
-    raise SearchError(f"there are no weights in {directory}: neither {WEIGHTS_NAME} nor {CHECKPOINT_NAME}.")
-
-
-def _copied(batch: Any) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.clone()
-    if isinstance(batch, list | tuple) and all(isinstance(each, Tensor) for each in batch):
-        return type(batch)(each.clone() for each in batch) if type(batch) in (list, tuple) else batch
-    return batch

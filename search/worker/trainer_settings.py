@@ -37,6 +37,11 @@ OWNED: Mapping[str, str] = {
 """Arguments that zeroin sets itself, and why."""
 
 
+_LENGTH_ARGS = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    *("overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
+)
+
 _OUR_WARNINGS = (
     ".*does not have many workers.*",  # one core per worker is what there is
     ".*is smaller than the logging interval.*",  # there is no logger to speak of
@@ -75,6 +80,11 @@ def check_trainer_args(trainer_args: Mapping[str, Any]) -> None:
             " 'bf16-mixed' instead; say 'bf16-mixed' or '32-true'.",
             key="trainer.precision",
         )
+
+
+def one_batch_args(trainer_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's arguments without those that say how much data there is, and how often it is validated on."""
+    return {name: value for name, value in trainer_args.items() if name not in _LENGTH_ARGS}
 
 
 def make_trainer(
