@@ -46,12 +46,9 @@ class EnsembleGain:
         n = len(self.by_seed)
         text = f"{metric} of the ensemble is {abs(self.mean):.4f} {'better' if self.mean >= 0 else 'worse'} than"
         if n == 1:
-            spread = ""
-            if not math.isnan(self.member_deviation):
-                spread = f" Its members differ by a standard deviation of {self.member_deviation:.4f}."
-            return (
-                f"{text} that of its best member; there is one ensemble: nothing is known of the gain's spread.{spread}"
-            )
+            text += " that of its best member; there is one ensemble: nothing is known of the gain's spread."
+            differ = f" Its members differ by a standard deviation of {self.member_deviation:.4f}."
+            return text if math.isnan(self.member_deviation) else text + differ
         interval = f"95 % interval of the gain {self.low:+.4f} to {self.high:+.4f}"
         spread = f"standard deviation {self.deviation:.4f} over {n} seeds"
         verdict = "" if self.is_shown else " No gain is shown."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from lightning_modules.ensembles.ensemble_gain import EnsembleGain, ensemble_gain
 from search.messages import TestResult
@@ -27,7 +27,7 @@ def gains_on_test(test: TestResult) -> tuple[Mapping[str, EnsembleGain], tuple[s
     if max(test.sizes, default=0) > 1:
         ends = (0, *accumulate(test.sizes))
         ensembles = test.ensembles
-        groups = [test.scores[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        groups = [test.scores[start:end] for start, end in pairwise(ends)]
     gains, notices = {}, []
     for name, maximize in _MAXIMIZED.items():
         own = [each[name] for each in ensembles if name in each]

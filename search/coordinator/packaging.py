@@ -33,11 +33,10 @@ def package_refits(
         return False
     try:
         context.paths.remove_model_package()
+        members = refits[:1] if settings.ensemble is Ensemble.NONE else refits
         answer = context.pool.ask(
             Request(
-                message=_assignment(
-                    context, refits if settings.ensemble is not Ensemble.NONE else refits[:1], settings
-                ),
+                message=_assignment(context, members, settings),
                 reply=PackageResult,
                 doing="the model was packaged",
                 remedy=f"All that was trained is saved in {context.paths.directory}.",

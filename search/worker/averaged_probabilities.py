@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from search.worker.members import copied
 
 
 class AveragedProbabilities:
-    """Accuracy and negative log-likelihood of softmax probabilities: each member's, each refit's mean, and the mean of all.
+    """Accuracy and negative log-likelihood of probabilities: of each member, each refit's mean, and the mean of all.
 
     Args:
         sizes: Members of each refit, >= 1; empty if nothing is to be averaged.
@@ -27,7 +27,7 @@ class AveragedProbabilities:
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = tuple(sizes)
         ends = (0, *accumulate(self.sizes))
-        self._refits = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+        self._refits = [slice(start, end) for start, end in pairwise(ends)]
         self._of_members = [_Score() for _ in range(ends[-1])]
         self._of_refits = [_Score() for _ in self.sizes]
         self._together = _Score()
