@@ -135,7 +135,7 @@ stages:
   - {name: coarse, n_trials: 6, max_epochs: 2, sampler: qmc}
   - {name: fine, n_trials: 2, max_epochs: 4, sampler: tpe}
 pruner: none
-finish: {top_k: 2, n_seeds: 2, ensemble: true}
+finish: {top_k: 2, n_seeds: 2, ensemble: true, register: false}
 """
 
 

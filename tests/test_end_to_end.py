@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 import yaml
 from command_line import CommandLine, free_port, wait_for
 from mlflow.entities import Run
 
-from lightning_modules import ConvNet
+from lightning_modules import ConvNet, DigitsDataModule
 from search.errors import StudyNotFoundError
 from search.paths import StateDirectory
 from search.search_space import Choices
@@ -286,6 +287,43 @@ def test_parent_run_tells_ranges_stages_versions_and_the_result(digits: Digits) 
     assert study["stages"][0]["n_trials"] == N_TRIALS[0]
     stages = strict_json(artifact(digits, parent, "ranges.json"))
     assert [stage["name"] for stage in stages] == ["coarse", "medium", "fine"]
+
+
+# Where the model is loaded, nothing of zeroin is imported.
+PREDICTION = """
+import json, sys
+import mlflow, numpy as np
+from sklearn.datasets import load_digits
+
+mlflow.set_tracking_uri(sys.argv[1])
+images = load_digits().images[json.loads(sys.argv[3]), np.newaxis].astype(np.float32)
+table = mlflow.pyfunc.load_model(sys.argv[2]).predict(images)
+ours = [name for name in sys.modules if name.partition(".")[0] in ("search", "lightning_modules", "pytorch_lightning")]
+print(json.dumps([table["predicted"].tolist(), ours]))
+"""
+
+
+def test_the_registered_model_predicts_raw_images_as_well_as_the_test_said(digits: Digits, answers: Answers) -> None:
+    record, best = digits.record, strict_json(answers["best"].stdout)
+    assert record.model_uri == best["registered_model"] == "models:/digits/1"
+    snippet = f'mlflow.pyfunc.load_model("{record.model_uri}").predict(images)'
+    assert digits.output.count(snippet) == 1
+    data = DigitsDataModule(**best["usage"]["data"]["init_args"])
+    arguments = [record.tracking_uri, record.model_uri, json.dumps(data.splits.test.tolist())]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PREDICTION, *arguments],
+        cwd=digits.zeroin.directory,
+        env={name: text for name, text in digits.zeroin.environment.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    predicted, ours = json.loads(done.stdout.splitlines()[-1])
+    assert ours == []
+    n_right = int((np.array(predicted) == data.load().labels[data.splits.test]).sum())
+    assert record.result is not None
+    assert n_right / len(predicted) == pytest.approx(record.result.test_ensemble["test_acc"])
 
 
 def test_optunas_own_command_lists_the_trials(digits: Digits) -> None:

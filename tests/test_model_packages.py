@@ -151,7 +151,8 @@ def test_images_one_by_one_get_what_they_get_together(tmp_path: Path) -> None:
         together[[0, 300, 599]], [probabilities(model.predict(points[[i]]))[0] for i in (0, 300, 599)]
     )
     np.testing.assert_allclose(together.sum(1), 1.0)
-    assert len(model.predict(points[:0])) == 0
+    with pytest.raises(ValueError, match=r"there must be an image, but `images` has shape \(0, 5\)"):
+        model.predict(points[:0])
 
 
 def test_preprocessing_that_is_not_offered_is_told(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 from study_runs import Listener, run_session
-from virtual_engine import KilledError, VirtualEngine
+from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.messages import PackageAssignment, PackageResult
 from search.model_package import CODE, DATA, EXAMPLES_NAME, PackageDescription, write_description
@@ -88,12 +88,15 @@ def run(state: StateDirectory, package: Path) -> Run:
     """Run the study, or what is left of it; a worker's package is that of the tests."""
     checkpoints: dict[str, int] = {}
 
-    def go(study: StudyDefinition | None = None, *, observer: Any = None, answer: Any = None) -> StudyRecord:
+    def go(
+        study: StudyDefinition | None = None, *, observer: Any = None, answer: Any = None, n_deaths: int = 0
+    ) -> StudyRecord:
         def pack(message: PackageAssignment) -> PackageResult:
             shutil.copy(package, message.file)
             return PackageResult(is_packaged=True, notices=("packed",))
 
-        engine = VirtualEngine(checkpoints=checkpoints, package=answer or pack)
+        faults = Faults(dies_of={PackageAssignment: n_deaths})
+        engine = VirtualEngine(checkpoints=checkpoints, package=answer or pack, faults=faults)
         return run_session(state, engine, study or definition(), observer=observer)
 
     return go
@@ -162,11 +165,9 @@ def test_a_kill_after_registering_leaves_one_version(
     assert len(versions(registry)) == 1
 
 
-def test_a_kill_between_upload_and_registering_is_made_up_for(
+def test_an_outage_between_upload_and_registering_is_made_up_for(
     run: Run, registry: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database does not answer for a while; the session closes before it does."""
-
     def fail(*_: object, **__: object) -> None:
         raise ConnectionError("gone")
 
@@ -212,6 +213,16 @@ def test_a_model_that_cannot_be_packaged_costs_the_study_nothing(run: Run, regis
     assert record.result.test_ensemble == {"test_acc": 0.95}
     assert record.result.notices == ("no model was registered, since packaging it raised ValueError: no",)
     assert versions(registry) == []
+
+
+@pytest.mark.parametrize(("n_deaths", "uri"), [(2, "models:/bell/1"), (3, "")])
+def test_workers_that_die_of_packaging_cost_at_most_the_model(n_deaths: int, uri: str, run: Run) -> None:
+    record = run(n_deaths=n_deaths)
+    assert (record.state, record.model_uri) == (StudyState.FINISHED, uri)
+    assert record.result is not None
+    assert record.result.test_ensemble == {"test_acc": 0.95}
+    given_up = [each for each in record.result.notices if "no model was registered" in each and "SIGSEGV" in each]
+    assert len(given_up) == (0 if uri else 1)
 
 
 def test_nothing_is_packaged_where_nothing_is_to_be_registered(run: Run, registry: mlflow.MlflowClient) -> None:

@@ -41,7 +41,7 @@ def package_refits(
                 doing="the model was packaged",
                 remedy=f"All that was trained is saved in {context.paths.directory}.",
                 notify=context.observer.notice,
-                interruptible=True,
+                interruptible=False,  # it takes seconds, and ends the study
             )
         )
         if answer is None:

@@ -10,13 +10,15 @@ import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 DESCRIPTION_NAME = "model.json"
 EXPORTED_NAME = "model.pt2"
@@ -62,25 +64,37 @@ class Classifier:
         self._model = model
         self._class_names = None if class_names is None else np.array(class_names, dtype=object)
 
-    def predict(self, images: NDArray[np.generic], params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def probabilities(self, images: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Return the probabilities of the classes, ``(N, n_classes)``, for raw images ``(N, ...)``, N >= 1."""
+        parts = torch.split(torch.from_numpy(np.ascontiguousarray(images)), _N_AT_ONCE)
+        with torch.inference_mode():
+            found: NDArray[np.float64] = torch.cat([self._model(part) for part in parts]).numpy()
+        return found
+
+    def predict(self, images: NDArray[np.generic], params: dict[str, Any] | None = None) -> DataFrame:
         """Return a row for each image.
 
         Args:
-            images: Raw, ``(N, ...)`` as the model's signature has it.
+            images: Raw, ``(N, ...)`` as the model's signature has it, N >= 1.
             params: Not used.
 
         Returns:
             Columns ``predicted`` (label of the most probable class), ``predicted_name`` if classes have names, and
             ``probability_0``, ``probability_1``, … by label.
+
+        Raises:
+            ValueError: If there is no image.
         """
-        parts = torch.split(torch.from_numpy(np.ascontiguousarray(images)), _N_AT_ONCE)
-        with torch.inference_mode():
-            probabilities = torch.cat([self._model(part) for part in parts if len(part)] or [torch.empty(0, 0)]).numpy()
-        predicted = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, dtype=np.int64)
+        from pandas import DataFrame  # workers do without it
+
+        if not len(images):
+            raise ValueError(f"there must be an image, but `images` has shape {images.shape}.")
+        probabilities = self.probabilities(images)
+        predicted = probabilities.argmax(axis=1)
         columns: dict[str, Any] = {"predicted": predicted}
         if self._class_names is not None:
             columns["predicted_name"] = self._class_names[predicted]
-        return pd.DataFrame({**columns, **{f"probability_{c}": values for c, values in enumerate(probabilities.T)}})
+        return DataFrame({**columns, **{f"probability_{c}": values for c, values in enumerate(probabilities.T)}})
 
 
 def _load_pyfunc(path: str) -> Classifier:

@@ -263,9 +263,9 @@ def _require_same(subject: _Subject, data: Path) -> None:
         _UnfitError: If it does not, or raises.
     """
     try:
-        table = packaged_model.load(data).predict(subject.images.numpy())
+        theirs = packaged_model.load(data).probabilities(subject.images.numpy())
     except Exception as error:
         raise _UnfitError(f"made anew from its class, the model raised {type(error).__name__}: {error}") from error
     ours = subject.probabilities.numpy()
-    if not np.allclose(table.filter(like="probability_").to_numpy(), ours, rtol=1e-5, atol=1e-5, equal_nan=True):
+    if not np.allclose(theirs, ours, rtol=1e-5, atol=1e-5, equal_nan=True):
         raise _UnfitError("made anew from its class, the model gives other probabilities")
