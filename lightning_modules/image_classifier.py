@@ -28,7 +28,7 @@ from lightning_modules.training.optimizers import (
     make_optimizer,
     parameter_groups,
 )
-from lightning_modules.training.schedulers import ScheduleSettings, check_length, make_schedulers
+from lightning_modules.training.schedulers import ScheduleSettings, check_length, cycle_ends, make_schedulers
 from lightning_modules.training.weight_averaging import WeightAveragingSettings
 from lightning_modules.training.weight_regularization import WeightRegularization, limit_weight_norms, weight_penalty
 
@@ -280,6 +280,14 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         max_epochs = self.trainer.max_epochs or 0
         schedulers = make_schedulers(optimizer, self.schedule_settings, n_steps=self._n_steps, max_epochs=max_epochs)
         return [optimizer], schedulers  # type: ignore[return-value]  # Lightning takes dicts, its stub says otherwise
+
+    def learning_rate_cycle_ends(self) -> tuple[int, ...]:
+        """Return after how many optimizer steps each cycle of the schedule ends, for snapshots; none if not cyclic.
+
+        To be asked while the module is attached to the Trainer that fits it.
+        """
+        n_steps, max_epochs = self.trainer.estimated_stepping_batches, self.trainer.max_epochs or 0
+        return cycle_ends(self.schedule_settings, n_steps=n_steps, max_epochs=max_epochs)
 
     def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any) -> None:
         if isinstance(scheduler, ReduceLROnPlateau):

@@ -103,6 +103,10 @@ class TrialAssignment:
         inherited_directory: Directory of the trial whose checkpoint it begins with while it has none of its own; empty
             if it begins with nothing.
         inherited_checkpoints: URL of the directory for that trial's checkpoints, as `checkpoints`.
+        keeps_cycle_ends: Of a refit: whether its weights at the ends of its learning-rate cycles are kept beside the
+            final ones.
+        keeps_last_epochs: Of a refit: after how many of its last epochs its weights are kept, the final ones among
+            them; 0 for the final ones alone.
     """
 
     trial_key: str
@@ -118,6 +122,8 @@ class TrialAssignment:
     checkpoints: str = ""
     inherited_directory: str = ""
     inherited_checkpoints: str = ""
+    keeps_cycle_ends: bool = False
+    keeps_last_epochs: int = 0
 
 
 class Action(StrEnum):
@@ -139,14 +145,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestAssignment:
-    """Read the test split once with the given members.
+    """Read the test split once with the given refits.
 
     Attributes:
-        trial_keys: The members' keys.
+        trial_keys: The refits' keys.
         directories: Their directories with the final weights, in the same order.
         ensemble: Whether to average the members' probabilities too.
         checkpoints: URLs to get their weights from instead, in the same order; empty where `directories` have them.
         hang_timeout_seconds: As for a trial.
+        model_args: Each one's init arguments of the model, in the same order; empty if all have those of `assembly`.
+        has_snapshots: Whether each has kept further weights, which are members too.
     """
 
     __test__ = False  # not a test class
@@ -157,6 +165,8 @@ class TestAssignment:
     ensemble: bool
     checkpoints: tuple[str, ...] = ()
     hang_timeout_seconds: float | None = None
+    model_args: tuple[Mapping[str, Any], ...] = ()
+    has_snapshots: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +174,15 @@ class PackageAssignment:
     """Write the given members into one file, from which raw images can be classified without the study.
 
     Attributes:
-        trial_keys: The members' keys.
+        trial_keys: The refits' keys.
         directories: Their directories with the final weights, in the same order.
         file: Absolute path of the file to write.
         checkpoints: As for a test.
         file_url: URL of the directory that the file goes to instead if the worker does not see the directory of `file`;
             empty if there is none.
         hang_timeout_seconds: As for a trial.
+        model_args: As for a test.
+        has_snapshots: As for a test.
     """
 
     assembly: ModelAssembly
@@ -180,6 +192,8 @@ class PackageAssignment:
     checkpoints: tuple[str, ...] = ()
     file_url: str = ""
     hang_timeout_seconds: float | None = None
+    model_args: tuple[Mapping[str, Any], ...] = ()
+    has_snapshots: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +253,7 @@ class InspectionResult:
         out_of_memory: Whether that is what `error` is about.
         measured: Names of all that an epoch reports.
         findings: Of the checks that were asked for, also where `error` tells of a batch that did not go through.
+        n_lr_cycles: Learning-rate cycles of the training that was tried, None if the module does not tell.
     """
 
     error: str
@@ -256,6 +271,7 @@ class InspectionResult:
     out_of_memory: bool = False
     measured: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    n_lr_cycles: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,12 +325,17 @@ class TestResult:
     """Answer to `TestAssignment`.
 
     Attributes:
-        members: Metrics of each member on the test split, in the order of the assignment.
-        ensemble: Metrics of the averaged probabilities; empty if there is no ensemble.
+        members: Metrics of each member on the test split, in the order of the assignment; of a refit that has kept
+            several weights, in the order of training.
+        ensemble: Metrics of the probabilities that all members average to; empty if there is no ensemble.
         n_samples: Test samples read.
         notices: Why there is no ensemble, which step stood in for ``test_step``, ….
         error: ``Type: message`` if it raised, else empty.
         traceback: The traceback if it raised, else empty.
+        sizes: Members of each refit, >= 1.
+        scores: Metrics of each member's own probabilities, measured like those of an ensemble; empty without one.
+        ensembles: Of each refit, the metrics of the probabilities that its own members average to; empty without an
+            ensemble.
     """
 
     __test__ = False  # not a test class
@@ -325,6 +346,9 @@ class TestResult:
     notices: tuple[str, ...]
     error: str
     traceback: str
+    sizes: tuple[int, ...] = ()
+    scores: tuple[Mapping[str, float], ...] = ()
+    ensembles: tuple[Mapping[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +382,10 @@ FromWorker: TypeAlias = (
 )
 Message: TypeAlias = ToWorker | FromWorker
 
+_TUPLES = (
+    *("searched", "notices", "members", "metrics", "measured", "trial_keys", "directories", "checkpoints"),
+    *("model_args", "sizes", "scores", "ensembles"),
+)
 _TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(Message)}
 
 
@@ -380,7 +408,7 @@ def decode(line: bytes) -> Message:
     cls = _TYPES[body.pop("type")]
     if "assembly" in body:
         body["assembly"] = ModelAssembly(**body["assembly"])
-    for name in ("searched", "notices", "members", "metrics", "measured", "trial_keys", "directories", "checkpoints"):
+    for name in _TUPLES:
         if isinstance(body.get(name), list):
             body[name] = tuple(body[name])
     if body.get("checks") is not None:

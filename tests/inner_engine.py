@@ -12,6 +12,7 @@ from search.messages import (
     Decision,
     FromWorker,
     Inspect,
+    PackageAssignment,
     Shutdown,
     TestAssignment,
     ToWorker,
@@ -19,6 +20,7 @@ from search.messages import (
     WorkerReady,
 )
 from search.worker.inspection import inspect_assembly
+from search.worker.packaging import package_model
 from search.worker.test_reading import read_test
 from search.worker.training import train
 
@@ -75,6 +77,8 @@ class InnerEngine:
                 self.send_back(train(order, _Line(self)))
             elif isinstance(order, TestAssignment):
                 self.send_back(read_test(order))
+            elif isinstance(order, PackageAssignment):
+                self.send_back(package_model(order))
         self._events.put(WorkerLost(worker=0, reason="exited with status 0", output=""))
 
 

@@ -159,7 +159,7 @@ def test_snapshots_go_with_the_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"epochs": [1], "last_n_epochs": 2}, {"steps": [0]}, {"last_n_epochs": 0}])
 def test_snapshots_of_no_time_are_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"`epochs`, `steps` and `last_n_epochs`|must be an integer >= 1"):
+    with pytest.raises(ValueError, match=r"`epochs`, `steps`, `last_n_epochs` and `cycle|must be an integer >= 1"):
         WeightSnapshots(**given)
 
 
@@ -196,7 +196,10 @@ def test_gain_is_told_with_its_spread_and_never_assumed() -> None:
     assert not_shown.in_words("test_loss").endswith("No gain is shown.")
     single = ensemble_gain(ensembles=[0.9], members=[[0.8, 0.85]], maximize=True)
     assert not single.is_shown
-    assert single.in_words("test_acc").endswith("for a single seed: nothing is known of the spread.")
+    assert single.in_words("test_acc").endswith(
+        "there is one ensemble: nothing is known of the gain's spread. Its members differ by a standard deviation of "
+        "0.0354."
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ class EnsembleGain:
         deviation: Their sample standard deviation; NaN for a single seed.
         low: Lower end of the t-interval of the mean; NaN for a single seed.
         high: Upper end, likewise.
+        member_deviation: Sample standard deviation of the members' scores within an ensemble, over all ensembles; NaN
+            if none has two members.
     """
 
     by_seed: tuple[float, ...]
@@ -28,6 +30,7 @@ class EnsembleGain:
     deviation: float
     low: float
     high: float
+    member_deviation: float = math.nan
 
     @property
     def is_shown(self) -> bool:
@@ -43,7 +46,9 @@ class EnsembleGain:
         n = len(self.by_seed)
         text = f"{metric} of the ensemble is {abs(self.mean):.4f} {'better' if self.mean >= 0 else 'worse'} than"
         if n == 1:
-            return f"{text} that of its best member, for a single seed: nothing is known of the spread."
+            text += " that of its best member; there is one ensemble: nothing is known of the gain's spread."
+            differ = f" Its members differ by a standard deviation of {self.member_deviation:.4f}."
+            return text if math.isnan(self.member_deviation) else text + differ
         interval = f"95 % interval of the gain {self.low:+.4f} to {self.high:+.4f}"
         spread = f"standard deviation {self.deviation:.4f} over {n} seeds"
         verdict = "" if self.is_shown else " No gain is shown."
@@ -80,11 +85,29 @@ def ensemble_gain(*, ensembles: Sequence[float], members: Sequence[Sequence[floa
         sign * ensemble - max(sign * score for score in own) for ensemble, own in zip(ensembles, members, strict=True)
     )
     mean = statistics.fmean(gains)
+    among = _pooled_deviation(members)
     if len(gains) == 1:
-        return EnsembleGain(by_seed=gains, mean=mean, deviation=math.nan, low=math.nan, high=math.nan)
+        return EnsembleGain(
+            by_seed=gains, mean=mean, deviation=math.nan, low=math.nan, high=math.nan, member_deviation=among
+        )
     from scipy import stats  # a second that only who asks for an interval waits
 
     deviation = statistics.stdev(gains)
     quantile = float(stats.t.isf((1.0 - CONFIDENCE) / 2.0, df=len(gains) - 1))
     margin = quantile * deviation / math.sqrt(len(gains))
-    return EnsembleGain(by_seed=gains, mean=mean, deviation=deviation, low=mean - margin, high=mean + margin)
+    return EnsembleGain(
+        by_seed=gains,
+        mean=mean,
+        deviation=deviation,
+        low=mean - margin,
+        high=mean + margin,
+        member_deviation=among,
+    )
+
+
+def _pooled_deviation(groups: Sequence[Sequence[float]]) -> float:
+    """Return the standard deviation within groups, each by its degrees of freedom; NaN if none has two numbers."""
+    n_free = sum(len(each) - 1 for each in groups)
+    if n_free == 0:
+        return math.nan
+    return math.sqrt(sum((len(each) - 1) * statistics.variance(each) for each in groups if len(each) > 1) / n_free)

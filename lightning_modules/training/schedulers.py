@@ -20,12 +20,16 @@ from lightning_modules.training.learning_rate_schedules import (
 PLATEAU = "plateau"
 """Name of the schedule that goes by what has been learned, not by time."""
 
+CYCLIC = "cyclic"
+"""Name of the schedule that begins again."""
+
 SCHEDULES: tuple[str, ...] = (*SHAPES, PLATEAU)
 """Names of the schedules."""
 
 MONITORS: tuple[str, ...] = ("train_loss", "val_loss")
 """Losses that `plateau` can go by."""
 
+_ROUNDING = 1e-12
 _SMALLEST_IMPROVEMENT = 0.01
 """Of the best loss so far; less does not count as learning any more."""
 
@@ -109,6 +113,26 @@ def make_schedulers(
         return warmed_up_ratio(step, n_steps=n_steps, n_warmup_steps=n_warmup_steps, ratio=ratio)
 
     return [{"scheduler": LambdaLR(optimizer, ratio_of_step), "interval": "step"}]
+
+
+def cycle_ends(settings: ScheduleSettings, *, n_steps: float, max_epochs: int) -> tuple[int, ...]:
+    """Return after how many steps each cycle of ``cyclic`` has ended, rising, the last after all; others have none.
+
+    Args:
+        settings: Of the schedule.
+        n_steps: As for `make_schedulers`.
+        max_epochs: Likewise.
+
+    Raises:
+        ValueError: If the length is needed and not known.
+    """
+    if settings.name != CYCLIC:
+        return ()
+    n_warmup_steps = _n_warmup_steps(settings, n_steps=n_steps, max_epochs=max_epochs)
+    lengths = (index * (n_steps - n_warmup_steps) / settings.n_cycles for index in range(1, settings.n_cycles + 1))
+    # Of more cycles than steps, some end at the same one. What rounding adds to a whole number is no further step.
+    ends = (n_warmup_steps + math.ceil(length * (1.0 - _ROUNDING)) for length in lengths)
+    return tuple(dict.fromkeys(ends))
 
 
 def check_length(n_steps: float, *, needed_by: str) -> None:

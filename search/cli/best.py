@@ -12,6 +12,7 @@ from rich.text import Text
 from search.cli import figures
 from search.cli.confirmation_view import confirmation_parts, confirmed_plain
 from search.cli.console import heading, indented, pairs, unbroken
+from search.cli.ensemble_view import ensemble_parts, ensemble_plain
 from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
 from search.cli.registered_model import model_parts
 from search.cli.rows import continued_number, trial_row, winner
@@ -33,6 +34,7 @@ def best_report(record: StudyRecord) -> RenderableType:
         indented(pairs(score_pairs(record, trial))),
         *standing_parts(record, trial),
         *confirmation_parts(record),
+        *ensemble_parts(record),
         heading("Hyperparameters"),
         indented(settings(trial.record.hyperparameters)),
         heading("To use them, in a study file or with Lightning's command line"),
@@ -65,6 +67,7 @@ def best_plain(record: StudyRecord) -> dict[str, Any] | None:
         "registered_model": record.model_uri or None,
         "confirmed": confirmed_plain(record.result),
         "test_ensemble": None if record.result is None else dict(record.result.test_ensemble),
+        "ensemble_gain": ensemble_plain(record.result),
         "test_members": None if record.result is None else [dict(member) for member in record.result.test_members],
     }
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.coordinator.assembly import assemble
+from search.coordinator.assembly import assemble, model_args_of
 from search.coordinator.request import Request
 from search.coordinator.study_context import StudyContext
 from search.errors import StateError, StudyFailedError
 from search.messages import PackageAssignment, PackageResult
-from search.study_definition import FinishSettings
+from search.study_definition import Ensemble, FinishSettings
 from search.trial import TrialRecord
 
 
@@ -33,9 +33,10 @@ def package_refits(
         return False
     try:
         context.paths.remove_model_package()
+        members = refits[:1] if settings.ensemble is Ensemble.NONE else refits
         answer = context.pool.ask(
             Request(
-                message=_assignment(context, refits if settings.ensemble else refits[:1]),
+                message=_assignment(context, members, settings),
                 reply=PackageResult,
                 doing="the model was packaged",
                 remedy=f"All that was trained is saved in {context.paths.directory}.",
@@ -56,7 +57,7 @@ def package_refits(
     return answer.is_packaged
 
 
-def _assignment(context: StudyContext, members: Sequence[TrialRecord]) -> PackageAssignment:
+def _assignment(context: StudyContext, members: Sequence[TrialRecord], settings: FinishSettings) -> PackageAssignment:
     paths = [context.paths.trial(record.key) for record in members]
     return PackageAssignment(
         assembly=assemble(context.definition, members[0].hyperparameters),
@@ -66,4 +67,6 @@ def _assignment(context: StudyContext, members: Sequence[TrialRecord]) -> Packag
         checkpoints=tuple(each.checkpoints for each in paths if each.checkpoints),
         file_url=context.paths.checkpoints,
         hang_timeout_seconds=context.definition.resources.hang_timeout_seconds,
+        model_args=model_args_of(context.definition, members),
+        has_snapshots=settings.keeps_snapshots,
     )

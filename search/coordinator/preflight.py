@@ -13,7 +13,7 @@ from search.coordinator.workforce import Workforce
 from search.errors import StudyDefinitionError, StudyInterruptedError, did_you_mean
 from search.messages import Checks, Inspect, InspectionResult
 from search.search_space import Choices, Hyperparameters, NumericRange
-from search.study_definition import Objective, StudyDefinition
+from search.study_definition import Ensemble, Objective, StudyDefinition
 
 _RATES = ("model.learning_rate", "model.lr")
 _SCHEME = "model.init_scheme"
@@ -177,6 +177,7 @@ def require_sound(definition: StudyDefinition, result: InspectionResult) -> None
             key=_in_file("objective.gap_weight", definition),
         )
     _require_measured(definition.objective, result.measured)
+    _require_cycles(definition, result)
 
 
 def in_words(finding: Finding) -> str:
@@ -208,3 +209,25 @@ def _require_measured(objective: Objective, measured: tuple[str, ...]) -> None:
                 f"{', '.join(known)}.{did_you_mean(metric, known)}",
                 key=key,
             )
+
+
+def _require_cycles(definition: StudyDefinition, result: InspectionResult) -> None:
+    """Check that a refit may have cycles whose ends are to be kept; which schedule wins, the search tells.
+
+    Raises:
+        StudyDefinitionError: If it cannot have any.
+    """
+    if definition.finish is None or definition.finish.ensemble is not Ensemble.SNAPSHOTS:
+        return
+    if result.n_lr_cycles is None:
+        raise StudyDefinitionError(
+            f"must not be snapshots with {definition.model.class_path}, which does not tell where the cycles of its "
+            "learning rate end: it has no method `learning_rate_cycle_ends()`.",
+            key="finish.ensemble",
+        )
+    if result.n_lr_cycles == 0 and not any("sched" in name for name in definition.space.names):
+        raise StudyDefinitionError(
+            f"must not be snapshots where the learning rate has no cycles: give {definition.model.class_path} a cyclic "
+            "schedule (`model: {init_args: {lr_schedule: cyclic}}`), or search for one.",
+            key="finish.ensemble",
+        )

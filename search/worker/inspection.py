@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from lightning_modules.arguments import UnfitArgumentError
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from lightning_modules.callbacks.metric_names import N_PARAMETERS, gap_name
+from lightning_modules.ensembles.weight_snapshots import CYCLE_ENDS
 from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.usable_cores import usable_cores
@@ -88,6 +89,7 @@ def inspect_assembly(order: Inspect, *, show_life: Callable[[], None] = lambda: 
         out_of_memory=out_of_memory,
         measured=dry_run.measured,
         findings=() if checks is None else tuple(checks.findings),
+        n_lr_cycles=dry_run.n_lr_cycles,
     )
 
 
@@ -108,6 +110,7 @@ class _DryRun:
         self.measures_gap = False
         self.has_test_data = False
         self.memory = MemoryMeter()
+        self.n_lr_cycles: int | None = None
         self._gap_names: tuple[str, ...] = ()
         self._assembly = order.assembly
         self._searched = order.searched
@@ -172,6 +175,8 @@ class _DryRun:
             key = "data.class_path" if in_data else "model.class_path"
             culprit = self._assembly.data_class if in_data else self._assembly.model_class
             raise _UserCodeError(key, f"one batch of training and validation with {culprit} raised") from error
+        ends = getattr(assembled.model, CYCLE_ENDS, None)
+        self.n_lr_cycles = len(ends()) if callable(ends) else None
         self.notices = gap.notices
         self._gap_names = tuple(gap.metrics)
         self.measures_gap = gap_name(self._assembly.monitor) in gap.metrics

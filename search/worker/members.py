@@ -1,8 +1,10 @@
-"""The refitted members of a study, side by side in one module that a Trainer can run."""
+"""The members that a study's refits have left, side by side in one module that a Trainer can run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, SNAPSHOTS_NAME, WEIGHTS_NAME
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from search.errors import SearchError
+from search.messages import PackageAssignment, TestAssignment
+from search.worker.assembly import make_model
+from search.worker.checkpoint_mirror import fetched_members
 
 _DATA_HOOKS = (
     *("val_dataloader", "test_dataloader"),
@@ -21,22 +26,67 @@ _DATA_HOOKS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What refits have left.
+
+    Attributes:
+        modules: A freshly built module for each member, all of one class.
+        weights: Their state dicts, in the same order; read from disk when asked for.
+        sizes: Members of each refit, >= 1; they follow one another, the final weights last.
+        model_args: Init arguments of each member.
+    """
+
+    modules: Sequence[LightningModule]
+    weights: Sequence[Callable[[], dict[str, Any]]]
+    sizes: tuple[int, ...]
+    model_args: Sequence[Mapping[str, Any]]
+
+
+def left_by_refits(assignment: TestAssignment | PackageAssignment, into: Path) -> Left:
+    """Build the members of an assignment, and find their weights.
+
+    Args:
+        assignment: Of them.
+        into: Where weights behind URLs are downloaded to; exists.
+
+    Raises:
+        SearchError: If there are no weights, or a store does not answer.
+    """
+    directories = fetched_members(
+        assignment.checkpoints, assignment.directories, into, with_snapshots=assignment.has_snapshots
+    )
+    weights: list[list[Callable[[], dict[str, Any]]]] = []
+    for directory in directories:
+        kept = _snapshots(directory) if assignment.has_snapshots else []
+        weights.append([*kept, partial(_weights, directory)])
+    sizes = tuple(map(len, weights))
+    arguments = assignment.model_args or (assignment.assembly.model_args,) * len(sizes)
+    by_member = [each for each, size in zip(arguments, sizes, strict=True) for _ in range(size)]
+    return Left(
+        modules=[make_model(replace(assignment.assembly, model_args=each), seed=0) for each in by_member],
+        weights=[each for own in weights for each in own],
+        sizes=sizes,
+        model_args=by_member,
+    )
+
+
 class Members(LightningModule):
     """Members that are fed the same batches.
 
     Args:
         members: Freshly built modules of one class.
-        directories: Where their weights are, in the same order; they are read when a Trainer sets the module up.
+        weights: Give their state dicts, in the same order; asked when a Trainer sets the module up.
     """
 
-    def __init__(self, members: Sequence[LightningModule], directories: Sequence[Path]) -> None:
+    def __init__(self, members: Sequence[LightningModule], weights: Sequence[Callable[[], Mapping[str, Any]]]) -> None:
         super().__init__()
         self.members = torch.nn.ModuleList(members)
         # Only what the members override, so that Lightning sees no hook compete with the data module's.
         for hook in _DATA_HOOKS:
             if is_overridden(hook, members[0]):
                 setattr(self, hook, getattr(members[0], hook))
-        self._directories = directories
+        self._weights = weights
 
     @property
     def modules_in_order(self) -> list[LightningModule]:
@@ -49,9 +99,9 @@ class Members(LightningModule):
             member.setup(stage)
 
     def configure_model(self) -> None:
-        for member, directory in zip(self.modules_in_order, self._directories, strict=True):
+        for member, weights in zip(self.modules_in_order, self._weights, strict=True):
             member.configure_model()
-            member.load_state_dict(_weights(directory), strict=member.strict_loading)
+            member.load_state_dict(weights(), strict=member.strict_loading)
 
 
 def copied(batch: Any) -> Any:
@@ -61,6 +111,14 @@ def copied(batch: Any) -> Any:
     if isinstance(batch, list | tuple) and all(isinstance(each, Tensor) for each in batch):
         return type(batch)(each.clone() for each in batch) if type(batch) in (list, tuple) else batch
     return batch
+
+
+def _snapshots(directory: Path) -> list[Callable[[], dict[str, Any]]]:
+    """Return what gives each of the weights that were kept before the final ones; none if the file is not there."""
+    path = directory / SNAPSHOTS_NAME
+    if not path.exists():
+        return []
+    return [partial(dict, each) for each in load_checkpoint(path).values()]
 
 
 def _weights(directory: Path) -> dict[str, Any]:

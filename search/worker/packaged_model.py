@@ -119,8 +119,8 @@ def _rebuilt(directory: Path, recipe: dict[str, Any]) -> nn.Module:
     module, _, name = recipe["class_path"].rpartition(".")
     cls = getattr(importlib.import_module(module), name)
     members = []
-    for weights in recipe["weights"]:
-        member = cls(**recipe["init_args"])
+    for weights, init_args in zip(recipe["weights"], recipe["init_args"], strict=True):
+        member = cls(**init_args)
         if callable(configure_model := getattr(member, "configure_model", None)):
             configure_model()
         member.load_state_dict(torch.load(directory / weights, weights_only=True), strict=recipe["is_strict"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from search.messages import PackageAssignment, PackageResult
 from search.model_package import DATA, PackageDescription, write_description
 from search.worker import packaged_model
-from search.worker.assembly import Assembled, make_data, make_model, seed_setup
-from search.worker.checkpoint_mirror import fetched_members
+from search.worker.assembly import Assembled, make_data, seed_setup
 from search.worker.export import ExportError, export
-from search.worker.members import Members, copied
+from search.worker.members import Members, copied, left_by_refits
 from search.worker.package_file import deliver, pinned, write_code, write_examples, zipped
 from search.worker.packaged_model import DESCRIPTION_NAME, EXPORTED_NAME, PREPROCESSING_NAME, RawImageEnsemble
 from search.worker.process_group import leave_process_group, this_group
@@ -77,11 +76,11 @@ def _packaged(assignment: PackageAssignment, directory: Path, callbacks: Sequenc
     if this_group().rank != 0:
         return PackageResult(is_packaged=False)
     data = make_data(assignment.assembly)
-    members = [make_model(assignment.assembly, seed=0) for _ in assignment.directories]
-    Assembled(model=members[0], data=data)
     weights = directory / "weights"
     weights.mkdir()
-    probe = _Probe(members, fetched_members(assignment.checkpoints, assignment.directories, weights))
+    left = left_by_refits(assignment, weights)
+    Assembled(model=left.modules[0], data=data)
+    probe = _Probe(left.modules, left.weights)
     trainer_args = dict(assignment.assembly.trainer_args)
     check_trainer_args(trainer_args)
     trainer = make_trainer(
@@ -97,7 +96,7 @@ def _packaged(assignment: PackageAssignment, directory: Path, callbacks: Sequenc
     names, notices = _class_names(data, n_classes=subject.probabilities.shape[1])
     package = directory / "package"
     (package / DATA).mkdir(parents=True)
-    form = _form(assignment, subject, package / DATA, class_names=names)
+    form = _form(assignment, subject, package / DATA, class_names=names, model_args=left.model_args)
     loader = write_code(package, form.code)
     write_examples(package, subject.images.numpy())
     description = PackageDescription(
@@ -128,7 +127,14 @@ class _Form:
     notices: tuple[str, ...] = ()
 
 
-def _form(assignment: PackageAssignment, subject: _Subject, data: Path, *, class_names: Sequence[str] | None) -> _Form:
+def _form(
+    assignment: PackageAssignment,
+    subject: _Subject,
+    data: Path,
+    *,
+    class_names: Sequence[str] | None,
+    model_args: Sequence[Mapping[str, Any]],
+) -> _Form:
     """Write the model, without its class if that is possible.
 
     Raises:
@@ -138,7 +144,7 @@ def _form(assignment: PackageAssignment, subject: _Subject, data: Path, *, class
     try:
         export(subject.model, subject.images, data / EXPORTED_NAME)
     except ExportError as error:
-        recipe = _recipe(assignment, subject, data)
+        recipe = _recipe(assignment, subject, data, model_args=model_args)
         (data / DESCRIPTION_NAME).write_text(json.dumps({**described, "rebuilt": recipe}))
         _require_same(subject, data)
         notice = f"the model was packaged with its code, since torch.export cannot do without it: {error}."
@@ -150,8 +156,8 @@ def _form(assignment: PackageAssignment, subject: _Subject, data: Path, *, class
 class _Probe(Members):
     """Members that see one batch of validation data."""
 
-    def __init__(self, members: Sequence[LightningModule], directories: Sequence[Path]) -> None:
-        super().__init__(members, directories)
+    def __init__(self, members: Sequence[LightningModule], weights: Sequence[Callable[[], Mapping[str, Any]]]) -> None:
+        super().__init__(members, weights)
         self.inputs: Any = None
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -224,7 +230,9 @@ def _class_names(data: LightningDataModule | None, *, n_classes: int) -> tuple[l
     return None, (f"the data module's `class_names` are {len(names)}, but the model has {n_classes} classes.",)
 
 
-def _recipe(assignment: PackageAssignment, subject: _Subject, data: Path) -> Mapping[str, Any]:
+def _recipe(
+    assignment: PackageAssignment, subject: _Subject, data: Path, *, model_args: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
     """Write what the members are rebuilt from, and say how.
 
     Raises:
@@ -242,7 +250,7 @@ def _recipe(assignment: PackageAssignment, subject: _Subject, data: Path) -> Map
         torch.save(member.state_dict(), data / name)
     return {
         "class_path": assignment.assembly.model_class,
-        "init_args": dict(assignment.assembly.model_args),
+        "init_args": [dict(each) for each in model_args],
         "weights": names,
         "is_strict": members[0].strict_loading,
     }
