@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias, get_args
 
@@ -197,6 +197,22 @@ class PackageAssignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookAssignment:
+    """Show what a refitted member has learnt to see, on a few validation images.
+
+    Attributes:
+        directory: With its final weights.
+        checkpoint: URL to get them from instead; empty where `directory` has them.
+        hang_timeout_seconds: As for a trial.
+    """
+
+    assembly: ModelAssembly
+    directory: str
+    checkpoint: str = ""
+    hang_timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
     """End the worker process when idle."""
 
@@ -336,6 +352,8 @@ class TestResult:
         scores: Metrics of each member's own probabilities, measured like those of an ensemble; empty without one.
         ensembles: Of each refit, the metrics of the probabilities that its own members average to; empty without an
             ensemble.
+        confusion: How often images of each class, a row each, were taken for each class by the average of all members;
+            empty without an ensemble.
     """
 
     __test__ = False  # not a test class
@@ -349,6 +367,7 @@ class TestResult:
     sizes: tuple[int, ...] = ()
     scores: tuple[Mapping[str, float], ...] = ()
     ensembles: tuple[Mapping[str, float], ...] = ()
+    confusion: tuple[Sequence[int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,7 +387,36 @@ class PackageResult:
     traceback: str = ""
 
 
-ToWorker: TypeAlias = Inspect | TrialAssignment | Decision | TestAssignment | PackageAssignment | Shutdown
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """Answer to `LookAssignment`; numbers as nested lists.
+
+    Attributes:
+        filters: Of the first convolution, ``(n_filters, n_channels, height, width)``; empty if there is none.
+        maps: By layer, what it makes of the first image, ``(n_maps, height, width)``.
+        images: What the network was given, ``(n, n_channels, height, width)``; empty if it takes no images.
+        saliency: ``(n, height, width)``, >= 0.
+        labels: Class of each image.
+        predicted: What it was taken for.
+        notices: What the user should know.
+        error: ``Type: message`` if it raised, else empty.
+        traceback: The traceback if it raised, else empty.
+    """
+
+    filters: Sequence[Any] = ()
+    maps: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    images: Sequence[Any] = ()
+    saliency: Sequence[Any] = ()
+    labels: Sequence[int] = ()
+    predicted: Sequence[int] = ()
+    notices: tuple[str, ...] = ()
+    error: str = ""
+    traceback: str = ""
+
+
+ToWorker: TypeAlias = (
+    Inspect | TrialAssignment | Decision | TestAssignment | PackageAssignment | LookAssignment | Shutdown
+)
 FromWorker: TypeAlias = (
     WorkerReady
     | Heartbeat
@@ -379,12 +427,13 @@ FromWorker: TypeAlias = (
     | TrialEnded
     | TestResult
     | PackageResult
+    | Views
 )
 Message: TypeAlias = ToWorker | FromWorker
 
 _TUPLES = (
     *("searched", "notices", "members", "metrics", "measured", "trial_keys", "directories", "checkpoints"),
-    *("model_args", "sizes", "scores", "ensembles"),
+    *("model_args", "sizes", "scores", "ensembles", "confusion"),
 )
 _TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(Message)}
 

@@ -146,6 +146,17 @@ class StudyPaths:
         """The refitted members in one file, as MLflow is given them (see `search.model_package`)."""
         return self.directory / "model.zip"
 
+    @property
+    def views(self) -> Path:
+        """What the refitted model has learnt to see, and its confusion matrix (see `search.tracking.pictures`)."""
+        return self.directory / "views.json"
+
+    def write_views(self, text: str) -> None:
+        """Write them, or nothing."""
+        partial = self.views.with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(self.views)
+
     def remove_model_package(self) -> None:
         """Remove the packaged model of an earlier finish, wherever it is.
 

@@ -96,7 +96,7 @@ def test_result_to_plain(result: TestResult) -> dict[str, Any]:
 
 def test_result_from_plain(plain: Mapping[str, Any]) -> TestResult:
     """Invert `test_result_to_plain`."""
-    names = ("members", "notices", "sizes", "scores", "ensembles")
+    names = ("members", "notices", "sizes", "scores", "ensembles", "confusion")
     return TestResult(**{**plain, **{name: tuple(plain[name]) for name in names if name in plain}})
 
 

@@ -283,6 +283,8 @@ def test_parent_run_tells_ranges_stages_versions_and_the_result(digits: Digits) 
     assert {"zeroin.version.torch", "zeroin.version.optuna", "zeroin.hardware.n_cpus"} <= set(parent.data.tags)
     names = {file.path for file in digits.client.list_artifacts(parent.info.run_id)}
     assert {"study.yaml", "ranges.json"} <= names
+    pictures = {Path(file.path).name for file in digits.client.list_artifacts(parent.info.run_id, "pictures")}
+    assert {"filters.png", "saliency.png", "confusion.png"} < pictures
     study = yaml.safe_load(artifact(digits, parent, "study.yaml"))
     assert study["stages"][0]["n_trials"] == N_TRIALS[0]
     stages = strict_json(artifact(digits, parent, "ranges.json"))

@@ -20,6 +20,7 @@ from search.messages import (
     FromWorker,
     Inspect,
     InspectionResult,
+    LookAssignment,
     PackageAssignment,
     PackageResult,
     Shutdown,
@@ -28,6 +29,7 @@ from search.messages import (
     ToWorker,
     TrialAssignment,
     TrialEnded,
+    Views,
     WorkerReady,
 )
 
@@ -188,6 +190,8 @@ class VirtualEngine:
                 members=members, ensemble={"test_acc": 0.95}, n_samples=10, notices=(), error="", traceback=""
             )
             self._say(worker, result)
+        elif isinstance(message, LookAssignment):
+            self._say(worker, Views())
         elif isinstance(message, PackageAssignment):
             self._say(worker, self._package(message))
         else:

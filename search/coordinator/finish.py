@@ -14,6 +14,7 @@ from search.coordinator.contenders import contenders
 from search.coordinator.ensemble_gains import fallen_short, gains_on_test
 from search.coordinator.history import History
 from search.coordinator.live_trial import TrialSource
+from search.coordinator.looking import look_inside
 from search.coordinator.packaging import package_refits
 from search.coordinator.request import Request
 from search.coordinator.run_list import RunList
@@ -81,6 +82,8 @@ class Finish:
         if refits is None:
             return None
         test = self._test(refits, settings)
+        if refits:
+            look_inside(self.context, refits[0], test, notices=self.notices)
         is_packaged = package_refits(self.context, refits, settings, notices=self.notices)
         if is_packaged is None:
             return None

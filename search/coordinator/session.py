@@ -190,7 +190,8 @@ class Session:
             raise StudyInterruptedError(f"stopped; everything is saved. {self._how_to_resume()}")
         context.study.record_result(result)
         record = read_record(context.study, self.state, self.uris, is_running=False)
-        context.tracker.publish_result(record, result, package=context.paths.model_package)
+        paths = context.paths
+        context.tracker.publish_result(record, result, package=paths.model_package, views=paths.views)
         self.observer.study_finished(record, result)
 
     def _context(

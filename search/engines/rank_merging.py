@@ -21,10 +21,11 @@ from search.messages import (
     PackageResult,
     TestResult,
     TrialEnded,
+    Views,
     WorkerReady,
 )
 
-Answer: TypeAlias = InspectionResult | TrialEnded | TestResult | PackageResult
+Answer: TypeAlias = InspectionResult | TrialEnded | TestResult | PackageResult | Views
 """What every rank sends once for each order."""
 
 ERROR_GRACE_SECONDS = 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.environment import environment_tags
 from search.tracking.experiments import open_experiment
+from search.tracking.pictures import pictures_of
 from search.tracking.registry import ModelRegistry, RegistrationRefusedError, Release
 from search.tracking.runs import ExperimentRuns, TrackedRun
 from search.tracking.saved_view import experiment_tags
@@ -107,10 +109,21 @@ class Outcome:
     result: StudyResult
 
 
-Item: TypeAlias = ScoredTrial | StageOpening | Outcome | Release | Ending
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """What the refitted model has learnt to see.
+
+    Attributes:
+        views: The file that says it (see `search.tracking.pictures`).
+    """
+
+    views: Path
+
+
+Item: TypeAlias = ScoredTrial | StageOpening | Outcome | Release | Pictures | Ending
 """What can be delivered."""
 
-_ORDER: tuple[type[Item], ...] = (ScoredTrial, StageOpening, Outcome, Release, Ending)
+_ORDER: tuple[type[Item], ...] = (ScoredTrial, StageOpening, Outcome, Release, Pictures, Ending)
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
 
 
@@ -186,6 +199,8 @@ class Delivery:
                 self._outcome(item.record, item.result)
             case Release():
                 self._model_uri = self._registry.release(item, run_id=self._runs.parent.run_id)
+            case Pictures():
+                self._pictures(item.views)
             case Ending():
                 self._ending(item)
 
@@ -252,6 +267,12 @@ class Delivery:
             if (key in front or PARETO_TAG in run.tags) and not run.is_deleted:
                 self._runs.log(run, tags={PARETO_TAG: str(key in front).lower()})
 
+    def _pictures(self, views: Path) -> None:
+        """Draw and log them; there are none of what has been deleted meanwhile."""
+        seen = json.loads(views.read_text()) if views.exists() else None
+        for name, content in ({} if seen is None else pictures_of(seen)).items():
+            self._runs.write_bytes(self._runs.parent, content, name=f"pictures/{name}")
+
     def _ending(self, ending: Ending) -> None:
         """End every run that is still going."""
         for run in self._runs.trials.values():
@@ -301,5 +322,7 @@ def _name(item: Item) -> str:
             return "result of the study"
         case Release():
             return "packaged model"
+        case Pictures():
+            return "pictures of the model"
         case Ending():
             return "state of the study"

@@ -14,7 +14,17 @@ from typing import ClassVar, TypeVar
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.database import ensure_database
-from search.tracking.delivery import Delivery, Ending, Item, Outcome, StudyIdentity, delivery_order, is_refusal, named
+from search.tracking.delivery import (
+    Delivery,
+    Ending,
+    Item,
+    Outcome,
+    Pictures,
+    StudyIdentity,
+    delivery_order,
+    is_refusal,
+    named,
+)
 from search.tracking.quiet import prepare_environment, silenced_thread
 from search.tracking.registry import Release
 from search.trial import Score, TrialRecord
@@ -134,17 +144,21 @@ class MlflowTracker:
         """Note that a stage opened."""
         self._put(opening)
 
-    def publish_result(self, record: StudyRecord, result: StudyResult, *, package: Path | None = None) -> None:
+    def publish_result(
+        self, record: StudyRecord, result: StudyResult, *, package: Path | None = None, views: Path | None = None
+    ) -> None:
         """Note that the study is finished; the record's trials are brought up to date once more.
 
         Args:
             record: The study.
             result: How it ended.
             package: The packaged model to be registered, if the result says that there is one.
+            views: What the model has learnt to see, to be drawn if the file exists.
         """
         self._is_over = True
         released = [Release(record=record, result=result, package=package)] if package and result.is_packaged else []
-        self._put(*record.trials, *record.openings, Outcome(record=record, result=result), *released)
+        seen = [Pictures(views=views)] if views is not None and views.exists() else []
+        self._put(*record.trials, *record.openings, Outcome(record=record, result=result), *released, *seen)
 
     def interrupt(self, reason: str = "") -> None:
         """Note that the study stops and can be resumed: unfinished trials and the study end as KILLED.

@@ -74,6 +74,10 @@ class AveragedProbabilities:
         """Return the metrics of the mean of all; empty if nothing was added."""
         return self._together.metrics()
 
+    def confusion(self) -> tuple[list[int], ...]:
+        """Return how often each class, a row each, was taken for each by the mean of all; empty if there is none."""
+        return self._together.confusion()
+
     def of_members(self) -> tuple[Mapping[str, float], ...]:
         """Return the metrics of each member, likewise."""
         return tuple(each.metrics() for each in self._of_members)
@@ -88,11 +92,18 @@ class _Score:
         self._n_right = 0.0
         self._loss = 0.0
         self._n = 0
+        self._confusion: Tensor | None = None
 
     def add(self, probabilities: Tensor, labels: Tensor) -> None:
-        self._n_right += (probabilities.argmax(dim=1) == labels).sum().item()
+        predicted, n_classes = probabilities.argmax(dim=1), probabilities.shape[1]
+        self._n_right += (predicted == labels).sum().item()
+        counts = torch.bincount(labels.long() * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, -1)
+        self._confusion = counts if self._confusion is None else self._confusion + counts
         self._loss -= probabilities.gather(1, labels.long()[:, None]).log().sum().item()
         self._n += len(labels)
+
+    def confusion(self) -> tuple[list[int], ...]:
+        return () if self._confusion is None else tuple(self._confusion.tolist())
 
     def metrics(self) -> Mapping[str, float]:
         return {"test_acc": self._n_right / self._n, "test_loss": self._loss / self._n} if self._n else {}

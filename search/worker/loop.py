@@ -17,6 +17,7 @@ import torch
 from search.messages import (
     FromWorker,
     Inspect,
+    LookAssignment,
     PackageAssignment,
     Shutdown,
     TestAssignment,
@@ -27,6 +28,7 @@ from search.messages import (
 from search.package_version import zeroin_version
 from search.worker.connection import Connection
 from search.worker.inspection import inspect_assembly
+from search.worker.looking import look_inside
 from search.worker.memory import release_cached_memory, resident_bytes
 from search.worker.output_file import bound_output, forgiving_streams, output_to
 from search.worker.packaging import package_model
@@ -85,7 +87,9 @@ def _trial_carried_out(order: TrialAssignment, connection: Connection) -> FromWo
             return train(placed, connection)
 
 
-def _carried_out(order: Inspect | TestAssignment | PackageAssignment, connection: Connection) -> FromWorker:
+def _carried_out(
+    order: Inspect | TestAssignment | PackageAssignment | LookAssignment, connection: Connection
+) -> FromWorker:
     watchdog = Watchdog(
         limit_seconds=order.hang_timeout_seconds,
         on_hang=lambda seconds: end_hung_worker(connection, seconds, where="its stack is among what it printed"),
@@ -95,6 +99,8 @@ def _carried_out(order: Inspect | TestAssignment | PackageAssignment, connection
             return inspect_assembly(order, show_life=watchdog.show_life)
         if isinstance(order, TestAssignment):
             return read_test(order, callbacks=(watchdog,))
+        if isinstance(order, LookAssignment):
+            return look_inside(order, callbacks=(watchdog,))
         return package_model(order, callbacks=(watchdog,))
 
 

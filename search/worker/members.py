@@ -59,7 +59,7 @@ def left_by_refits(assignment: TestAssignment | PackageAssignment, into: Path) -
     weights: list[list[Callable[[], dict[str, Any]]]] = []
     for directory in directories:
         kept = _snapshots(directory) if assignment.has_snapshots else []
-        weights.append([*kept, partial(_weights, directory)])
+        weights.append([*kept, partial(refit_weights, directory)])
     sizes = tuple(map(len, weights))
     arguments = assignment.model_args or (assignment.assembly.model_args,) * len(sizes)
     by_member = [each for each, size in zip(arguments, sizes, strict=True) for _ in range(size)]
@@ -121,7 +121,7 @@ def _snapshots(directory: Path) -> list[Callable[[], dict[str, Any]]]:
     return [partial(dict, each) for each in load_checkpoint(path).values()]
 
 
-def _weights(directory: Path) -> dict[str, Any]:
+def refit_weights(directory: Path) -> dict[str, Any]:
     """Read a member's final weights, from its last checkpoint if they were not kept apart.
 
     Raises:

@@ -64,6 +64,7 @@ def _read(assignment: TestAssignment, callbacks: Sequence[Callback]) -> TestResu
         sizes=left.sizes,
         scores=averaged.of_members(),
         ensembles=averaged.of_refits(),
+        confusion=averaged.confusion(),
     )
 
 
