@@ -35,7 +35,7 @@ from search.search_space import (
     LogRange,
     OneMinusLogRange,
 )
-from search.study_definition import Direction, NarrowRule, ScheduleHorizon
+from search.study_definition import Direction, Ensemble, NarrowRule, ScheduleHorizon
 from search.study_file import (
     definition_from_plain,
     definition_to_plain,
