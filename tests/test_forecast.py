@@ -32,7 +32,9 @@ stages = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 30)), min_size=1,
     ]
 )
 _ENSEMBLES = (Ensemble.NONE, Ensemble.SEEDS, Ensemble.TOP_K)
-finishes = st.builds(FinishSettings, top_k=st.integers(1, 5), n_seeds=st.integers(1, 5), ensemble=st.sampled_from(_ENSEMBLES))
+finishes = st.builds(
+    FinishSettings, top_k=st.integers(1, 5), n_seeds=st.integers(1, 5), ensemble=st.sampled_from(_ENSEMBLES)
+)
 
 
 def a_pace(seconds_per_epoch: float, n_workers: int) -> Pace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from small_training import Coordinator, assembly, assignment
 
 from lightning_modules import ConvNet
 from lightning_modules.training.schedulers import ScheduleSettings, cycle_ends
-from search.messages import Action, ModelAssembly, TestAssignment
+from search.messages import Action, ModelAssembly, PackageAssignment, TestAssignment
+from search.model_package import DATA
+from search.worker import packaged_model
+from search.worker.packaging import package_model
 from search.worker.test_reading import read_test
 from search.worker.training import train
 
@@ -183,3 +187,45 @@ def test_configurations_of_different_widths_read_the_test_split_together(tmp_pat
     assert (read.error, read.notices, read.sizes) == ("", (), (1, 1))
     assert read.ensemble.keys() == {"test_acc", "test_loss"}
     assert "size mismatch" in read_test(replace(order, model_args=())).error
+
+
+class Undecided(ConvNet):
+    """Takes another way for some images than for others, which no exported program can."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(images)
+        return logits if float(images.sum()) > 0.0 else logits - 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [ConvNet, Undecided])
+def test_packages_hold_all_members_each_made_with_its_own_arguments(model: type[ConvNet], tmp_path: Path) -> None:
+    arguments = (CYCLIC, CYCLIC | {"widths": [8], "lr_schedule": "cosine"})
+    directories = tuple(str(tmp_path / str(index)) for index in range(2))
+    for directory, each in zip(directories, arguments, strict=True):
+        made_of = assembly(model, FewImages, model_args=each)
+        train(refit(Path(directory), assembly=made_of, keeps_cycle_ends=True), Coordinator())
+    order = PackageAssignment(
+        assembly=assembly(model, FewImages, model_args=CYCLIC),
+        trial_keys=("a", "b"),
+        directories=directories,
+        file=str(tmp_path / "model.zip"),
+        model_args=arguments,
+        has_snapshots=True,
+    )
+    result = package_model(order)
+    assert (result.error, result.is_packaged) == ("", True)
+    zipfile.ZipFile(tmp_path / "model.zip").extractall(tmp_path / "unpacked")
+    data = FewImages()
+    images = data.load().images[:5]
+    narrow, wide = map(Path, directories)
+    states = [*((0, each) for each in snapshots(narrow).values()), (0, weights(narrow)), (1, weights(wide))]
+    assert len(states) == 3
+    expected = []
+    for index, state in states:
+        net = model(**arguments[index]).eval()
+        net.load_state_dict(state)
+        with torch.no_grad():
+            expected.append(net(data.preprocessing(torch.from_numpy(images))).double().softmax(dim=1))
+    found = packaged_model.load(tmp_path / "unpacked" / DATA).probabilities(images)
+    assert torch.allclose(torch.as_tensor(found), torch.stack(expected).mean(dim=0), atol=1e-6)
