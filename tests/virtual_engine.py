@@ -49,6 +49,12 @@ def bell_curve(assignment: TrialAssignment, epoch: int) -> dict[str, float]:
     return {"train_loss": 1.0 - accuracy, "val_acc": accuracy, "gap_acc": 0.01 * epoch, "train_eval_acc": accuracy}
 
 
+def usual_test(assignment: TestAssignment) -> TestResult:
+    """Members that are all alike, and a better ensemble."""
+    members = tuple({"test_acc": 0.9, "test_loss": 0.1} for _ in assignment.trial_keys)
+    return TestResult(members=members, ensemble={"test_acc": 0.95}, n_samples=10, notices=(), error="", traceback="")
+
+
 @dataclass
 class Faults:
     """What goes wrong, by trial key.
@@ -104,6 +110,8 @@ class VirtualEngine:
         resident_bytes: Callable[[str], int] = lambda key: 0,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
         package: Callable[[PackageAssignment], PackageResult] = lambda message: PackageResult(is_packaged=False),
+        test: Callable[[TestAssignment], TestResult] = usual_test,
+        n_lr_cycles: int | None = None,
     ) -> None:
         self.n_slots = n_slots
         self.n_devices = n_devices or n_slots
@@ -118,6 +126,8 @@ class VirtualEngine:
         self._on_epoch = on_epoch
         self._findings = findings
         self._package = package
+        self._test = test
+        self._n_lr_cycles = n_lr_cycles
         self._memory = memory or {}
         self._measured = measured
         self._resident_bytes = resident_bytes
@@ -175,6 +185,7 @@ class VirtualEngine:
                     traceback="",
                     measured=self._measured,
                     findings=self._findings if message.checks is not None else (),
+                    n_lr_cycles=self._n_lr_cycles,
                     **self._memory,
                 ),
             )
@@ -185,11 +196,7 @@ class VirtualEngine:
         elif isinstance(message, Decision):
             self._obey(worker, message)
         elif isinstance(message, TestAssignment):
-            members = tuple({"test_acc": 0.9, "test_loss": 0.1} for _ in message.trial_keys)
-            result = TestResult(
-                members=members, ensemble={"test_acc": 0.95}, n_samples=10, notices=(), error="", traceback=""
-            )
-            self._say(worker, result)
+            self._say(worker, self._test(message))
         elif isinstance(message, LookAssignment):
             self._say(worker, Views())
         elif isinstance(message, PackageAssignment):
