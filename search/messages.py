@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias, get_args
 
+from lightning_modules.checks.finding import Finding, Verdict
+
 MPS_VARIABLE = "ZEROIN_MPS"
 """Environment variable that is ``1`` for a worker that is to use Apple's GPU."""
 
@@ -48,17 +50,36 @@ class ModelAssembly:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What is to be checked of model and data, beyond that one batch runs.
+
+    Attributes:
+        thorough: Whether all checks are made; else those that the one batch of the dry run costs next to nothing.
+        learning_rates: Searched learning rates to try one after another, each > 0; empty if it is not searched.
+        learning_rate_range: Bounds of the searched learning rate, None if it is not searched.
+        init_schemes: Values of the model's ``init_scheme`` to compare; empty if it is not searched.
+    """
+
+    thorough: bool
+    learning_rates: tuple[float, ...] = ()
+    learning_rate_range: tuple[float, float] | None = None
+    init_schemes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspect:
     """Build everything once and run one batch of training and validation, without writing anything.
 
     Attributes:
         searched: Names of the searched arguments (``model.learning_rate``), to be found in the classes' signatures.
         hang_timeout_seconds: Time, > 0, after which the worker counts as hung and ends itself, or None for never.
+        checks: What else is checked, None for nothing.
     """
 
     assembly: ModelAssembly
     searched: tuple[str, ...]
     hang_timeout_seconds: float | None = None
+    checks: Checks | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +238,7 @@ class InspectionResult:
         n_cores: CPU cores that the worker's machine lends to it and its neighbours, 0 if unknown.
         out_of_memory: Whether that is what `error` is about.
         measured: Names of all that an epoch reports.
+        findings: Of the checks that were asked for, also where `error` tells of a batch that did not go through.
     """
 
     error: str
@@ -233,6 +255,7 @@ class InspectionResult:
     n_cores: int = 0
     out_of_memory: bool = False
     measured: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,9 +383,18 @@ def decode(line: bytes) -> Message:
     for name in ("searched", "notices", "members", "metrics", "measured", "trial_keys", "directories", "checkpoints"):
         if isinstance(body.get(name), list):
             body[name] = tuple(body[name])
+    if body.get("checks") is not None:
+        body["checks"] = _decoded_checks(body["checks"])
+    if "findings" in body:
+        body["findings"] = tuple(Finding(**{**each, "verdict": Verdict(each["verdict"])}) for each in body["findings"])
     if "action" in body:
         body["action"] = Action(body["action"])
     if "cause" in body:
         body["cause"] = Cause(body["cause"])
     message: Message = cls(**body)
     return message
+
+
+def _decoded_checks(body: dict[str, Any]) -> Checks:
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    return Checks(**fields)

@@ -54,7 +54,8 @@ def early_end_to_plain(end: EarlyEnd) -> dict[str, Any]:
 
 def early_end_from_plain(plain: Mapping[str, Any]) -> EarlyEnd:
     """Invert `early_end_to_plain`."""
-    return EarlyEnd(**{**plain, "outlook": Outlook(**plain["outlook"])})
+    outlook = plain["outlook"]
+    return EarlyEnd(**{**plain, "outlook": None if outlook is None else Outlook(**outlook)})
 
 
 def result_to_plain(result: StudyResult) -> dict[str, Any]:

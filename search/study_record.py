@@ -139,14 +139,14 @@ class EarlyEnd:
 
     Attributes:
         reason: Why, in words and figures.
-        outlook: The last of the outlooks that decided.
+        outlook: The last of the outlooks that decided, None if the user did.
         n_finished: Trials that had ended, of all stages.
         n_left: Planned trials that are left out, None if nothing counted them.
         time_ms: Unix time in milliseconds.
     """
 
     reason: str
-    outlook: Outlook
+    outlook: Outlook | None
     n_finished: int
     n_left: int | None
     time_ms: int

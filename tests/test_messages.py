@@ -3,8 +3,10 @@ import math
 
 import pytest
 
+from lightning_modules.checks.finding import Finding, Verdict
 from search.messages import (
     Action,
+    Checks,
     Decision,
     EpochReport,
     Heartbeat,
@@ -37,6 +39,13 @@ ASSEMBLY = ModelAssembly(
 
 MESSAGES: list[Message] = [
     Inspect(assembly=ASSEMBLY, searched=("model.learning_rate",)),
+    Inspect(
+        assembly=ASSEMBLY,
+        searched=(),
+        checks=Checks(
+            thorough=True, learning_rates=(0.1, 0.2), learning_rate_range=(1e-3, 1.0), init_schemes=("he", "normal")
+        ),
+    ),
     TrialAssignment(
         trial_key="trial-0001",
         assembly=ASSEMBLY,
@@ -64,6 +73,10 @@ MESSAGES: list[Message] = [
         measures_gap=True,
         has_test_data=False,
         traceback="",
+        findings=(
+            Finding(check="first loss", verdict=Verdict.FAILED, seen="9", healthy="2.3", figures={"loss": math.inf}),
+            Finding(check="leakage", verdict=Verdict.UNCHECKED, seen="no images"),
+        ),
     ),
     EpochReport(trial_key="trial-0001", epoch=3, metrics={"val_acc": 0.5, "val_loss": math.inf}),
     TrialEnded(trial_key="t", n_epochs=2, stopped_by_module=False, error="", traceback="", notices=("a",)),

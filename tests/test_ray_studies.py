@@ -18,6 +18,7 @@ import psutil
 import pytest
 from command_line import ROOT, CommandLine, wait_for
 from engine_conformance import events_until, living_children, lost, message_in
+from forked_workers import WorkerTemplate
 
 from search.engines.ray_cluster import RayEngine
 from search.messages import WorkerReady
@@ -172,7 +173,7 @@ def test_the_trials_of_a_lost_node_go_on_elsewhere(survivor: Held) -> None:
 
 
 def test_a_killed_coordinator_leaves_nothing_behind_and_another_engine_goes_on(
-    nodes: Nodes, survivor: Held, make_held: Callable[[str], Held]
+    nodes: Nodes, survivor: Held, make_held: Callable[[str], Held], worker_template: WorkerTemplate
 ) -> None:
     held = make_held("turns")
     on_ray = ("--engine", "ray", "--ray-address", nodes.address, "--checkpoints", "store")
@@ -188,7 +189,8 @@ def test_a_killed_coordinator_leaves_nothing_behind_and_another_engine_goes_on(
     held.hold.unlink()
     for copy in held.home.glob("trials/held/*/last.ckpt"):  # as on a machine that has never seen them
         copy.unlink()
-    done = held.run("resume", "held", "--devices", "cpu:1", "--plain")
+    with worker_template.used():
+        done = held.called("resume", "held", "--devices", "cpu:1", "--plain")
     assert done.returncode == 0, done.stdout + done.stderr
     for trial in held.record().trials:
         assert held.trained(trial.record.key) == [1, 2, 3]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
+from lightning_modules.checks.finding import Finding
 from search.checkpoint_store import CheckpointStore
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import (
@@ -95,6 +96,7 @@ class VirtualEngine:
         inspection_error: tuple[str, str] = ("", ""),
         measures_gap: bool = True,
         has_test_data: bool = True,
+        findings: tuple[Finding, ...] = (),
         memory: Mapping[str, int] | None = None,
         measured: tuple[str, ...] = ("train_loss", "val_acc", "gap_acc", "train_eval_acc"),
         resident_bytes: Callable[[str], int] = lambda key: 0,
@@ -112,6 +114,7 @@ class VirtualEngine:
         self._measures_gap = measures_gap
         self._has_test_data = has_test_data
         self._on_epoch = on_epoch
+        self._findings = findings
         self._package = package
         self._memory = memory or {}
         self._measured = measured
@@ -169,6 +172,7 @@ class VirtualEngine:
                     has_test_data=self._has_test_data,
                     traceback="",
                     measured=self._measured,
+                    findings=self._findings if message.checks is not None else (),
                     **self._memory,
                 ),
             )

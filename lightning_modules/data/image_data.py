@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lightning_modules.arguments import check_count, check_number
+from lightning_modules.data.image_source import LabelledSource
 from lightning_modules.data.pixel_statistics import PixelStatistics, pixel_statistics
 from lightning_modules.data.prepares_images import PreparesImages
 from lightning_modules.data.splits import stratified_split
+from lightning_modules.data.stream_loader import StreamLoader
 from lightning_modules.data.tensor_loader import TensorLoader
 
 _N_AT_ONCE = 1024
@@ -32,11 +34,13 @@ class LabelledImages:
         images: ``(N, C, H, W)``, of any real dtype, in their own unit.
         labels: Class of each image, ``(N,)``, from 0 on.
         is_test: ``(N,)``, which images the data set itself sets apart for the test, or None if it does not.
+        is_val: Likewise for validation.
     """
 
     images: NDArray[np.generic]
     labels: NDArray[np.int64]
     is_test: NDArray[np.bool_] | None = None
+    is_val: NDArray[np.bool_] | None = None
 
     def batches(self, indices: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield some of the images ``(n, C, H, W)`` and their labels ``(n,)``, raw, on the CPU, a part at a time."""
@@ -97,7 +101,7 @@ class ImageDataModule(PreparesImages):
             eval_batch_size: Likewise of a batch that is only evaluated, >= 1; no metric depends on it.
             test_share: Share of all images in the test split, in ``(0, 1)``; without effect where the data set has a
                 test split of its own.
-            val_share: Share of the others in the validation split, in ``(0, 1)``.
+            val_share: Share of the others in the validation split, in ``(0, 1)``; likewise.
             split_seed: Decides the splits, >= 0.
             preparation: Preprocessing and augmentation, as for `PreparesImages`.
 
@@ -126,8 +130,19 @@ class ImageDataModule(PreparesImages):
     def splits(self) -> ImageSplits:
         """Which images belong to which split, as indices into those of `load`."""
         if self._splits is None:
-            self._splits = self._split(self.load())
+            self._splits = self._split(self._labelled())
         return self._splits
+
+    @property
+    def n_classes(self) -> int:
+        """One more than the highest label of all splits."""
+        return int(self._labelled().labels.max()) + 1
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of an image: ``(C, H, W)``."""
+        _, channels, height, width = self.load().images.shape
+        return channels, height, width
 
     def raw_examples(self, n: int) -> NDArray[np.generic]:
         """Return the first `n` images of the train split, raw, ``(n, C, H, W)``; fewer if there are not so many."""
@@ -143,7 +158,7 @@ class ImageDataModule(PreparesImages):
         Raises:
             ValueError: If a train image holds NaN or infinite values, or the images are too large to be whitened.
         """
-        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        device = self._device()
         if self._prepared is not None and self._prepared.images.device == device:
             return
         loaded = self.load()
@@ -154,7 +169,7 @@ class ImageDataModule(PreparesImages):
             raw=None if self.augmentation_settings.is_off else _compact(raw).to(device),
         )
 
-    def train_dataloader(self) -> TensorLoader:
+    def train_dataloader(self) -> TensorLoader | StreamLoader:
         """Train images, shuffled, augmented if the settings say so.
 
         Raises:
@@ -162,31 +177,41 @@ class ImageDataModule(PreparesImages):
         """
         return self._training_loader(self.splits.train)
 
-    def train_eval_dataloader(self) -> TensorLoader:
+    def train_eval_dataloader(self) -> TensorLoader | StreamLoader:
         """Train images as they are, in order, all on every rank: what the generalization gap is measured on."""
         return TensorLoader(self._dataset(self.splits.train), batch_size=self.eval_batch_size)
 
-    def val_dataloader(self) -> TensorLoader:
+    def val_dataloader(self) -> TensorLoader | StreamLoader:
         """Validation images, in order."""
         return self._evaluation_loader(self.splits.val)
 
-    def test_dataloader(self) -> TensorLoader:
+    def test_dataloader(self) -> TensorLoader | StreamLoader:
         """Test images, in order."""
         return self._evaluation_loader(self.splits.test)
 
-    def train_val_dataloader(self) -> TensorLoader:
+    def train_val_dataloader(self) -> TensorLoader | StreamLoader:
         """Train and validation images together, for a last fit: as `train_dataloader`, with the same preprocessing."""
         return self._training_loader(np.union1d(self.splits.train, self.splits.val))
 
-    def _split(self, loaded: LabelledImages) -> ImageSplits:
-        if loaded.is_test is None:
-            rest, test = stratified_split(loaded.labels, share=self.test_share, seed=self.split_seed)
-        else:
-            rest, test = np.flatnonzero(~loaded.is_test), np.flatnonzero(loaded.is_test)
-        train, val = stratified_split(loaded.labels[rest], share=self.val_share, seed=self.split_seed)
-        return ImageSplits(train=rest[train], val=rest[val], test=test)
+    def _labelled(self) -> LabelledImages | LabelledSource:
+        """Return what the splits are made of."""
+        return self.load()
 
-    def _training_loader(self, indices: NDArray[np.int64]) -> TensorLoader:
+    def _split(self, labelled: LabelledImages | LabelledSource) -> ImageSplits:
+        labels = labelled.labels
+        nothing = np.zeros(len(labels), dtype=np.bool_)
+        is_val = nothing if labelled.is_val is None else labelled.is_val
+        is_test = nothing if labelled.is_test is None else labelled.is_test
+        train, val, test = np.flatnonzero(~(is_val | is_test)), np.flatnonzero(is_val), np.flatnonzero(is_test)
+        if labelled.is_test is None:
+            kept, held_out = stratified_split(labels[train], share=self.test_share, seed=self.split_seed)
+            train, test = train[kept], train[held_out]
+        if labelled.is_val is None:
+            kept, held_out = stratified_split(labels[train], share=self.val_share, seed=self.split_seed)
+            train, val = train[kept], train[held_out]
+        return ImageSplits(train=train, val=val, test=test)
+
+    def _training_loader(self, indices: NDArray[np.int64]) -> TensorLoader | StreamLoader:
         data = self._tensors()
         rank, n_ranks = self._place()
         return TensorLoader(
@@ -194,14 +219,18 @@ class ImageDataModule(PreparesImages):
             batch_size=self.batch_size,
             shuffle=True,
             transform=None if data.raw is None else self.training_transform(data.raw.device),
-            mixup=self.training_mixup(n_classes=int(data.labels.max()) + 1),
+            mixup=self.training_mixup(n_classes=self.n_classes),
             rank=rank,
             n_ranks=n_ranks,
         )
 
-    def _evaluation_loader(self, indices: NDArray[np.int64]) -> TensorLoader:
+    def _evaluation_loader(self, indices: NDArray[np.int64]) -> TensorLoader | StreamLoader:
         rank, n_ranks = self._place()
         return TensorLoader(self._dataset(indices), batch_size=self.eval_batch_size, rank=rank, n_ranks=n_ranks)
+
+    def _device(self) -> torch.device:
+        """Where training happens."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _place(self) -> tuple[int, int]:
         """This process's rank and the number of ranks."""

@@ -18,7 +18,7 @@ _N_FOR_CODEVIATIONS = 1024
 """The same where a matrix product is all of the work."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PixelStatistics:
     """Moments of each value of an image over many images, in float64.
 

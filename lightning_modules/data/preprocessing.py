@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -143,14 +144,20 @@ def make_preprocessing(statistics: PixelStatistics, settings: PreprocessingSetti
 
 def _whitening_matrix(statistics: PixelStatistics, settings: PreprocessingSettings) -> Tensor:
     """Return the matrix ``(D, D)`` that whitens centred rows ``(N, D)`` from the right; what is constant becomes 0."""
+    variances, directions = _principal_components(statistics)
+    padded = variances + settings.whitening_epsilon * variances.mean()
+    varies = variances > _NEGLIGIBLE**2 * variances[0]
+    scales = torch.where(varies, padded, torch.ones_like(padded)).rsqrt() * varies
+    matrix: Tensor = directions * scales
+    return (matrix if settings.scheme == "pca_whitening" else matrix @ directions.T).float()
+
+
+@lru_cache(maxsize=1)
+def _principal_components(statistics: PixelStatistics) -> tuple[Tensor, Tensor]:
+    """Variances ``(D,)``, the largest first, and directions, the columns of ``(D, D)``; 3072 of them take seconds."""
     assert statistics.codeviations is not None
     covariance = statistics.codeviations / max(statistics.n_images - 1, 1)
     variances, directions = (each.flip(-1) for each in torch.linalg.eigh(covariance))
     # A component's sign is the solver's choice; with this one, the same data always give the same input.
     largest = directions.abs().argmax(dim=0)
-    directions = directions * directions.gather(0, largest[None]).sign()
-    padded = variances + settings.whitening_epsilon * covariance.diagonal().mean()
-    varies = variances > _NEGLIGIBLE**2 * variances[0]
-    scales = torch.where(varies, padded, torch.ones_like(padded)).rsqrt() * varies
-    matrix: Tensor = directions * scales
-    return (matrix if settings.scheme == "pca_whitening" else matrix @ directions.T).float()
+    return variances, directions * directions.gather(0, largest[None]).sign()

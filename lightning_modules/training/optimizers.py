@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_modules.arguments import check_choice, check_number
+from lightning_modules.arguments import check_choice, check_count, check_number
+from lightning_modules.training.full_batch_lbfgs import FullBatchLBFGS
 
-OPTIMIZERS: tuple[str, ...] = ("sgd", "nesterov", "adamw")
+OPTIMIZERS: tuple[str, ...] = ("sgd", "nesterov", "adamw", "adam", "rmsprop", "adagrad", "lbfgs")
 """Names of the optimizers."""
+
+_WITH_MOMENTUM = ("sgd", "nesterov")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,21 +22,41 @@ class OptimizerSettings:
     """An optimizer's name and hyperparameters; what an optimizer does not know, it ignores.
 
     Attributes:
-        name: ``sgd`` (with plain momentum), ``nesterov`` (SGD with Nesterov momentum) or ``adamw``.
-        learning_rate: Initial learning rate, > 0.
-        weight_decay: Coefficient, >= 0, applied to weights only (see `parameter_groups`): added to the gradient as an
-            L2 penalty by SGD, decoupled from it (and scaled by the learning rate) by AdamW.
+        name: ``sgd`` (with plain momentum; without any at `momentum` 0), ``nesterov`` (SGD with Nesterov momentum),
+            ``adagrad``, ``rmsprop``, ``adam``, ``adamw`` or ``lbfgs`` (see `FullBatchLBFGS`).
+        learning_rate: Initial learning rate, > 0; of `lbfgs` the first step size that each line search tries.
+        weight_decay: Coefficient, >= 0, applied to weights only (see `parameter_groups`): the gradient of an L2 penalty
+            that is added to the loss's, but for AdamW, where it is decoupled from it and scaled by the learning rate.
         momentum: Of `sgd` and `nesterov`, in ``[0, 1)``.
+        final_momentum: Of `sgd` and `nesterov`, in ``[0, 1)``: what momentum ends with (see `annealed_momentum`), or
+            None if it stays.
+        beta1: Of `adam` and `adamw`: how much of the mean gradient a step keeps, in ``[0, 1)``.
+        beta2: Likewise of the mean squared gradient.
+        rms_decay: Of `rmsprop`: how much of the mean squared gradient a step keeps, in ``[0, 1)``.
+        epsilon: Of `adagrad`, `rmsprop`, `adam` and `adamw`: added to what the gradient is divided by, > 0.
+        lbfgs_max_iter: Of `lbfgs`: iterations of a step, that is of an epoch, >= 1.
+        lbfgs_history_size: Of `lbfgs`: past iterations that curvature is estimated from, >= 1.
 
     Source:
-        nesterov: Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning". adamw:
-        Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization" (arXiv 1711.05101).
+        sgd, momentum, adagrad, rmsprop (there ``decay_rate``), annealing of the momentum: CS231n, "Neural Networks Part
+        3: Learning and Evaluation", section "Parameter updates". nesterov: Sutskever et al. 2013, "On the importance
+        of initialization and momentum in deep learning". adagrad: Duchi et al. 2011, "Adaptive Subgradient Methods for
+        Online Learning and Stochastic Optimization". adam: Kingma and Ba 2015, "Adam: A Method for Stochastic
+        Optimization" (arXiv 1412.6980), algorithm 1. adamw: Loshchilov and Hutter 2019, "Decoupled Weight Decay
+        Regularization" (arXiv 1711.05101).
     """
 
     name: str
     learning_rate: float
     weight_decay: float = 0.0
     momentum: float = 0.9
+    final_momentum: float | None = None
+    beta1: float = 0.9
+    beta2: float = 0.999
+    rms_decay: float = 0.99
+    epsilon: float = 1e-8
+    lbfgs_max_iter: int = 20
+    lbfgs_history_size: int = 10
 
     def __post_init__(self) -> None:
         """Check them.
@@ -44,7 +67,18 @@ class OptimizerSettings:
         check_choice(self.name, name="optimizer", choices=OPTIMIZERS)
         check_number(self.learning_rate, name="learning_rate", low=0.0, includes_low=False)
         check_number(self.weight_decay, name="weight_decay", low=0.0, includes_low=True)
-        check_number(self.momentum, name="momentum", low=0.0, high=1.0, includes_low=True)
+        for name in ("momentum", "beta1", "beta2", "rms_decay"):
+            check_number(getattr(self, name), name=name, low=0.0, high=1.0, includes_low=True)
+        if self.final_momentum is not None:
+            check_number(self.final_momentum, name="final_momentum", low=0.0, high=1.0, includes_low=True)
+        check_number(self.epsilon, name="epsilon", low=0.0, includes_low=False)
+        check_count(self.lbfgs_max_iter, name="lbfgs_max_iter", at_least=1)
+        check_count(self.lbfgs_history_size, name="lbfgs_history_size", at_least=1)
+
+    @property
+    def anneals_momentum(self) -> bool:
+        """Whether the momentum changes over the training."""
+        return self.name in _WITH_MOMENTUM and self.final_momentum not in (None, self.momentum)
 
 
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
@@ -80,12 +114,49 @@ def make_optimizer(groups: list[dict[str, Any]], settings: OptimizerSettings) ->
         settings: What else holds for all of them.
 
     Raises:
-        ValueError: If there is no parameter.
+        ValueError: If there is no parameter, or if groups for `lbfgs` differ in more than their weight decay.
     """
     if not groups:
         raise ValueError("There must be a trainable parameter, but the optimizer got none.")
-    if settings.name == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate)
-    # Without momentum the two kinds are one, and torch refuses to be asked for Nesterov's.
-    nesterov = settings.name == "nesterov" and settings.momentum > 0.0
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=nesterov)
+    learning_rate, epsilon = settings.learning_rate, settings.epsilon
+    match settings.name:
+        case "adagrad":
+            return torch.optim.Adagrad(groups, lr=learning_rate, eps=epsilon)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=learning_rate, alpha=settings.rms_decay, eps=epsilon)
+        case "adam":
+            return torch.optim.Adam(groups, lr=learning_rate, betas=(settings.beta1, settings.beta2), eps=epsilon)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=learning_rate, betas=(settings.beta1, settings.beta2), eps=epsilon)
+        case "lbfgs":
+            return FullBatchLBFGS(
+                groups,
+                learning_rate=learning_rate,
+                max_iter=settings.lbfgs_max_iter,
+                history_size=settings.lbfgs_history_size,
+            )
+        case _:
+            # Without momentum the two kinds are one, and torch refuses to be asked for Nesterov's.
+            nesterov = settings.name == "nesterov" and settings.momentum > 0.0
+            return torch.optim.SGD(groups, lr=learning_rate, momentum=settings.momentum, nesterov=nesterov)
+
+
+def annealed_momentum(progress: float, settings: OptimizerSettings) -> float:
+    """Return the momentum at some point of a training: ``1 - momentum`` changes by equal factors in equal times.
+
+    So does the number of steps, ``1 / (1 - momentum)``, that the velocity is a mean over; a straight line from 0.5 to
+    0.99 would spend four fifths of the training below ten of them.
+
+    Args:
+        progress: Share of the training that is done, in ``[0, 1]``.
+        settings: Those of an optimizer that anneals its momentum.
+
+    Raises:
+        ValueError: If `progress` is out of its bounds.
+    """
+    check_number(progress, name="progress", low=0.0, high=1.0, includes_low=True, includes_high=True)
+    first = settings.momentum
+    last = first if settings.final_momentum is None else settings.final_momentum
+    if progress in (0.0, 1.0):
+        return last if progress else first
+    return float(1.0 - (1.0 - first) ** (1.0 - progress) * (1.0 - last) ** progress)

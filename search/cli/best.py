@@ -73,7 +73,7 @@ def best_rows(record: StudyRecord) -> list[dict[str, Any]]:
     """Return the trials of the Pareto front, else the winner, as flat rows; none if there is none yet."""
     trial = winner(record)
     best = front_of(record) or ([] if trial is None else [trial])
-    return [trial_row(each, monitor=record.definition.objective.monitor) for each in best]
+    return [trial_row(each, record.definition.objective) for each in best]
 
 
 def standing_parts(record: StudyRecord, trial: ScoredTrial) -> list[RenderableType]:

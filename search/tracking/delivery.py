@@ -32,6 +32,7 @@ from search.tracking.trial_rows import (
     PARETO_TAG,
     RUNNING,
     STATE_TAG,
+    diagnosis_tags,
     epoch_rows,
     feasibility_tags,
     identity_tags,
@@ -193,7 +194,11 @@ class Delivery:
         record = trial.record
         if record.stage in self._finished and record.number is not None and record.state.is_finished:
             self._finished[record.stage][record.key] = trial
-        tags = {**state_tags(record.state.value, record.reason), **feasibility_tags(record, trial.score)}
+        tags = {
+            **state_tags(record.state.value, record.reason),
+            **feasibility_tags(record, trial.score),
+            **diagnosis_tags(record, self._identity.definition.objective),
+        }
         run = self._runs.trial(
             record.key, tags={**self._source_tags, **identity_tags(record), **tags}, start_ms=record.started_ms
         )

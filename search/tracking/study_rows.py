@@ -121,7 +121,8 @@ def _early_end(record: StudyRecord) -> dict[str, float]:
     end = record.early_end
     if end is None:
         return {}
-    values = {**dataclasses.asdict(end.outlook), **({} if end.n_left is None else {"n_left": float(end.n_left)})}
+    outlook = {} if end.outlook is None else dataclasses.asdict(end.outlook)
+    values = {**outlook, **({} if end.n_left is None else {"n_left": float(end.n_left)})}
     return {f"ended_early/{name}": value for name, value in values.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from lightning_modules.arguments import UnfitArgumentError
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from lightning_modules.callbacks.metric_names import N_PARAMETERS, gap_name
 from search.errors import StudyDefinitionError, did_you_mean
@@ -25,8 +26,10 @@ from search.worker.assembly import (
     seed_setup,
 )
 from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
+from search.worker.first_batch import FirstBatch
 from search.worker.memory import MemoryMeter, is_out_of_memory
 from search.worker.scratch_directory import scratch_directory
+from search.worker.thorough_checks import ThoroughChecks
 from search.worker.trainer_settings import check_trainer_args, make_trainer, one_batch_args, quiet_libraries
 from search.worker.trainer_values import check_fractions, trainer_as_given
 from search.worker.user_error import describe
@@ -45,10 +48,16 @@ class _UserCodeError(Exception):
         self.key = key
 
 
-def inspect_assembly(order: Inspect) -> InspectionResult:
-    """Check everything that can be checked with one batch; never raises."""
+def inspect_assembly(order: Inspect, *, show_life: Callable[[], None] = lambda: None) -> InspectionResult:
+    """Check everything that can be checked with one batch, and what else is asked for; never raises.
+
+    Args:
+        order: What is built, and what is checked of it.
+        show_life: Called after each thorough check.
+    """
     error, key, trace, out_of_memory = "", "", "", False
-    dry_run = _DryRun(order)
+    checks = _checks(order, show_life)
+    dry_run = _DryRun(order, checks)
     try:
         with quiet_libraries():
             dry_run.run()
@@ -78,11 +87,20 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
         n_cores=usable_cores(),
         out_of_memory=out_of_memory,
         measured=dry_run.measured,
+        findings=() if checks is None else tuple(checks.findings),
     )
 
 
+def _checks(order: Inspect, show_life: Callable[[], None]) -> ThoroughChecks | FirstBatch | None:
+    if order.checks is None:
+        return None
+    if order.checks.thorough:
+        return ThoroughChecks(order.checks, order.assembly, seed=_SEED, show_life=show_life)
+    return FirstBatch()
+
+
 class _DryRun:
-    def __init__(self, order: Inspect) -> None:
+    def __init__(self, order: Inspect, checks: Callback | None) -> None:
         self.metrics: tuple[str, ...] = ()
         self.measured: tuple[str, ...] = ()
         self.notices: tuple[str, ...] = ()
@@ -93,6 +111,7 @@ class _DryRun:
         self._gap_names: tuple[str, ...] = ()
         self._assembly = order.assembly
         self._searched = order.searched
+        self._checks = [] if checks is None else [checks]
 
     def run(self) -> None:
         """Raises `StudyDefinitionError` or `_UserCodeError` for the first thing that is wrong."""
@@ -140,12 +159,14 @@ class _DryRun:
             monitor=self._assembly.monitor, maximize=self._assembly.maximize, seed=_SEED, n_samples=1, log=False
         )
         stop = _StopAfterOneEpoch(collector, given=given)
-        trainer = self._make_trainer(directory, [collector, gap, stop])
+        trainer = self._make_trainer(directory, [*self._checks, collector, gap, stop])
         seed_setup(self._assembly)
         try:
             trainer.fit(assembled.model, datamodule=assembled.data)
         except StudyDefinitionError:
             raise
+        except UnfitArgumentError as error:
+            raise StudyDefinitionError(str(error), key=f"{error.owner}.init_args.{error.argument}") from error
         except BaseException as error:
             in_data = _is_in(error.__traceback__, assembled)
             key = "data.class_path" if in_data else "model.class_path"

@@ -92,7 +92,7 @@ def _carried_out(order: Inspect | TestAssignment | PackageAssignment, connection
     )
     with watchdog.watching():
         if isinstance(order, Inspect):
-            return inspect_assembly(order)
+            return inspect_assembly(order, show_life=watchdog.show_life)
         if isinstance(order, TestAssignment):
             return read_test(order, callbacks=(watchdog,))
         return package_model(order, callbacks=(watchdog,))

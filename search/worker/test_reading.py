@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_modules.callbacks.captured_evaluation import CapturedEvaluation, Split
 from lightning_modules.callbacks.metric_names import stem
+from lightning_modules.image_classifier import ImageClassifier
 from search.messages import TestAssignment, TestResult
 from search.worker.assembly import Assembled, make_data, make_model, seed_setup
 from search.worker.checkpoint_mirror import fetched_members
@@ -147,7 +148,9 @@ class _AveragedProbabilities:
         total: Tensor | None = None
         for member in members:
             try:
-                logits = member(copied(x))
+                # As each is tested alone, with dropout on if it is to be.
+                forward = member.predicted_scores if isinstance(member, ImageClassifier) else member
+                logits = forward(copied(x))
             except Exception as error:
                 return f"`forward(x)` raised {type(error).__name__}: {error}"
             if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(y) or logits.shape[1] < 2:

@@ -1,0 +1,90 @@
+"""What an ensemble gains over its best member, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+"""With which an interval holds the mean gain over all seeds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleGain:
+    """Gains of ensembles that differ in their seeds only.
+
+    Attributes:
+        by_seed: Each ensemble's score less that of its best member, > 0 where the ensemble is better.
+        mean: Their mean.
+        deviation: Their sample standard deviation; NaN for a single seed.
+        low: Lower end of the t-interval of the mean; NaN for a single seed.
+        high: Upper end, likewise.
+    """
+
+    by_seed: tuple[float, ...]
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the whole interval is above 0."""
+        return self.low > 0.0
+
+    def in_words(self, metric: str) -> str:
+        """Report it in a sentence or two.
+
+        Args:
+            metric: What the scores are, ``test_acc``, say.
+        """
+        n = len(self.by_seed)
+        text = f"{metric} of the ensemble is {abs(self.mean):.4f} {'better' if self.mean >= 0 else 'worse'} than"
+        if n == 1:
+            return f"{text} that of its best member, for a single seed: nothing is known of the spread."
+        interval = f"95 % interval of the gain {self.low:+.4f} to {self.high:+.4f}"
+        spread = f"standard deviation {self.deviation:.4f} over {n} seeds"
+        verdict = "" if self.is_shown else " No gain is shown."
+        return f"{text} that of its best member ({interval}, {spread}).{verdict}"
+
+
+def ensemble_gain(*, ensembles: Sequence[float], members: Sequence[Sequence[float]], maximize: bool) -> EnsembleGain:
+    """Compare ensembles with their best members.
+
+    The best member is the one with the best score on the very data that the ensemble is measured on: luck has helped to
+    choose it, so the gain is rather understated.
+
+    Args:
+        ensembles: Score of each seed's ensemble, at least one, finite.
+        members: Scores of its members, in the same order, each at least one, on the same data, finite.
+        maximize: Whether more is better.
+
+    Raises:
+        ValueError: If there is no ensemble, one has no members or not as many lists of them, or a score is not finite.
+
+    Source:
+        Student, "The probable error of a mean", Biometrika 6 (1908).
+    """
+    if not ensembles or len(ensembles) != len(members) or not all(members):
+        raise ValueError(
+            "there must be an ensemble, and for each the scores of its members, but got "
+            f"{len(ensembles)} ensembles and {[len(each) for each in members]} members."
+        )
+    scores = [*ensembles, *(score for each in members for score in each)]
+    if not all(map(math.isfinite, scores)):
+        raise ValueError(f"scores must be finite, but got {scores!r}.")
+    sign = 1.0 if maximize else -1.0
+    gains = tuple(
+        sign * ensemble - max(sign * score for score in own) for ensemble, own in zip(ensembles, members, strict=True)
+    )
+    mean = statistics.fmean(gains)
+    if len(gains) == 1:
+        return EnsembleGain(by_seed=gains, mean=mean, deviation=math.nan, low=math.nan, high=math.nan)
+    from scipy import stats  # a second that only who asks for an interval waits
+
+    deviation = statistics.stdev(gains)
+    quantile = float(stats.t.isf((1.0 - CONFIDENCE) / 2.0, df=len(gains) - 1))
+    margin = quantile * deviation / math.sqrt(len(gains))
+    return EnsembleGain(by_seed=gains, mean=mean, deviation=deviation, low=mean - margin, high=mean + margin)
