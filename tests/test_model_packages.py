@@ -232,6 +232,18 @@ def test_double_precision_takes_single_precision_images(tmp_path: Path) -> None:
     np.testing.assert_allclose(probabilities(table), expected, atol=1e-12)
 
 
+def test_dropout_stays_on_where_it_does_in_the_test(tmp_path: Path) -> None:
+    arguments = {**CONV_NET, "dropout": 0.5, "mc_dropout_samples": 3}
+    result, unpacked = packaged(
+        tmp_path, assembly(ConvNet, DigitsDataModule, model_args=arguments), [ConvNet(**arguments)]
+    )
+    assert result == PackageResult(is_packaged=True)
+    model, images = packaged_model.load(unpacked / DATA), np.load(unpacked / EXAMPLES_NAME)
+    first, second = (model.probabilities(images) for _ in range(2))
+    assert not np.allclose(first, second)
+    np.testing.assert_allclose(first.sum(1), 1.0)
+
+
 def test_a_worker_that_does_not_see_the_study_uses_the_url(tmp_path: Path) -> None:
     url, elsewhere = (tmp_path / "bucket").as_uri(), str(tmp_path / "not here" / "model.zip")
     result, _ = packaged(tmp_path, assembly(), [Net()], file=elsewhere, file_url=url)

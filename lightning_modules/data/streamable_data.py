@@ -92,6 +92,9 @@ class StreamableImageDataModule(ImageDataModule):
     def image_shape(self) -> tuple[int, int, int]:
         return self.open().source.shape[1:]
 
+    def raw_examples(self, n: int) -> NDArray[np.generic]:
+        return self.open().source.read(self.splits.train[:n])
+
     def train_statistics(self, *, with_codeviations: bool) -> PixelStatistics:
         """Summarize the images of the train split, raw, those of one split once a process; of streamed ones, some."""
         if not self.is_streamed:

@@ -37,7 +37,7 @@ def export(module: nn.Module, images: Tensor, path: Path) -> None:
             program = torch.export.export(module, (images,), dynamic_shapes=dynamic, strict=False)
             exported = program.module()
             for batch in (images[:1], images, torch.cat([images, images[:1]])):
-                _require_same(_drawn_alike(module, batch), _drawn_alike(exported, batch))
+                require_same(drawn_alike(module, batch), drawn_alike(exported, batch))
             torch.export.save(program, path)
     except ExportError:
         raise
@@ -46,13 +46,18 @@ def export(module: nn.Module, images: Tensor, path: Path) -> None:
         raise ExportError(f"{type(error).__name__}: {line}") from error
 
 
-def _drawn_alike(run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+def drawn_alike(run: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     """Run a module that may draw random numbers, the same ones every time."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return run(batch.clone())
 
 
-def _require_same(ours: Tensor, theirs: Tensor) -> None:
+def require_same(ours: Tensor, theirs: Tensor) -> None:
+    """Check that the values are the same but for rounding.
+
+    Raises:
+        ExportError: If they are not.
+    """
     if not torch.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
         raise ExportError("the exported program gives other values than the module")

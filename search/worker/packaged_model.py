@@ -48,7 +48,7 @@ class RawImageEnsemble(nn.Module):
         """
         prepared = images if self.preprocessing is None else self.preprocessing(images)
         # A member's `forward` may change its input in place; the others must not see that.
-        each = [torch.softmax(member(input_of(member, prepared)).double(), dim=1) for member in self.members]
+        each = [torch.softmax(scores(member, prepared).double(), dim=1) for member in self.members]
         return torch.stack(each).mean(dim=0)
 
 
@@ -133,7 +133,13 @@ def _rebuilt(directory: Path, recipe: dict[str, Any]) -> nn.Module:
     return model
 
 
-def input_of(member: nn.Module, prepared: Tensor) -> Tensor:
-    """Return a copy, in the dtype of the weights."""
+def scores(member: nn.Module, prepared: Tensor) -> Any:
+    """Return what the member gives, as its tests take it: by ``predicted_scores`` if it has that, else ``forward``.
+
+    Args:
+        member: A network.
+        prepared: What networks take; the member gets a copy, in the dtype of its weights.
+    """
     dtype = next((each.dtype for each in member.parameters() if each.is_floating_point()), prepared.dtype)
-    return prepared.to(dtype, copy=True) if prepared.is_floating_point() else prepared.clone()
+    copy = prepared.to(dtype, copy=True) if prepared.is_floating_point() else prepared.clone()
+    return getattr(member, "predicted_scores", member)(copy)

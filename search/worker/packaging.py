@@ -18,7 +18,7 @@ from search.messages import PackageAssignment, PackageResult
 from search.model_package import DATA, PackageDescription, write_description
 from search.worker import packaged_model
 from search.worker.assembly import Assembled, make_data, seed_setup
-from search.worker.export import ExportError, export
+from search.worker.export import ExportError, drawn_alike, export, require_same
 from search.worker.members import Members, copied, left_by_refits
 from search.worker.package_file import deliver, pinned, write_code, write_examples, zipped
 from search.worker.packaged_model import DESCRIPTION_NAME, EXPORTED_NAME, PREPROCESSING_NAME, RawImageEnsemble
@@ -212,7 +212,7 @@ def _check_scores(model: RawImageEnsemble, images: Tensor) -> None:
     prepared = images if model.preprocessing is None else model.preprocessing(images)
     member = model.members[0]
     try:
-        scores = member(packaged_model.input_of(member, prepared))
+        scores = packaged_model.scores(member, prepared)
     except Exception as error:
         raise _UnfitError(f"`forward(x)` raised {type(error).__name__}: {error}") from error
     if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != len(images) or scores.shape[1] < 2:
@@ -263,9 +263,11 @@ def _require_same(subject: _Subject, data: Path) -> None:
         _UnfitError: If it does not, or raises.
     """
     try:
-        theirs = packaged_model.load(data).probabilities(subject.images.numpy())
+        model = packaged_model.load(data)
+        theirs = drawn_alike(lambda images: torch.from_numpy(model.probabilities(images.numpy())), subject.images)
     except Exception as error:
         raise _UnfitError(f"made anew from its class, the model raised {type(error).__name__}: {error}") from error
-    ours = subject.probabilities.numpy()
-    if not np.allclose(theirs, ours, rtol=1e-5, atol=1e-5, equal_nan=True):
-        raise _UnfitError("made anew from its class, the model gives other probabilities")
+    try:
+        require_same(drawn_alike(subject.model, subject.images), theirs)
+    except ExportError as error:
+        raise _UnfitError("made anew from its class, the model gives other probabilities") from error
