@@ -60,7 +60,14 @@ MESSAGES: list[Message] = [
         merge_validation=False,
     ),
     Decision(trial_key="trial-0001", epoch=1, action=Action.PAUSE),
-    TestAssignment(assembly=ASSEMBLY, trial_keys=("a", "b"), directories=("/a", "/b"), ensemble=True),
+    TestAssignment(
+        assembly=ASSEMBLY,
+        trial_keys=("a", "b"),
+        directories=("/a", "/b"),
+        ensemble=True,
+        model_args=({"depth": 1}, {"depth": 2}),
+        has_snapshots=True,
+    ),
     PackageAssignment(assembly=ASSEMBLY, trial_keys=("a", "b"), directories=("/a", "/b"), file="/model.zip"),
     PackageResult(is_packaged=True, notices=("as it is",)),
     LookAssignment(assembly=ASSEMBLY, directory="/a"),
@@ -92,7 +99,17 @@ MESSAGES: list[Message] = [
     ),
     EpochReport(trial_key="trial-0001", epoch=3, metrics={"val_acc": 0.5, "val_loss": math.inf}),
     TrialEnded(trial_key="t", n_epochs=2, stopped_by_module=False, error="", traceback="", notices=("a",)),
-    TestResult(members=({"test_acc": 1.0},), ensemble={}, n_samples=3, notices=(), error="", traceback=""),
+    TestResult(
+        members=({"test_acc": 1.0},) * 2,
+        ensemble={"test_acc": 1.0},
+        n_samples=3,
+        notices=(),
+        error="",
+        traceback="",
+        sizes=(2,),
+        scores=({"test_acc": 1.0},) * 2,
+        ensembles=({"test_acc": 1.0},),
+    ),
 ]
 
 
