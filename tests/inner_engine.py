@@ -12,6 +12,7 @@ from search.messages import (
     Decision,
     FromWorker,
     Inspect,
+    LookAssignment,
     PackageAssignment,
     Shutdown,
     TestAssignment,
@@ -20,6 +21,7 @@ from search.messages import (
     WorkerReady,
 )
 from search.worker.inspection import inspect_assembly
+from search.worker.looking import look_inside
 from search.worker.packaging import package_model
 from search.worker.test_reading import read_test
 from search.worker.training import train
@@ -79,6 +81,8 @@ class InnerEngine:
                 self.send_back(read_test(order))
             elif isinstance(order, PackageAssignment):
                 self.send_back(package_model(order))
+            elif isinstance(order, LookAssignment):
+                self.send_back(look_inside(order))
         self._events.put(WorkerLost(worker=0, reason="exited with status 0", output=""))
 
 
