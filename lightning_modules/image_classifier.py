@@ -302,7 +302,9 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         """Sum over the processes that train together."""
         if self.trainer.world_size == 1:
             return total
-        return self.trainer.strategy.reduce(torch.as_tensor(total, device=self.device), reduce_op="sum")
+        # Of a copy: strategies sum in place, and the loss that a plateau goes by is the one that was logged.
+        own = torch.as_tensor(total, device=self.device).clone()
+        return self.trainer.strategy.reduce(own, reduce_op="sum")
 
     def _reset_train_totals(self) -> None:
         self._loss_total = 0.0

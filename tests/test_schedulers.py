@@ -270,8 +270,10 @@ def test_annealed_momentum_needs_the_length_of_the_training() -> None:
 def test_ranks_reduce_the_learning_rate_by_their_common_loss() -> None:
     net, optimizer = make_net(), make_optimizer()
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-    # The other rank's loss is 3.
-    strategy = types.SimpleNamespace(reduce=lambda own, reduce_op: own + 3.0)
+    # The other rank's loss is 3; strategies sum in place.
+    strategy = types.SimpleNamespace(reduce=lambda own, reduce_op: own.add_(3.0))
     net.trainer = types.SimpleNamespace(world_size=2, strategy=strategy)  # type: ignore[assignment]
-    net.lr_scheduler_step(plateau, torch.tensor(1.0))
+    logged = torch.tensor(1.0)
+    net.lr_scheduler_step(plateau, logged)
     assert plateau.best == 2.0
+    assert logged == 1.0
