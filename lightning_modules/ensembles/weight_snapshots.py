@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_modules.arguments import check_count
+from lightning_modules.arguments import ArgumentError, check_count
 
 
 class WeightSnapshots(Callback):
@@ -38,7 +38,7 @@ class WeightSnapshots(Callback):
         self, *, epochs: Collection[int] = (), steps: Collection[int] = (), last_n_epochs: int | None = None
     ) -> None:
         if bool(epochs) + bool(steps) + (last_n_epochs is not None) != 1:
-            raise ValueError(
+            raise ArgumentError(
                 "exactly one of `epochs`, `steps` and `last_n_epochs` must be given, but got "
                 f"{epochs!r}, {steps!r} and {last_n_epochs!r}."
             )
