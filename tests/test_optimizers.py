@@ -107,6 +107,11 @@ def test_without_momentum_nesterov_is_sgd(network: nn.Sequential) -> None:
     assert not torch.equal(ends[0], start["4.weight"])
 
 
+def test_annealed_momentum_stays_at_its_end_in_a_training_that_is_longer_than_was_estimated() -> None:
+    chosen = OptimizerSettings(name="sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.98)
+    assert annealed_momentum(1.5, chosen) == annealed_momentum(1.0, chosen) == 0.98
+
+
 def test_momentum_that_rises_from_zero_is_nesterovs_too(network: nn.Sequential) -> None:
     for name, is_nesterovs in (("sgd", False), ("nesterov", True)):
         optimizer = make(network, name=name, learning_rate=0.01, momentum=0.0, final_momentum=0.9)

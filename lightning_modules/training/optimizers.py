@@ -154,15 +154,15 @@ def annealed_momentum(progress: float, settings: OptimizerSettings) -> float:
     0.99 would spend four fifths of the training below ten of them.
 
     Args:
-        progress: Share of the training that is done, in ``[0, 1]``.
+        progress: Share of the training that is done, >= 0; from 1 on the momentum stays.
         settings: Those of an optimizer that anneals its momentum.
 
     Raises:
         ValueError: If `progress` is out of its bounds.
     """
-    check_number(progress, name="progress", low=0.0, high=1.0, includes_low=True, includes_high=True)
+    check_number(progress, name="progress", low=0.0, includes_low=True)
     first = settings.momentum
     last = first if settings.final_momentum is None else settings.final_momentum
-    if progress in (0.0, 1.0):
+    if progress == 0.0 or progress >= 1.0:
         return last if progress else first
     return float(1.0 - (1.0 - first) ** (1.0 - progress) * (1.0 - last) ** progress)
