@@ -17,7 +17,8 @@ from lightning_modules.callbacks.attached_data import attached_datamodule
 from lightning_modules.callbacks.averaged_weights import AveragedWeights
 from lightning_modules.init_signature import KnowsItsKeywords
 from lightning_modules.matching_data import check_matches
-from lightning_modules.training.activation_gain import activation_of
+from lightning_modules.training.activation_gain import activation_of, maxout_pieces_of
+from lightning_modules.training.epoch_totals import EpochTotals
 from lightning_modules.training.full_batch_lbfgs import FullBatchLBFGS, check_full_batch
 from lightning_modules.training.initialization import initialize
 from lightning_modules.training.loss import LossSettings, cross_entropy, rightness
@@ -30,7 +31,7 @@ from lightning_modules.training.optimizers import (
 )
 from lightning_modules.training.schedulers import ScheduleSettings, check_length, cycle_ends, make_schedulers
 from lightning_modules.training.weight_averaging import WeightAveragingSettings
-from lightning_modules.training.weight_regularization import WeightRegularization, limit_weight_norms, weight_penalty
+from lightning_modules.training.weight_regularization import WeightRegularization, bound_after_steps, weight_penalty
 
 
 class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
@@ -50,12 +51,6 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
     Attributes:
         network: Maps images ``(N, C, H, W)`` to logits ``(N, n_classes)``.
     """
-
-    # Sums over the running train epoch, on the images' device from its first step on.
-    _loss_total: Tensor | float
-    _n_correct: Tensor | int
-    _n_images: int
-    _last_counted_batch: int
 
     def __init__(
         self,
@@ -178,10 +173,11 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
             distribution=init_distribution,
             fan_mode=init_fan_mode,
             activation=activation_of(network),
+            maxout_pieces=maxout_pieces_of(network),
         )
         # A third faster on CPUs than the default layout, and what tensor cores want.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from its stubs
-        self._reset_train_totals()
+        self._totals = EpochTotals()
 
     def setup(self, stage: str) -> None:
         """Compare ``n_classes`` and ``in_channels`` with the data.
@@ -213,19 +209,14 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         return [AveragedWeights(self.averaging_settings, device=self.trainer.strategy.root_device)]
 
     def on_train_epoch_start(self) -> None:
-        self._reset_train_totals()
+        self._totals = EpochTotals()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self(images)
         loss = cross_entropy(logits, labels, label_smoothing=self.loss_settings.label_smoothing)
-        # L-BFGS evaluates a batch several times; the first is the one before the step, as with the other optimizers.
-        if batch_idx != self._last_counted_batch:
-            self._last_counted_batch = batch_idx
-            # Summed up here and logged once an epoch: `self.log` in every step would cost a tenth of the step.
-            self._loss_total = self._loss_total + loss.detach() * len(labels)
-            self._n_correct = self._n_correct + rightness(logits, labels).sum()
-            self._n_images += len(labels)
+        # Summed up and logged once an epoch: `self.log` in every step would cost a tenth of the step.
+        self._totals.add(batch_idx, loss=loss, right=rightness(logits, labels))
         if self.weight_regularization.penalizes:
             loss = loss + weight_penalty(self.network, self.weight_regularization)
         return loss
@@ -238,10 +229,10 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
                 group["momentum"] = momentum
 
     def on_train_epoch_end(self) -> None:
-        if self._n_images:
-            loss, n_correct, n = map(self._over_ranks, (self._loss_total, self._n_correct, self._n_images))
+        totals, self._totals = self._totals, EpochTotals()
+        if totals.n_images:
+            loss, n_correct, n = map(self._over_ranks, (totals.loss, totals.n_correct, totals.n_images))
             self.log_dict({"train_loss": loss / n, "train_acc": n_correct / n})
-        self._reset_train_totals()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
@@ -270,7 +261,7 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         """
         optimizer = make_optimizer(self.parameter_groups(), self.optimizer_settings)
         if self.weight_regularization.max_norm:
-            optimizer.register_step_post_hook(self._limit_weight_norms)
+            bound_after_steps(optimizer, self.network, max_norm=self.weight_regularization.max_norm)
         self._n_steps = self.trainer.estimated_stepping_batches
         if isinstance(optimizer, FullBatchLBFGS):
             check_full_batch(self.trainer)
@@ -295,9 +286,6 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
             metric = self._over_ranks(metric) / self.trainer.world_size
         super().lr_scheduler_step(scheduler, metric)
 
-    def _limit_weight_norms(self, *_: Any) -> None:
-        limit_weight_norms(self.network, max_norm=self.weight_regularization.max_norm)
-
     def _log_evaluation(self, logits: Tensor, labels: Tensor, *, split: str) -> None:
         means = {
             f"{split}_loss": cross_entropy(logits, labels),
@@ -310,10 +298,6 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         """Sum over the processes that train together."""
         if self.trainer.world_size == 1:
             return total
-        return self.trainer.strategy.reduce(torch.as_tensor(total, device=self.device), reduce_op="sum")
-
-    def _reset_train_totals(self) -> None:
-        self._loss_total = 0.0
-        self._n_correct = 0
-        self._n_images = 0
-        self._last_counted_batch = -1
+        # Of a copy: strategies sum in place, and the loss that a plateau goes by is the one that was logged.
+        own = torch.as_tensor(total, device=self.device).clone()
+        return self.trainer.strategy.reduce(own, reduce_op="sum")

@@ -9,7 +9,7 @@ from pytorch_lightning.strategies import ParallelStrategy
 from torch import nn
 from torch.optim import Optimizer
 
-from lightning_modules.arguments import check_count, check_number
+from lightning_modules.arguments import ArgumentError, check_count, check_number
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.transfer.backbone import class_path_of, first_layer_name, head_name, make_network
 from lightning_modules.transfer.blocks import Block, backbone_blocks
@@ -92,6 +92,11 @@ class TransferNet(ImageClassifier):
         state = read_weights(weights, class_path=class_path_of(backbone))
         super().__init__(network, **training)
         load_backbone(self.network, state, head=head, first_layer=first_layer_name(self.network), source=weights)
+        if self.optimizer_settings.name == "lbfgs" and n_frozen < len(blocks) and backbone_lr_ratio != 1.0:
+            raise ArgumentError(
+                "`backbone_lr_ratio` must be 1.0 with `optimizer` 'lbfgs', which knows one learning rate only, "
+                f"but got {backbone_lr_ratio!r}."
+            )
         self.blocks = blocks
         self.n_frozen = n_frozen
         self.head_epochs = head_epochs
@@ -178,18 +183,18 @@ def _n_frozen(
     names = [block.name for block in blocks]
     if freeze_up_to is not None:
         if unfreeze_depth != RECOMMENDED:
-            raise ValueError(
+            raise ArgumentError(
                 "Of `unfreeze_depth` and `freeze_up_to` one must be left out, "
                 f"but got {unfreeze_depth!r} and {freeze_up_to!r}."
             )
         if freeze_up_to not in names:
-            raise ValueError(
+            raise ArgumentError(
                 f"`freeze_up_to` must be a block of the backbone, one of {names!r}, but got {freeze_up_to!r}."
             )
         return names.index(freeze_up_to) + 1
     if unfreeze_depth == RECOMMENDED:
         if n_train_images is None:
-            raise ValueError(
+            raise ArgumentError(
                 "`n_train_images` must be given for the `unfreeze_depth` that is recommended; or give the "
                 f"`unfreeze_depth` itself, 'all' or an integer in [0, {len(blocks)}]."
             )
@@ -202,7 +207,7 @@ def _n_frozen(
         or isinstance(unfreeze_depth, bool)
         or not 0 <= unfreeze_depth <= len(blocks)
     ):
-        raise ValueError(
+        raise ArgumentError(
             f"`unfreeze_depth` must be 'recommended', 'all' or an integer in [0, {len(blocks)}], the number of the "
             f"backbone's blocks {names!r}, but got {unfreeze_depth!r}."
         )

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lightning_modules import AlexNet
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.training.activation_gain import ACTIVATIONS, squared_gain
 from lightning_modules.training.initialization import DISTRIBUTIONS, FAN_MODES, initialize, weight_std
@@ -107,6 +108,17 @@ def test_gain_keeps_the_mean_square_of_a_normal_signal(
     else:
         square = (function(z) ** 2 * density).sum() * 1e-3
     assert squared_gain(activation) * square.item() == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("n_pieces", [2, 3, 5])
+def test_maxout_keeps_the_mean_square_whatever_the_number_of_pieces(n_pieces: int) -> None:
+    torch.manual_seed(0)
+    args: dict[str, Any] = {"activation": "maxout", "maxout_pieces": n_pieces, "dropout": 0.0}
+    net = AlexNet(in_channels=3, n_classes=10, variant="cifar", init_scheme="he", **args)
+    hidden = nn.Sequential(*net.network.classifier[:2])
+    with torch.no_grad():
+        signal = hidden(torch.randn(200, 64 * 7**2))
+    assert signal.square().mean().item() == pytest.approx(1.0, rel=0.05)
 
 
 @pytest.mark.parametrize("scheme", ["he", "xavier", "lecun"])

@@ -107,6 +107,28 @@ def test_without_momentum_nesterov_is_sgd(network: nn.Sequential) -> None:
     assert not torch.equal(ends[0], start["4.weight"])
 
 
+def test_annealed_momentum_stays_at_its_end_in_a_training_that_is_longer_than_was_estimated() -> None:
+    chosen = OptimizerSettings(name="sgd", learning_rate=0.1, momentum=0.5, final_momentum=0.98)
+    assert annealed_momentum(1.5, chosen) == annealed_momentum(1.0, chosen) == 0.98
+
+
+def test_momentum_that_rises_from_zero_is_nesterovs_too(network: nn.Sequential) -> None:
+    for name, is_nesterovs in (("sgd", False), ("nesterov", True)):
+        optimizer = make(network, name=name, learning_rate=0.01, momentum=0.0, final_momentum=0.9)
+        assert {(group["momentum"], group["nesterov"]) for group in optimizer.param_groups} == {(0.0, is_nesterovs)}
+
+
+def test_scales_and_shifts_do_not_decay_whatever_their_shape() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.LayerNorm([4, 6, 6]))
+    decays = {
+        id(each): group["weight_decay"]
+        for group in parameter_groups(module, weight_decay=0.1)
+        for each in group["params"]
+    }
+    assert len(decays) == 4
+    assert [key for key, decay in decays.items() if decay] == [id(module[0].weight)]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

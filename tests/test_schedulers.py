@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from lightning_modules.arguments import ArgumentError
 from lightning_modules.conv_net import ConvNet
 from lightning_modules.data.tensor_loader import TensorLoader
 from lightning_modules.training.schedulers import MONITORS, SCHEDULES, ScheduleSettings, make_schedulers
@@ -257,21 +258,23 @@ def test_lbfgs_takes_a_step_an_epoch_and_counts_its_images_once() -> None:
 
 
 def test_lbfgs_refuses_batches_even_if_only_one_is_read() -> None:
-    with pytest.raises(ValueError, match="an epoch has 3 batches"):
+    with pytest.raises(ArgumentError, match="an epoch has 3 batches"):
         fit(make_net(optimizer="lbfgs"), max_epochs=1, limit_train_batches=1)
 
 
 def test_annealed_momentum_needs_the_length_of_the_training() -> None:
     net = make_net(momentum=0.5, final_momentum=0.9, lr_schedule="constant")
-    with pytest.raises(ValueError, match=r"`final_momentum` 0\.9 is that of the end of the training.*`max_epochs`"):
+    with pytest.raises(ArgumentError, match=r"`final_momentum` 0\.9 is that of the end of the training.*`max_epochs`"):
         fit(net, max_epochs=-1)
 
 
 def test_ranks_reduce_the_learning_rate_by_their_common_loss() -> None:
     net, optimizer = make_net(), make_optimizer()
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-    # The other rank's loss is 3.
-    strategy = types.SimpleNamespace(reduce=lambda own, reduce_op: own + 3.0)
+    # The other rank's loss is 3; strategies sum in place.
+    strategy = types.SimpleNamespace(reduce=lambda own, reduce_op: own.add_(3.0))
     net.trainer = types.SimpleNamespace(world_size=2, strategy=strategy)  # type: ignore[assignment]
-    net.lr_scheduler_step(plateau, torch.tensor(1.0))
+    logged = torch.tensor(1.0)
+    net.lr_scheduler_step(plateau, logged)
     assert plateau.best == 2.0
+    assert logged == 1.0

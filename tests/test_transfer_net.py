@@ -10,8 +10,11 @@ import torch
 from small_transfer import BLOCKS, HEAD, fit, make_loader, source_net, transfer_net, weights_at
 from torch import Tensor, nn
 
+from lightning_modules.arguments import ArgumentError
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from lightning_modules.callbacks.epoch_checkpoint import EpochCheckpoint
+from lightning_modules.networks.drop_connect import DropConnectLinear
+from lightning_modules.training.monte_carlo_dropout import dropout_on
 
 
 @pytest.fixture
@@ -78,6 +81,20 @@ def test_the_dropout_before_a_frozen_layer_is_off(weights: str) -> None:
     hidden = [net.network.classifier[:3](net.network.features(images).mean(dim=(2, 3))) for _ in range(2)]
     assert torch.equal(*hidden)
     assert not torch.equal(net(images), net(images))  # the head's is on
+    with dropout_on(net.eval()):
+        assert torch.equal(*(net.network.classifier[:3](net.network.features(images).mean(dim=(2, 3))) for _ in "ab"))
+        assert not torch.equal(net(images), net(images))
+    assert not any(each.training for each in net.modules())
+
+
+def test_the_new_head_drops_what_the_network_s_own_would(tmp_path: Path) -> None:
+    args = {"widths": [4, 6, 8], "drop_connect": 0.5, "hidden_width": 0}
+    backbone = {"class_path": "lightning_modules.ConvNet", "init_args": args}
+    net = transfer_net(weights_at(tmp_path / "flat.pt", hidden_width=0), backbone=backbone)
+    head = net.network.get_submodule("classifier.1")
+    assert isinstance(head, DropConnectLinear)
+    assert head.weight.shape == (4, 8)
+    assert head.p == 0.5
 
 
 def _with_dropout(dropout: float) -> dict[str, Any]:
@@ -102,7 +119,7 @@ def group_of_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:It is recommended to use `self.log:UserWarning")
 @pytest.mark.parametrize("strategy", ["auto", "ddp"])
 def test_the_head_trains_first_and_alone(strategy: str, weights: str) -> None:
-    net = transfer_net(weights, unfreeze_depth=2, head_epochs=2, optimizer="adamw", weight_decay=0.1)
+    net = transfer_net(weights, unfreeze_depth=2, head_epochs=2, optimizer="adamw", max_norm=0.5, l1_penalty=0.1)
     seen = Snapshots()
     fit(net, seen, max_epochs=3, strategy=strategy)
     assert seen.changed(0, 2) == {HEAD}
@@ -229,6 +246,9 @@ def test_what_is_frozen_is_recommended_or_named(arguments: dict[str, Any], n_fro
         ({"head_epochs": -1}, "`head_epochs`"),
         ({"backbone_lr_ratio": 0.0}, r"`backbone_lr_ratio` must be a number in \(0, 1\]"),
         ({"backbone_lr_ratio": 1.5}, "`backbone_lr_ratio`"),
+        ({"optimizer": "lbfgs"}, r"`backbone_lr_ratio` must be 1\.0 with `optimizer` 'lbfgs'.* but got 0\.1"),
+        ({"weights": ""}, "`weights` must be a file's path or a name"),
+        ({"weights": "no/such/file.pt"}, "`weights` must be an existing file"),
         ({"n_classes": 1}, "`n_classes`"),
         ({"in_channels": 0}, "`in_channels`"),
         ({"learning_rate": -1.0}, "`learning_rate`"),
@@ -254,8 +274,8 @@ def test_what_is_frozen_is_recommended_or_named(arguments: dict[str, Any], n_fro
     ],
 )
 def test_refuses_what_is_out_of_bounds_or_unknown(changed: dict[str, Any], message: str, weights: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        transfer_net(weights, **changed)
+    with pytest.raises(ArgumentError, match=message):
+        transfer_net(**({"weights": weights} | changed))
 
 
 def test_images_flow_from_end_to_end_in_both_modes(weights: str) -> None:

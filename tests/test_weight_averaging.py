@@ -15,6 +15,7 @@ from small_training import Coordinator, assembly, assignment
 from torch import Tensor, nn
 
 from lightning_modules import ConvNet
+from lightning_modules.arguments import ArgumentError
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from lightning_modules.training.batch_norm_statistics import measure_batch_norm
@@ -96,6 +97,7 @@ def test_decay_grows_to_its_value_and_no_further(n: int, decay: float) -> None:
 def test_swa_averages_from_its_share_of_the_epochs_on() -> None:
     assert [epoch for epoch in range(1, 9) if swa_averages(epoch, max_epochs=8, start=0.75)] == [6, 7, 8]
     assert swa_averages(1, max_epochs=8, start=0.0)
+    assert swa_averages(55, max_epochs=100, start=0.55)  # 0.55 * 100 is more than 55 in floating point
 
 
 def test_exponential_average_of_every_step_is_validated_and_kept() -> None:
@@ -226,7 +228,7 @@ def test_checkpoint_before_the_averaging_delivers_the_weights_themselves(tmp_pat
 
 def test_swa_needs_to_know_when_the_training_ends() -> None:
     net = make_net("swa", lr_schedule="constant")
-    with pytest.raises(ValueError, match="the Trainer has no `max_epochs`"):
+    with pytest.raises(ArgumentError, match="the Trainer has no `max_epochs`"):
         fit(net, max_epochs=-1, max_steps=3)
 
 

@@ -121,7 +121,7 @@ def test_max_norm_shortens_long_units_and_leaves_the_others_bit_by_bit() -> None
     net = make_net()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     bound = unit_norms(net).median().item()
-    limit_weight_norms(net, max_norm=bound)
+    limit_weight_norms(regularized_weights(net), max_norm=bound)
     for name, after in net.state_dict().items():
         if after.ndim == 1:
             assert torch.equal(after, before[name])

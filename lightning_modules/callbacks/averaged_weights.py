@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from lightning_modules.arguments import ArgumentError
 from lightning_modules.callbacks.captured_evaluation import to_device
 from lightning_modules.callbacks.epoch_seeding import seed_all
 from lightning_modules.callbacks.train_subset import TrainSubset, train_source
@@ -60,9 +61,9 @@ class AveragedWeights(WeightAveraging):
         if stage == "fit":
             if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
                 kind = type(trainer.strategy).__name__
-                raise ValueError(f"`weight_averaging` must be 'none' where weights are sharded, but got {kind}.")
+                raise ArgumentError(f"`weight_averaging` must be 'none' where weights are sharded, but got {kind}.")
             if self._settings.name == "swa" and (trainer.max_epochs or -1) < 1:
-                raise ValueError(
+                raise ArgumentError(
                     "`weight_averaging` 'swa' begins after a share of the training, but the Trainer has no "
                     "`max_epochs`: set it."
                 )

@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_modules.arguments import check_count
+from lightning_modules.arguments import ArgumentError, check_count
 
 CYCLE_ENDS = "learning_rate_cycle_ends"
 """Method of a module that tells after how many optimizer steps each of its learning-rate cycles ends."""
@@ -49,7 +49,7 @@ class WeightSnapshots(Callback):
         cycle_ends: bool = False,
     ) -> None:
         if bool(epochs) + bool(steps) + (last_n_epochs is not None) + cycle_ends != 1:
-            raise ValueError(
+            raise ArgumentError(
                 "exactly one of `epochs`, `steps`, `last_n_epochs` and `cycle_ends` must be given, but got "
                 f"{epochs!r}, {steps!r}, {last_n_epochs!r} and {cycle_ends!r}."
             )

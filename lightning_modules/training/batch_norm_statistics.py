@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_BATCH_NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+BATCH_NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Layers that measure the batch in train mode."""
 
 
 def normalizing_layers(module: nn.Module) -> list[Any]:
     """Return the batch normalizations that keep statistics and are in train mode: frozen ones keep what they have."""
-    layers = [each for each in module.modules() if isinstance(each, _BATCH_NORMALIZATIONS)]
+    layers = [each for each in module.modules() if isinstance(each, BATCH_NORMALIZATIONS)]
     return [each for each in layers if each.training and each.track_running_stats]
 
 

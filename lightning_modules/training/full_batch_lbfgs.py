@@ -10,6 +10,8 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor
 
+from lightning_modules.arguments import ArgumentError
+
 _EVALUATIONS_PER_ITERATION = 5
 """At most, on average over a step; one or two are usual. torch's own default is 1.25, too few for a line search."""
 
@@ -40,7 +42,7 @@ class FullBatchLBFGS(torch.optim.LBFGS):
         """
         for group in groups:
             if options := sorted(group.keys() - {"params", "weight_decay"}):
-                raise ValueError(
+                raise ArgumentError(
                     f"`optimizer` 'lbfgs' must have the same options for all parameters, but a group of them has"
                     f" {', '.join(options)} of its own."
                 )
@@ -117,20 +119,20 @@ def check_full_batch(trainer: Trainer) -> None:
     try:
         n_batches = len(trainer.train_dataloader)  # type: ignore[arg-type]  # None has no length either
     except (TypeError, NotImplementedError):
-        raise ValueError(f"{begin}but the train dataloader has no length.") from None
+        raise ArgumentError(f"{begin}but the train dataloader has no length.") from None
     if n_batches > 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{begin}but an epoch has {n_batches} batches: set `batch_size` of the data to at least the number of its"
             " train images."
         )
     if trainer.world_size > 1:
-        raise ValueError(f"{begin}but {trainer.world_size} processes train together, each on its share.")
+        raise ArgumentError(f"{begin}but {trainer.world_size} processes train together, each on its share.")
     if trainer.accumulate_grad_batches > 1:
-        raise ValueError(
+        raise ArgumentError(
             f"{begin}but the Trainer's `accumulate_grad_batches` is {trainer.accumulate_grad_batches}; leave it out."
         )
     if trainer.gradient_clip_val:
-        raise ValueError(
+        raise ArgumentError(
             "`optimizer` 'lbfgs' searches along the gradient of the loss, but the Trainer's `gradient_clip_val`"
             f" {trainer.gradient_clip_val!r} would change it; leave it out."
         )

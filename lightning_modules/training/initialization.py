@@ -33,6 +33,7 @@ def weight_std(
     gain: float = 1.0,
     fan_mode: str = "fan_in",
     activation: str = DEFAULT_ACTIVATION,
+    maxout_pieces: int = 2,
 ) -> float:
     """Return the standard deviation that a scheme gives a layer's weights; of `orthogonal`, their root mean square.
 
@@ -57,6 +58,7 @@ def weight_std(
         fan_mode: Of `he` and `lecun`: ``fan_in`` keeps the size of the signals on their way forward, ``fan_out`` that
             of the gradients on their way back.
         activation: Stands between the layers; one of `activation_gain.ACTIVATIONS`.
+        maxout_pieces: Of the activation ``maxout``, >= 2.
 
     Raises:
         ValueError: If an argument is out of its bounds.
@@ -70,7 +72,7 @@ def weight_std(
         nonlinear dynamics of learning in deep linear neural networks" (arXiv 1312.6120).
     """
     _check(scheme=scheme, gain=gain, fan_mode=fan_mode)
-    factor = squared_gain(activation)
+    factor = squared_gain(activation, maxout_pieces=maxout_pieces)
     if scheme == "zeros":
         return 0.0
     if scheme == "normal":
@@ -93,6 +95,7 @@ def initialize(
     distribution: str = "normal",
     fan_mode: str = "fan_in",
     activation: str = DEFAULT_ACTIVATION,
+    maxout_pieces: int = 2,
     generator: torch.Generator | None = None,
 ) -> None:
     """Draw the weights of every linear and convolutional layer anew, with mean 0, and make the biases zero.
@@ -108,6 +111,7 @@ def initialize(
             ``uniform`` between plus and minus sqrt(3) of it. The other schemes have one of their own.
         fan_mode: ``fan_in`` or ``fan_out``, of `he` and `lecun`.
         activation: Stands between the layers; one of `activation_gain.ACTIVATIONS`.
+        maxout_pieces: Of the activation ``maxout``, >= 2.
         generator: Source of randomness on the weights' device, or None for torch's global one.
 
     Raises:
@@ -115,14 +119,21 @@ def initialize(
     """
     _check(scheme=scheme, gain=gain, fan_mode=fan_mode)
     check_choice(distribution, name="init_distribution", choices=DISTRIBUTIONS)
-    factor = squared_gain(activation)
+    factor = squared_gain(activation, maxout_pieces=maxout_pieces)
     for layer in module.modules():
         if not isinstance(layer, _WEIGHTED):
             continue
         if scheme == "orthogonal":
             nn.init.orthogonal_(layer.weight, gain=gain * math.sqrt(factor), generator=generator)
         else:
-            std = weight_std(layer.weight, scheme=scheme, gain=gain, fan_mode=fan_mode, activation=activation)
+            std = weight_std(
+                layer.weight,
+                scheme=scheme,
+                gain=gain,
+                fan_mode=fan_mode,
+                activation=activation,
+                maxout_pieces=maxout_pieces,
+            )
             is_uniform = distribution == "uniform" and scheme in _BOTH_DISTRIBUTIONS
             _draw(layer.weight, std=std, is_uniform=is_uniform, generator=generator)
         if layer.bias is not None:

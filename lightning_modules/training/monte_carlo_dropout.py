@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-_BATCH_NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+from lightning_modules.training.batch_norm_statistics import BATCH_NORMALIZATIONS
+
 _INSTANCE_NORMALIZATIONS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
@@ -18,12 +19,15 @@ def dropout_on(module: nn.Module) -> Iterator[None]:
     """Put all of a module into train mode in the block, but for normalization that would measure the batch.
 
     So whatever is random in training is random in the block (dropout of every kind, also one of the user's own), while
-    an image's logits do not depend on the others of its batch. Each submodule's own mode is restored.
+    an image's logits do not depend on the others of its batch. What the module's own `train` keeps in eval mode (frozen
+    layers) stays so. Each submodule's own mode is restored.
     """
     modes = [(each, each.training) for each in module.modules()]
     try:
+        module.train()
         for each, _ in modes:
-            each.training = not isinstance(each, _BATCH_NORMALIZATIONS + _INSTANCE_NORMALIZATIONS)
+            if isinstance(each, BATCH_NORMALIZATIONS + _INSTANCE_NORMALIZATIONS):
+                each.training = False
         yield
     finally:
         for each, mode in modes:

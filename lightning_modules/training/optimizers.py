@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_modules.arguments import check_choice, check_count, check_number
+from lightning_modules.arguments import ArgumentError, check_choice, check_count, check_number
 from lightning_modules.training.full_batch_lbfgs import FullBatchLBFGS
+from lightning_modules.training.weight_regularization import regularized_weights
 
 OPTIMIZERS: tuple[str, ...] = ("sgd", "nesterov", "adamw", "adam", "rmsprop", "adagrad", "lbfgs")
 """Names of the optimizers."""
@@ -84,8 +85,8 @@ class OptimizerSettings:
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Split the trainable parameters into those that decay and those that do not.
 
-    Biases and the scales and shifts of normalization layers, that is all parameters with fewer than two dimensions, do
-    not decay: pulling them to zero does not make the function simpler.
+    Biases and the scales and shifts of normalization layers do not decay: pulling them to zero does not make the
+    function simpler. Those that do are `regularized_weights`.
 
     Args:
         module: Its parameters with ``requires_grad`` are taken, each once.
@@ -99,9 +100,10 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
         section 3.1, "No bias decay".
     """
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    weights = {id(weight) for weight in regularized_weights(module)}
     groups = [
-        {"params": [parameter for parameter in trainable if parameter.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
+        {"params": [parameter for parameter in trainable if id(parameter) in weights], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trainable if id(parameter) not in weights], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -117,7 +119,7 @@ def make_optimizer(groups: list[dict[str, Any]], settings: OptimizerSettings) ->
         ValueError: If there is no parameter, or if groups for `lbfgs` differ in more than their weight decay.
     """
     if not groups:
-        raise ValueError("There must be a trainable parameter, but the optimizer got none.")
+        raise ArgumentError("There must be a trainable parameter, but the optimizer got none.")
     learning_rate, epsilon = settings.learning_rate, settings.epsilon
     match settings.name:
         case "adagrad":
@@ -137,8 +139,12 @@ def make_optimizer(groups: list[dict[str, Any]], settings: OptimizerSettings) ->
             )
         case _:
             # Without momentum the two kinds are one, and torch refuses to be asked for Nesterov's.
-            nesterov = settings.name == "nesterov" and settings.momentum > 0.0
-            return torch.optim.SGD(groups, lr=learning_rate, momentum=settings.momentum, nesterov=nesterov)
+            highest = max(settings.momentum, settings.final_momentum or 0.0)
+            nesterov = settings.name == "nesterov" and highest > 0.0
+            sgd = torch.optim.SGD(groups, lr=learning_rate, momentum=highest, nesterov=nesterov)
+            for group in sgd.param_groups:
+                group["momentum"] = settings.momentum
+            return sgd
 
 
 def annealed_momentum(progress: float, settings: OptimizerSettings) -> float:
@@ -148,15 +154,15 @@ def annealed_momentum(progress: float, settings: OptimizerSettings) -> float:
     0.99 would spend four fifths of the training below ten of them.
 
     Args:
-        progress: Share of the training that is done, in ``[0, 1]``.
+        progress: Share of the training that is done, >= 0; from 1 on the momentum stays.
         settings: Those of an optimizer that anneals its momentum.
 
     Raises:
         ValueError: If `progress` is out of its bounds.
     """
-    check_number(progress, name="progress", low=0.0, high=1.0, includes_low=True, includes_high=True)
+    check_number(progress, name="progress", low=0.0, includes_low=True)
     first = settings.momentum
     last = first if settings.final_momentum is None else settings.final_momentum
-    if progress in (0.0, 1.0):
+    if progress == 0.0 or progress >= 1.0:
         return last if progress else first
     return float(1.0 - (1.0 - first) ** (1.0 - progress) * (1.0 - last) ** progress)

@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
-from lightning_modules.arguments import check_choice, check_count, check_number
+from lightning_modules.arguments import ArgumentError, check_choice, check_count, check_number
 from lightning_modules.training.learning_rate_schedules import (
     N_PLATEAUS,
     SHAPES,
@@ -146,7 +146,7 @@ def check_length(n_steps: float, *, needed_by: str) -> None:
         ValueError: If it is not.
     """
     if not 0 < n_steps < math.inf:
-        raise ValueError(
+        raise ArgumentError(
             f"{needed_by}, but the Trainer has no number of steps: set `max_epochs` and give a train dataloader with a "
             "length, or do without."
         )
@@ -159,7 +159,7 @@ def _n_warmup_steps(settings: ScheduleSettings, *, n_steps: float, max_epochs: i
     check_length(n_steps if max_epochs >= 1 else math.inf, needed_by=needed_by)
     n_warmup_steps = max(round(settings.warmup_epochs * n_steps / max_epochs), 1)
     if n_warmup_steps >= n_steps:
-        raise ValueError(
+        raise ArgumentError(
             f"`warmup_epochs` must be less than the {max_epochs} epochs of the whole training, but got"
             f" {settings.warmup_epochs!r}."
         )

@@ -68,4 +68,5 @@ def swa_averages(n_epochs_done: int, *, max_epochs: int, start: float) -> bool:
         max_epochs: Of the whole training, >= 1.
         start: Share of it after which the averaging begins, in ``[0, 1)``.
     """
-    return n_epochs_done >= start * max_epochs
+    # Divided, since 0.55 * 100 would be more than 55.
+    return n_epochs_done / max_epochs >= start

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightning_modules.arguments import check_number
 
@@ -68,15 +70,32 @@ def weight_penalty(module: nn.Module, settings: WeightRegularization) -> Tensor 
     return penalty
 
 
+def bound_after_steps(optimizer: Optimizer, module: nn.Module, *, max_norm: float) -> None:
+    """Have an optimizer call `limit_weight_norms` after each of its steps, for the weights that the step moved.
+
+    Those without a gradient are frozen for the time being, and may be longer.
+
+    Args:
+        optimizer: Moves the weights.
+        module: Its weights are bounded; see `regularized_weights`.
+        max_norm: > 0.
+    """
+
+    def limit(*_: Any) -> None:
+        limit_weight_norms([each for each in regularized_weights(module) if each.grad is not None], max_norm=max_norm)
+
+    optimizer.register_step_post_hook(limit)
+
+
 @torch.no_grad()
-def limit_weight_norms(module: nn.Module, *, max_norm: float) -> None:
+def limit_weight_norms(weights: Iterable[Tensor], *, max_norm: float) -> None:
     """Scale the weights that enter a unit down to a length of `max_norm`, where they are longer; in place.
 
     Args:
-        module: Its weights are bounded; see `regularized_weights`.
+        weights: Each ``(n_units, *)``.
         max_norm: > 0. Units within the bound keep their weights, bit by bit.
     """
-    for weight in regularized_weights(module):
+    for weight in weights:
         weight.renorm_(p=2, dim=0, maxnorm=max_norm)
 
 

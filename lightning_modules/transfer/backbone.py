@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from lightning_modules.arguments import check_count
+from lightning_modules.arguments import ArgumentError, check_count
+from lightning_modules.networks.drop_connect import DropConnectLinear
 
 _HEAD_NAMES = ("classifier", "fc", "heads", "head")
 """What networks call the part after their features, in this package and in torchvision."""
@@ -43,10 +44,10 @@ def make_network(backbone: str | Mapping[str, Any], *, in_channels: int, n_class
         taken = {name: value for name, value in own.items() if name in inspect.signature(make).parameters}
         made = make(**(taken | init_args))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"`backbone` {class_path!r} cannot be made with {init_args!r}: {error}") from error
+        raise ArgumentError(f"`backbone` {class_path!r} cannot be made with {init_args!r}: {error}") from error
     network = getattr(made, "network", made)
     if not isinstance(network, nn.Module):
-        raise ValueError(f"`backbone` must lead to a torch module, but {class_path!r} made a {type(made).__name__}.")
+        raise ArgumentError(f"`backbone` must lead to a torch module, but {class_path!r} made a {type(made).__name__}.")
     _fit_first_layer(network, in_channels=in_channels)
     _replace_head(network, n_classes=n_classes)
     return network
@@ -62,7 +63,7 @@ def class_path_of(backbone: str | Mapping[str, Any]) -> str:
     if isinstance(backbone, Mapping) and set(backbone) <= {"class_path", "init_args"}:
         path = backbone.get("class_path", "")
     if not isinstance(path, str) or not path.rpartition(".")[0]:
-        raise ValueError(
+        raise ArgumentError(
             "`backbone` must be a class path, `package.module.Class`, or {class_path: …, init_args: {…}}, "
             f"but got {backbone!r}."
         )
@@ -78,7 +79,7 @@ def head_name(network: nn.Module) -> str:
     linear: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     of_head = [name for name in linear if name.partition(".")[0] in _HEAD_NAMES]
     if not of_head:
-        raise ValueError(
+        raise ArgumentError(
             f"`backbone` must be a network with a linear layer in one of {', '.join(_HEAD_NAMES)}, "
             f"but {type(network).__name__} has {', '.join(name for name, _ in network.named_children()) or 'no part'}."
         )
@@ -93,14 +94,14 @@ def first_layer_name(network: nn.Module) -> str:
     """
     names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     if not names:
-        raise ValueError(f"`backbone` must be a network with a convolution, but {type(network).__name__} has none.")
+        raise ArgumentError(f"`backbone` must be a network with a convolution, but {type(network).__name__} has none.")
     return names[0]
 
 
 def _init_args_of(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
     init_args: object = {} if isinstance(backbone, str) else backbone.get("init_args", {})
     if not isinstance(init_args, Mapping):
-        raise ValueError(f"`backbone.init_args` must map names to values, but got {init_args!r}.")
+        raise ArgumentError(f"`backbone.init_args` must map names to values, but got {init_args!r}.")
     return dict(init_args)
 
 
@@ -111,9 +112,9 @@ def _imported(class_path: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         is_torchvision = (error.name or "").partition(".")[0] == "torchvision"
         hint = " It comes with `pip install 'zeroin[vision]'`." if is_torchvision else ""
-        raise ValueError(f"`backbone` {class_path!r} cannot be imported: {error}.{hint}") from error
+        raise ArgumentError(f"`backbone` {class_path!r} cannot be imported: {error}.{hint}") from error
     if not callable(found):
-        raise ValueError(f"`backbone` must name a class or function, but {module_path!r} has no {name!r}.")
+        raise ArgumentError(f"`backbone` must name a class or function, but {module_path!r} has no {name!r}.")
     maker: Callable[..., Any] = found
     return maker
 
@@ -125,7 +126,7 @@ def _fit_first_layer(network: nn.Module, *, in_channels: int) -> None:
     if layer.in_channels == in_channels:
         return
     if layer.groups != 1:
-        raise ValueError(
+        raise ArgumentError(
             f"`in_channels` must be {layer.in_channels}, since {name} of {type(network).__name__} is a grouped "
             f"convolution, but got {in_channels}."
         )
@@ -147,4 +148,7 @@ def _replace_head(network: nn.Module, *, n_classes: int) -> None:
     name = head_name(network)
     layer = network.get_submodule(name)
     assert isinstance(layer, nn.Linear)
-    network.set_submodule(name, nn.Linear(layer.in_features, n_classes))
+    if isinstance(layer, DropConnectLinear):
+        network.set_submodule(name, DropConnectLinear(layer.in_features, n_classes, p=layer.p))
+    else:
+        network.set_submodule(name, nn.Linear(layer.in_features, n_classes))

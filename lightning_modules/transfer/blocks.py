@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lightning_modules.arguments import ArgumentError
+
 _OF_THE_LAYER_BEFORE = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
@@ -62,7 +64,9 @@ def backbone_blocks(network: nn.Module, *, head: str) -> tuple[Block, ...]:
             blocks.append(Block(name=name, modules=(*waiting, name)))
             waiting.clear()
     if not blocks:
-        raise ValueError(f"`backbone` must have layers before its head {head}, but {type(network).__name__} has none.")
+        raise ArgumentError(
+            f"`backbone` must have layers before its head {head}, but {type(network).__name__} has none."
+        )
     return tuple(blocks)
 
 

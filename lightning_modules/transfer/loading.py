@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
+from lightning_modules.arguments import ArgumentError
+
 _N_LISTED = 5
 _COUNTER = "num_batches_tracked"
 """A buffer of batch normalization that old files lack, and that only a momentum of None reads."""
@@ -34,7 +36,7 @@ def load_backbone(network: nn.Module, state: Mapping[str, Tensor], *, head: str,
     wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(own_head)}
     prefix = _common_prefix(wanted, state)
     if prefix is None:
-        raise ValueError(
+        raise ArgumentError(
             f"`weights` {source} has no weight of this backbone: expected names such as {_listed(wanted)}, "
             f"but got {_listed(state)}."
         )
@@ -54,7 +56,7 @@ def load_backbone(network: nn.Module, state: Mapping[str, Tensor], *, head: str,
     ]
     if problems:
         more = f"; and {len(problems) - _N_LISTED} more" if len(problems) > _N_LISTED else ""
-        raise ValueError(
+        raise ArgumentError(
             f"`weights` {source} does not fit the backbone {type(network).__name__}: "
             f"{'; '.join(problems[:_N_LISTED])}{more}. `backbone` must be made as it was when they were trained."
         )

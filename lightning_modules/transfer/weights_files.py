@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_modules.arguments import ArgumentError
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
 from lightning_modules.callbacks.epoch_checkpoint import CheckpointError, load_checkpoint
 from lightning_modules.pretrained import shipped_weights
@@ -32,7 +33,7 @@ def read_weights(weights: str, *, class_path: str) -> dict[str, Tensor]:
     """
     shipped = shipped_weights()
     if not isinstance(weights, str) or not weights:
-        raise ValueError(f"`weights` must be a file's path or a name, but got {weights!r}.")
+        raise ArgumentError(f"`weights` must be a file's path or a name, but got {weights!r}.")
     if weights in shipped:
         return _read_file(shipped[weights])
     offered = _torchvision_weights_of(class_path)
@@ -43,7 +44,7 @@ def read_weights(weights: str, *, class_path: str) -> dict[str, Tensor]:
         path = path / (WEIGHTS_NAME if (path / WEIGHTS_NAME).exists() else CHECKPOINT_NAME)
     if not path.is_file():
         known = [*shipped, *offered]
-        raise ValueError(
+        raise ArgumentError(
             f"`weights` must be an existing file or one of {known!r}, but got {weights!r}: "
             f"there is no file {path.absolute()}."
         )
@@ -54,7 +55,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = load_checkpoint(path)
     except CheckpointError as error:
-        raise ValueError(
+        raise ArgumentError(
             f"`weights`: {error}. A file must hold tensors and plain data only, and is read with weights_only=True: "
             "save the state_dict alone, `torch.save(model.state_dict(), path)`."
         ) from error
@@ -62,7 +63,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     state = next((state[key] for key in _STATE_KEYS if isinstance(state.get(key), Mapping)), state)
     tensors = {str(name): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     if not tensors:
-        raise ValueError(f"`weights` must hold a state_dict, names with tensors, but {path} has none.")
+        raise ArgumentError(f"`weights` must hold a state_dict, names with tensors, but {path} has none.")
     return tensors
 
 
@@ -85,7 +86,7 @@ def _downloaded(name: str, chosen: Any) -> dict[str, Tensor]:
         )
     except OSError as error:  # URLError is one
         cached = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rpartition("/")[2]
-        raise ValueError(
+        raise ArgumentError(
             f"`weights` {name!r} cannot be downloaded from {chosen.url}: {getattr(error, 'reason', error)}. "
             f"Put the file at {cached}, or give its path as `weights`."
         ) from error
