@@ -236,6 +236,24 @@ def test_images_are_scaled_and_cropped_without_distortion(channels: int) -> None
     np.testing.assert_array_equal(with_alpha, array)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bit_images_keep_all_of_their_shades(channels: int, tmp_path: Path) -> None:
+    shades = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as image:
+        array = image_array(image, ImageShape(channels=channels))
+    assert array.dtype == np.uint8
+    np.testing.assert_array_equal(array, np.broadcast_to(np.arange(256).reshape(16, 16), (channels, 16, 16)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_images_of_values_without_a_known_range_are_refused(dtype: type, tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    Image.fromarray(np.full((8, 10), 1000, dtype=dtype)).save(tmp_path / "dog" / "x.tiff")
+    with pytest.raises(UnfitArgumentError, match=r"x\.tiff cannot be used: .* 32 bits a value"):
+        ImageFolderDataModule(directory=str(tmp_path)).load()
+
+
 def test_images_of_different_sizes_need_an_image_size(tmp_path: Path) -> None:
     write_folders(tmp_path, n=3)
     write_folders(tmp_path / "more", n=1, classes=("owl",), size=(12, 12))
