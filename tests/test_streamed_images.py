@@ -334,6 +334,21 @@ def test_arrays_of_any_layout(shape: tuple[int, ...], expected: tuple[int, ...],
     assert len(data.splits.val) == 5
 
 
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<u4", "u8", ">f4", ">i2", "g", "?"])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_arrays_of_types_that_torch_does_not_compute_with(dtype: str, in_memory: bool, tmp_path: Path) -> None:
+    images, labels = coloured(40, 5, 5)
+    written = images.astype(dtype)
+    np.savez(tmp_path / "all.npz", images=written, labels=labels.astype(">i4"))
+    data = NumpyDataModule(
+        directory=str(tmp_path), in_memory=in_memory, preprocessing_scheme="none", max_brightness=1e-9
+    )
+    data.setup()
+    batch, _ = next(iter(data.train_eval_dataloader()))
+    np.testing.assert_array_equal(batch[:, 0], written[data.splits.train].astype(np.float32))
+    assert len(list(data.train_dataloader())) == 1
+
+
 def test_arrays_as_others_name_them(tmp_path: Path) -> None:
     images, labels = coloured(12, 5, 5)
     medmnist = {
