@@ -190,6 +190,8 @@ def test_a_folder_is_a_class_and_other_files_are_left_alone(tmp_path: Path) -> N
     for name in ("notes.txt", ".hidden.png"):
         (tmp_path / "a" / name).write_text("no image")
     (tmp_path / ".cache").mkdir()
+    (tmp_path / "a" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "a" / ".ipynb_checkpoints" / "1-checkpoint.png").write_bytes((tmp_path / "a" / "1.png").read_bytes())
     data = ImageFolderDataModule(directory=str(tmp_path), in_memory=True)
     loaded = data.load()
     assert data.class_names == ("a", "b")
