@@ -142,9 +142,11 @@ def test_gradients_that_cannot_be_checked_say_why(module: type[Plain], words: st
 
 
 class Penalized(Plain):
-    def __init__(self, l1: float = 0.0, l2_out: float = 0.0, sign: float = 1.0, decay: bool = False) -> None:
+    def __init__(
+        self, l1: float = 0.0, l2_out: float = 0.0, sign: float = 1.0, decay: bool = False, other_decay: float = 0.0
+    ) -> None:
         super().__init__()
-        self.strength, self.decay = sign * l1, l1 if decay else 0.0
+        self.strength, self.decay = sign * l1, l1 if decay else other_decay
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         penalty = 0.0 if self.decay else self.strength * sum(each.abs().sum() for each in self.parameters())
@@ -161,6 +163,7 @@ class Penalized(Plain):
         ({"sign": -1.0}, STRENGTH, "failed", "changes the first loss"),
         ({"decay": True}, STRENGTH, "ok", "optimizer's weight_decay"),
         ({}, 0.0, "warning", "neither"),
+        ({"other_decay": 0.01}, 0.0, "warning", "neither"),  # AdamW has that of its own, whatever the argument says
     ],
 )
 def test_regularization_is_in_the_loss_or_in_the_optimizer(
