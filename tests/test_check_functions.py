@@ -89,6 +89,11 @@ def test_the_update_ratio_is_that_of_gradient_descent(rate: float, verdict: str)
     assert searched.figures["learning_rate_for_1e-3"] == pytest.approx(5e-4, rel=1e-2)
 
 
+def test_weights_that_are_lost_in_the_first_steps_fail() -> None:
+    finding = update_ratio(Quadratic(1.0, learning_rate=1e30), [None])
+    assert finding.verdict is Verdict.FAILED and "not finite" in finding.advice
+
+
 class WrongBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
