@@ -102,6 +102,16 @@ class DictData(Digits):
         return Batches([{"x": images, "y": labels} for images, labels in super()._loader(indices)])
 
 
+class OfTwoLoaders(Plain):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return super().training_step(batch["one"], batch_idx) + super().training_step(batch["other"], batch_idx)
+
+
+class TwoLoaders(Digits):
+    def train_dataloader(self) -> Any:
+        return {name: super(TwoLoaders, self).train_dataloader() for name in ("one", "other")}
+
+
 def quick(model: str, data: str = "preflight_modules.Digits", **data_args: Any) -> list[Finding]:
     return list(inspected(model, {}, data_args, data=data, thorough=False).findings)
 
@@ -219,6 +229,12 @@ def test_other_checks_know_nothing_of_a_kind_of_batch_that_only_some_need() -> N
     for check in ("loss average", "activations", "gradient flow", "gradient check", "learning-rate range"):
         assert found[check].verdict is Verdict.OK, found[check]
     assert "no pairs" in found["class balance"].seen
+
+
+def test_batches_of_several_train_loaders_are_those_of_training() -> None:
+    found = by_name(inspected(f"{__name__}.OfTwoLoaders", data=f"{__name__}.TwoLoaders"))
+    for check in ("input scale", "loss average", "gradient flow", "learning-rate range"):
+        assert found[check].verdict is Verdict.OK, found[check]
 
 
 def test_initialization_schemes_are_compared() -> None:

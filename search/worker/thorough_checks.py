@@ -106,7 +106,9 @@ class _Bench:
     @cached_property
     def batches(self) -> list[Any]:
         """Train batches as training gets them, on the device."""
-        loaded = (batch for batch, _, _ in _combined(self._trainer.train_dataloader))
+        # Several loaders are taken from side by side, as training does: each batch is a collection of theirs.
+        side_by_side = CombinedLoader(self._trainer.train_dataloader, "max_size_cycle")
+        loaded = (batch for batch, _, _ in iter(side_by_side))
         found = [to_device(self._trainer, self._module, batch) for batch in islice(loaded, _N_BATCHES)]
         if not found:
             raise CannotBeCheckedError("the train dataloader yields no batch")
@@ -137,6 +139,7 @@ class _Bench:
     def few(self) -> Any:
         """A few train samples, of all classes, as the module gets them."""
         try:
+            images_and_labels(self.batches[0])
             few = self.train.evenly(_N_BY_HEART)
         except CannotBeCheckedError:
             return first_samples(self.batches[0], _N_BY_HEART)
@@ -234,6 +237,4 @@ def _regularization(bench: _Bench, argument: str) -> Finding:
 
 def _combined(loaders: Any) -> Iterator[Any]:
     """Iterate over one loader, or a collection of them as Lightning takes it: batches with their two indices."""
-    combined = CombinedLoader(loaders, "sequential")
-
-    return iter(combined)
+    return iter(CombinedLoader(loaders, "sequential"))
