@@ -207,6 +207,19 @@ def test_a_batch_that_does_not_go_through_is_a_finding_and_what_cannot_be_built_
         checked(VirtualEngine(inspection_error=broken), bell())
 
 
+@pytest.mark.parametrize(
+    ("changes", "engine", "key"),
+    [
+        ({"constraints": {"val_los": {"at_most": 1.0}}}, {}, "constraints.val_los"),
+        ({"objective": {"monitor": "val_acc", "direction": "maximize", "gap_weight": 0.5}}, {"measures_gap": False}, "objective.gap_weight"),
+    ],
+)
+def test_what_would_stop_a_run_fails_the_check(changes: dict[str, Any], engine: dict[str, Any], key: str) -> None:
+    *others, last = checked(VirtualEngine(findings=(OK,), **engine), bell(**changes))
+    assert (others, last.check, last.verdict) == ([OK], "one batch", Verdict.FAILED)
+    assert key in last.advice
+
+
 def test_test_labels_are_never_read_and_the_test_split_is_set_up_for_itself() -> None:
     finding = by_name(inspected("Plain", data=f"{__name__}.SecretTest"))["leakage (test)"]
     assert (finding.verdict, finding.figures["n_duplicates"]) == (Verdict.OK, 0.0), finding
