@@ -246,6 +246,15 @@ def test_values_that_are_no_numbers_blank_images_and_constant_pixels_are_seen() 
     assert pixel_values((images * 9).to(torch.uint8), split="train").verdict is Verdict.OK
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool])
+def test_sound_images_are_not_copied_as_numbers_of_another_type(dtype: torch.dtype) -> None:
+    images = (torch.rand(1000, 3, 16, 16) * 9).to(dtype)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        assert pixel_values(images, split="train").figures["n_not_finite"] == 0.0
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert largest <= images.numel()  # one byte a value, for what is finite
+
+
 def test_classes_are_counted() -> None:
     assert class_balance(torch.tensor([0, 0, 0, 1])).verdict is Verdict.OK
     assert class_balance(torch.tensor([0] * 11 + [1])).verdict is Verdict.WARNING

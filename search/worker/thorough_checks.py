@@ -24,7 +24,7 @@ from lightning_modules.checks.first_loss import first_loss, loss_average
 from lightning_modules.checks.gradient_check import gradient_check
 from lightning_modules.checks.gradient_flow import frozen_parameters, gradient_flow
 from lightning_modules.checks.image_duplicates import duplicates, image_hashes
-from lightning_modules.checks.label_agreement import label_agreement
+from lightning_modules.checks.label_agreement import MOST_IMAGES, label_agreement
 from lightning_modules.checks.learning_by_heart import learning_by_heart
 from lightning_modules.checks.learning_rate_range import learning_rate_range
 from lightning_modules.checks.pixel_values import input_scale, pixel_values
@@ -174,7 +174,7 @@ _Named = tuple[str, Callable[[], Finding]]
 def _data_checks(bench: _Bench) -> Iterable[_Named]:
     yield "pixel values (train)", lambda: pixel_values(bench.train.images, split="train")
     yield "pixel values (val)", lambda: pixel_values(bench.val.images, split="val")
-    yield "labels and images", lambda: label_agreement(*_shuffled(bench.train))
+    yield "labels and images", lambda: label_agreement(*_drawn(bench.train, MOST_IMAGES))
     yield "class balance", lambda: class_balance(bench.train.labels)
     yield "number of classes", lambda: _number_of_classes(bench)
     yield "leakage (val)", lambda: _leakage(bench, image_hashes(bench.val.images), bench.val.are_all, split="val")
@@ -203,9 +203,9 @@ def _module_checks(bench: _Bench, checks: Checks) -> Iterable[_Named]:
     yield "update ratio", lambda: update_ratio(bench.fresh(), bench.batches, declared=declared)
 
 
-def _shuffled(samples: Samples) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put samples into a random order: a loader may have them class by class."""
-    order = torch.randperm(len(samples.labels), generator=torch.Generator().manual_seed(0))
+def _drawn(samples: Samples, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw `n` samples at random, or take all: a loader may have them class by class."""
+    order = torch.randperm(len(samples.labels), generator=torch.Generator().manual_seed(0))[:n]
     return samples.images[order], samples.labels[order]
 
 
