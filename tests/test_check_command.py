@@ -211,7 +211,11 @@ def test_a_batch_that_does_not_go_through_is_a_finding_and_what_cannot_be_built_
     ("changes", "engine", "key"),
     [
         ({"constraints": {"val_los": {"at_most": 1.0}}}, {}, "constraints.val_los"),
-        ({"objective": {"monitor": "val_acc", "direction": "maximize", "gap_weight": 0.5}}, {"measures_gap": False}, "objective.gap_weight"),
+        (
+            {"objective": {"monitor": "val_acc", "direction": "maximize", "gap_weight": 0.5}},
+            {"measures_gap": False},
+            "objective.gap_weight",
+        ),
     ],
 )
 def test_what_would_stop_a_run_fails_the_check(changes: dict[str, Any], engine: dict[str, Any], key: str) -> None:
