@@ -153,6 +153,14 @@ def test_a_failed_check_stops_a_study_before_it_is_created(tmp_path: Path) -> No
     assert engine.closed and list(tmp_path.rglob("*")) == []
 
 
+def test_values_that_are_no_numbers_are_looked_for_in_the_data(tmp_path: Path) -> None:
+    lost = Finding(check="pixel values (train)", verdict=Verdict.FAILED, seen="1 of 9 images have NaN", healthy="none")
+    engine, state = VirtualEngine(findings=(lost, FAILED)), StateDirectory(root=tmp_path / "mlruns")
+    with pytest.raises(StudyDefinitionError, match=r"pixel values \(train\) failed: .* gradient flow failed") as raised:
+        run_session(state, engine, bell(data={"class_path": "package.Data"}), check=True)
+    assert raised.value.key == "data.class_path"
+
+
 @pytest.mark.usefixtures("untracked")
 def test_a_warning_is_told_and_nothing_is_checked_unless_asked_for(state: StateDirectory) -> None:
     listener = Listener()

@@ -96,12 +96,13 @@ def inspect_study(
         definition, middle_of(definition), workforce, doing="the model was tried out", notify=notify, checks=checks
     )
     require_sound(definition, result)
-    failed = [in_words(each) for each in result.findings if each.verdict is Verdict.FAILED]
+    failed = [each for each in result.findings if each.verdict is Verdict.FAILED]
     if failed:
+        is_in_data = definition.data is not None and failed[0].check.startswith("pixel values")
         raise StudyDefinitionError(
-            f"the first batch fails a check. {' '.join(failed)} (`zeroin check` looks further; `--no-check` runs it "
-            "all the same.)",
-            key="model.class_path",
+            f"the first batch fails a check. {' '.join(map(in_words, failed))} (`zeroin check` looks further; "
+            "`--no-check` runs it all the same.)",
+            key="data.class_path" if is_in_data else "model.class_path",
         )
     warnings = [f"check: {in_words(each)}" for each in result.findings if each.verdict is Verdict.WARNING]
     return replace(result, notices=(*result.notices, *warnings))
