@@ -102,6 +102,16 @@ class DictData(Digits):
         return Batches([{"x": images, "y": labels} for images, labels in super()._loader(indices)])
 
 
+class OfTwoLoaders(Plain):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return super().training_step(batch["one"], batch_idx) + super().training_step(batch["other"], batch_idx)
+
+
+class TwoLoaders(Digits):
+    def train_dataloader(self) -> Any:
+        return {name: super(TwoLoaders, self).train_dataloader() for name in ("one", "other")}
+
+
 def quick(model: str, data: str = "preflight_modules.Digits", **data_args: Any) -> list[Finding]:
     return list(inspected(model, {}, data_args, data=data, thorough=False).findings)
 
@@ -141,6 +151,14 @@ def test_a_failed_check_stops_a_study_before_it_is_created(tmp_path: Path) -> No
         run_session(state, engine, bell(), check=True)
     assert raised.value.key == "model.class_path"
     assert engine.closed and list(tmp_path.rglob("*")) == []
+
+
+def test_values_that_are_no_numbers_are_looked_for_in_the_data(tmp_path: Path) -> None:
+    lost = Finding(check="pixel values (train)", verdict=Verdict.FAILED, seen="1 of 9 images have NaN", healthy="none")
+    engine, state = VirtualEngine(findings=(lost, FAILED)), StateDirectory(root=tmp_path / "mlruns")
+    with pytest.raises(StudyDefinitionError, match=r"pixel values \(train\) failed: .* gradient flow failed") as raised:
+        run_session(state, engine, bell(data={"class_path": "package.Data"}), check=True)
+    assert raised.value.key == "data.class_path"
 
 
 @pytest.mark.usefixtures("untracked")
@@ -197,6 +215,23 @@ def test_a_batch_that_does_not_go_through_is_a_finding_and_what_cannot_be_built_
         checked(VirtualEngine(inspection_error=broken), bell())
 
 
+@pytest.mark.parametrize(
+    ("changes", "engine", "key"),
+    [
+        ({"constraints": {"val_los": {"at_most": 1.0}}}, {}, "constraints.val_los"),
+        (
+            {"objective": {"monitor": "val_acc", "direction": "maximize", "gap_weight": 0.5}},
+            {"measures_gap": False},
+            "objective.gap_weight",
+        ),
+    ],
+)
+def test_what_would_stop_a_run_fails_the_check(changes: dict[str, Any], engine: dict[str, Any], key: str) -> None:
+    *others, last = checked(VirtualEngine(findings=(OK,), **engine), bell(**changes))
+    assert (others, last.check, last.verdict) == ([OK], "one batch", Verdict.FAILED)
+    assert key in last.advice
+
+
 def test_test_labels_are_never_read_and_the_test_split_is_set_up_for_itself() -> None:
     finding = by_name(inspected("Plain", data=f"{__name__}.SecretTest"))["leakage (test)"]
     assert (finding.verdict, finding.figures["n_duplicates"]) == (Verdict.OK, 0.0), finding
@@ -219,6 +254,12 @@ def test_other_checks_know_nothing_of_a_kind_of_batch_that_only_some_need() -> N
     for check in ("loss average", "activations", "gradient flow", "gradient check", "learning-rate range"):
         assert found[check].verdict is Verdict.OK, found[check]
     assert "no pairs" in found["class balance"].seen
+
+
+def test_batches_of_several_train_loaders_are_those_of_training() -> None:
+    found = by_name(inspected(f"{__name__}.OfTwoLoaders", data=f"{__name__}.TwoLoaders"))
+    for check in ("input scale", "loss average", "gradient flow", "learning-rate range"):
+        assert found[check].verdict is Verdict.OK, found[check]
 
 
 def test_initialization_schemes_are_compared() -> None:

@@ -89,6 +89,11 @@ def test_the_update_ratio_is_that_of_gradient_descent(rate: float, verdict: str)
     assert searched.figures["learning_rate_for_1e-3"] == pytest.approx(5e-4, rel=1e-2)
 
 
+def test_weights_that_are_lost_in_the_first_steps_fail() -> None:
+    finding = update_ratio(Quadratic(1.0, learning_rate=1e30), [None])
+    assert finding.verdict is Verdict.FAILED and "not finite" in finding.advice
+
+
 class WrongBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -142,9 +147,11 @@ def test_gradients_that_cannot_be_checked_say_why(module: type[Plain], words: st
 
 
 class Penalized(Plain):
-    def __init__(self, l1: float = 0.0, l2_out: float = 0.0, sign: float = 1.0, decay: bool = False) -> None:
+    def __init__(
+        self, l1: float = 0.0, l2_out: float = 0.0, sign: float = 1.0, decay: bool = False, other_decay: float = 0.0
+    ) -> None:
         super().__init__()
-        self.strength, self.decay = sign * l1, l1 if decay else 0.0
+        self.strength, self.decay = sign * l1, l1 if decay else other_decay
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         penalty = 0.0 if self.decay else self.strength * sum(each.abs().sum() for each in self.parameters())
@@ -161,6 +168,7 @@ class Penalized(Plain):
         ({"sign": -1.0}, STRENGTH, "failed", "changes the first loss"),
         ({"decay": True}, STRENGTH, "ok", "optimizer's weight_decay"),
         ({}, 0.0, "warning", "neither"),
+        ({"other_decay": 0.01}, 0.0, "warning", "neither"),  # AdamW has that of its own, whatever the argument says
     ],
 )
 def test_regularization_is_in_the_loss_or_in_the_optimizer(
@@ -236,6 +244,15 @@ def test_values_that_are_no_numbers_blank_images_and_constant_pixels_are_seen() 
     assert pixel_values(framed, split="train").figures["constant_share"] == 5 / 8
     assert "never change" in pixel_values(framed, split="train").advice
     assert pixel_values((images * 9).to(torch.uint8), split="train").verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool])
+def test_sound_images_are_not_copied_as_numbers_of_another_type(dtype: torch.dtype) -> None:
+    images = (torch.rand(1000, 3, 16, 16) * 9).to(dtype)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        assert pixel_values(images, split="train").figures["n_not_finite"] == 0.0
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert largest <= images.numel()  # one byte a value, for what is finite
 
 
 def test_classes_are_counted() -> None:

@@ -53,6 +53,18 @@ def test_networks_of_half_precision_take_label_probabilities() -> None:
     assert torch.equal(rightness(logits, labels), rightness(logits, some_labels()).float())
 
 
+def test_label_probabilities_may_lack_classes_that_have_no_image_yet() -> None:
+    logits, labels = some_logits(), some_labels() % 3
+    mixed = 0.7 * one_hot(labels, 3).double() + 0.3 * one_hot(labels.roll(1), 3).double()
+    whole = torch.cat([mixed, torch.zeros(N_IMAGES, K - 3)], dim=1)
+    assert torch.equal(
+        cross_entropy(logits, mixed, label_smoothing=0.1), cross_entropy(logits, whole, label_smoothing=0.1)
+    )
+    assert torch.equal(rightness(logits, mixed), rightness(logits, whole))
+    module = ConvNet(in_channels=1, n_classes=K, widths=[2])
+    assert fit(module, data=FewImages(mixup_alpha=0.5)).callback_metrics["train_loss"] > 0.0
+
+
 class Certain(FewImages):
     """Gives labels as probabilities, each of them certain."""
 

@@ -190,6 +190,8 @@ def test_a_folder_is_a_class_and_other_files_are_left_alone(tmp_path: Path) -> N
     for name in ("notes.txt", ".hidden.png"):
         (tmp_path / "a" / name).write_text("no image")
     (tmp_path / ".cache").mkdir()
+    (tmp_path / "a" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "a" / ".ipynb_checkpoints" / "1-checkpoint.png").write_bytes((tmp_path / "a" / "1.png").read_bytes())
     data = ImageFolderDataModule(directory=str(tmp_path), in_memory=True)
     loaded = data.load()
     assert data.class_names == ("a", "b")
@@ -234,6 +236,24 @@ def test_images_are_scaled_and_cropped_without_distortion(channels: int) -> None
     assert array.min() == 200
     with_alpha = image_array(Image.fromarray(pixels).convert("RGBA"), shape)
     np.testing.assert_array_equal(with_alpha, array)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bit_images_keep_all_of_their_shades(channels: int, tmp_path: Path) -> None:
+    shades = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as image:
+        array = image_array(image, ImageShape(channels=channels))
+    assert array.dtype == np.uint8
+    np.testing.assert_array_equal(array, np.broadcast_to(np.arange(256).reshape(16, 16), (channels, 16, 16)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_images_of_values_without_a_known_range_are_refused(dtype: type, tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    Image.fromarray(np.full((8, 10), 1000, dtype=dtype)).save(tmp_path / "dog" / "x.tiff")
+    with pytest.raises(UnfitArgumentError, match=r"x\.tiff cannot be used: .* 32 bits a value"):
+        ImageFolderDataModule(directory=str(tmp_path)).load()
 
 
 def test_images_of_different_sizes_need_an_image_size(tmp_path: Path) -> None:
@@ -314,6 +334,21 @@ def test_arrays_of_any_layout(shape: tuple[int, ...], expected: tuple[int, ...],
     assert loaded.labels.tolist() == [*labels, *test_labels]
     assert data.splits.test.tolist() == list(range(20, 28))
     assert len(data.splits.val) == 5
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<u4", "u8", ">f4", ">i2", "g", "?"])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_arrays_of_types_that_torch_does_not_compute_with(dtype: str, in_memory: bool, tmp_path: Path) -> None:
+    images, labels = coloured(40, 5, 5)
+    written = images.astype(dtype)
+    np.savez(tmp_path / "all.npz", images=written, labels=labels.astype(">i4"))
+    data = NumpyDataModule(
+        directory=str(tmp_path), in_memory=in_memory, preprocessing_scheme="none", max_brightness=1e-9
+    )
+    data.setup()
+    batch, _ = next(iter(data.train_eval_dataloader()))
+    np.testing.assert_array_equal(batch[:, 0], written[data.splits.train].astype(np.float32))
+    assert len(list(data.train_dataloader())) == 1
 
 
 def test_arrays_as_others_name_them(tmp_path: Path) -> None:

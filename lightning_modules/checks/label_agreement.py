@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from lightning_modules.checks.finding import CannotBeCheckedError, Finding, Verdict
 
-_MOST_IMAGES = 1000
+MOST_IMAGES = 1000
+"""More than these are not looked at."""
+
 _FEWEST_IMAGES = 50
 _SIDE = 16
 _DEVIATIONS = 3.0
@@ -29,7 +31,7 @@ def label_agreement(images: Tensor, labels: Tensor) -> Finding:
     Raises:
         CannotBeCheckedError: If there are fewer images, or only one class.
     """
-    images, labels = images[:_MOST_IMAGES], labels[:_MOST_IMAGES]
+    images, labels = images[:MOST_IMAGES], labels[:MOST_IMAGES]
     n = len(labels)
     counts = Counter(labels.tolist()).values()
     chance = sum((count / n) ** 2 for count in counts)

@@ -27,10 +27,11 @@ def pixel_values(images: Tensor, *, split: str) -> Finding:
         split: Whose they are, for the finding (``train``).
     """
     flat = images.detach().flatten(1)
-    values = flat if flat.is_floating_point() else flat.float()
-    finite = torch.isfinite(values).all(dim=1)
-    n_bad = int((~finite).sum())
-    sound = values[finite]
+    n_bad, sound = 0, flat
+    if flat.is_floating_point():
+        finite = torch.isfinite(flat).all(dim=1)
+        n_bad = int((~finite).sum())
+        sound = flat[finite] if n_bad else flat  # images may be half a gigabyte: no copy without need
     constant = float((sound.amax(dim=0) == sound.amin(dim=0)).float().mean()) if len(sound) > 1 else 0.0
     blank = float((sound.amax(dim=1) == sound.amin(dim=1)).float().mean()) if len(sound) else 0.0
     verdict, advice = Verdict.OK, ""

@@ -54,14 +54,14 @@ def regularization(without: LightningModule, strong: LightningModule, batch: Any
     if not all(map(math.isfinite, losses)):
         raise CannotBeCheckedError(f"the losses are {losses[0]:g} and {losses[1]:g}")
     change = losses[1] - losses[0]
-    decay = 0.0
+    decays = (0.0, 0.0)
     if change == 0.0:
-        decay = max(float(group.get("weight_decay", 0.0)) for group in own_optimizer(strong).param_groups)
+        decays = _largest_decay(without), _largest_decay(strong)
     verdict, advice = Verdict.OK, ""
     seen = f"{argument} {STRENGTH:g} changes the first loss from {losses[0]:.3g} to {losses[1]:.3g}"
     if change < 0.0:
         verdict, advice = Verdict.FAILED, "the sign of the term: it rewards large weights"
-    elif change == 0.0 and decay > 0.0:
+    elif change == 0.0 and decays[1] > decays[0]:
         seen = f"{argument} is not in the loss; it is the optimizer's weight_decay"
     elif change == 0.0:
         verdict, advice = (
@@ -75,5 +75,10 @@ def regularization(without: LightningModule, strong: LightningModule, batch: Any
         seen=seen,
         healthy="it raises the loss, or is the optimizer's",
         advice=advice,
-        figures={"loss_without": losses[0], "loss_with": losses[1], "weight_decay": decay},
+        figures={"loss_without": losses[0], "loss_with": losses[1], "weight_decay": decays[1]},
     )
+
+
+def _largest_decay(module: LightningModule) -> float:
+    """Return the optimizer's; some, as AdamW, have one of their own without being told."""
+    return max(float(group.get("weight_decay", 0.0)) for group in own_optimizer(module).param_groups)

@@ -54,8 +54,9 @@ def update_ratio(
             for after, earlier in zip(weights, before, strict=True)
         ]
         if index >= n_steps // 2:
-            ratios += [update / size for update, size in sizes if size > 0.0]
-    ratio = statistics.median(ratios)
+            ratios += [update / size for update, size in sizes if size != 0.0]
+    # NaN has no place in an order: one is as bad as all.
+    ratio = statistics.median(ratios) if ratios and all(map(math.isfinite, ratios)) else math.nan
     return _finding(ratio, rate=rate, declared=declared)
 
 

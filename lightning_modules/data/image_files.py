@@ -43,13 +43,25 @@ def image_array(image: Image.Image, shape: ImageShape) -> NDArray[np.uint8]:
     """Return an image ``(C, H, W)`` as 8-bit integers.
 
     It is turned upright if it says how it was taken, and if a size is asked for, scaled (bilinear, over all pixels that
-    fall together) so that it just covers that size, and cropped to its middle: nothing is distorted.
+    fall together) so that it just covers that size, and cropped to its middle: nothing is distorted. Of 16 bits a
+    value, which Pillow would cut off at 255, the upper 8 count.
+
+    Raises:
+        ValueError: If it has 32 bits a value, of which nobody knows what is white.
     """
-    upright = ImageOps.exif_transpose(image).convert(MODES[shape.channels])
+    upright = _of_8_bits(ImageOps.exif_transpose(image)).convert(MODES[shape.channels])
     if shape.height is not None and shape.width is not None and upright.size != (shape.width, shape.height):
         upright = ImageOps.fit(upright, (shape.width, shape.height), method=Image.Resampling.BILINEAR)
     pixels = np.asarray(upright, dtype=np.uint8)
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"it has 32 bits a value, mode {image.mode}, and no known white: convert it to 8 bits")
+    return image
 
 
 class FileSource(ImageSource):

@@ -81,7 +81,7 @@ class _ArraySource(ImageSource):
         return (n, size[2], size[0], size[1]) if self._channels_last else (n, size[0], size[1], size[2])
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.generic]:
-        images = np.asarray(self._array[indices])
+        images = _computable(np.asarray(self._array[indices]))
         if images.ndim == 3:
             return images[:, np.newaxis]
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if self._channels_last else images
@@ -148,6 +148,16 @@ def _loaded(path: Path) -> NDArray[np.generic]:
     except Exception as error:  # damaged files raise almost anything
         raise damaged_file(path, f"it is no .npy file of a plain array ({error})") from error
     return array
+
+
+def _computable(images: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the same values in a type that torch computes with: in the machine's byte order, of a width it has."""
+    kind, n_bytes = images.dtype.kind, images.dtype.itemsize
+    if kind == "u" and n_bytes > 1:
+        return images.astype({2: np.int32, 4: np.int64}.get(n_bytes, np.float64))
+    if kind == "f" and n_bytes > np.dtype(np.float64).itemsize:
+        return images.astype(np.float64)
+    return images.astype(images.dtype.newbyteorder("="), copy=False)
 
 
 def _values(array: NDArray[np.generic] | Path) -> NDArray[np.generic]:

@@ -138,7 +138,14 @@ class _DatasetSource(ImageSource):
                 owner="data",
                 argument="dataset",
             )
-        return image_array(image, self._asked)
+        try:
+            return image_array(image, self._asked)
+        except ValueError as error:
+            raise UnfitArgumentError(
+                f"`dataset` must yield images of 8 or 16 bits, but number {index}: {error}.",
+                owner="data",
+                argument="dataset",
+            ) from error
 
 
 def _datasets() -> Any:

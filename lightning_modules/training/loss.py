@@ -40,10 +40,12 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     Args:
         logits: ``(N, n_classes)``; log-probabilities are logits too.
         labels: Classes ``(N,)`` int64, or label probabilities ``(N, n_classes)`` float whose rows sum to 1, as mixup
-            makes them. Their gradient is not taken.
+            makes them. Their gradient is not taken. The last classes may be left out, which have probability 0 then:
+            where no image is of them, a data module does not know of them.
         label_smoothing: In ``[0, 1)``.
     """
     if labels.is_floating_point():
+        labels = _of_all_classes(labels, logits)
         # Half-precision networks are given full-precision labels; torch wants both alike.
         dtype = torch.promote_types(logits.dtype, labels.dtype)
         logits, labels = logits.to(dtype), labels.to(dtype)
@@ -67,5 +69,10 @@ def rightness(logits: Tensor, labels: Tensor) -> Tensor:
     """
     predicted = logits.argmax(dim=1)
     if labels.is_floating_point():
-        return labels.gather(1, predicted[:, None])[:, 0]
+        return _of_all_classes(labels, logits).gather(1, predicted[:, None])[:, 0]
     return predicted == labels
+
+
+def _of_all_classes(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return label probabilities of as many classes as there are logits."""
+    return nn.functional.pad(labels, (0, max(logits.shape[1] - labels.shape[1], 0)))

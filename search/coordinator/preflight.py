@@ -96,12 +96,13 @@ def inspect_study(
         definition, middle_of(definition), workforce, doing="the model was tried out", notify=notify, checks=checks
     )
     require_sound(definition, result)
-    failed = [in_words(each) for each in result.findings if each.verdict is Verdict.FAILED]
+    failed = [each for each in result.findings if each.verdict is Verdict.FAILED]
     if failed:
+        is_in_data = definition.data is not None and failed[0].check.startswith("pixel values")
         raise StudyDefinitionError(
-            f"the first batch fails a check. {' '.join(failed)} (`zeroin check` looks further; `--no-check` runs it "
-            "all the same.)",
-            key="model.class_path",
+            f"the first batch fails a check. {' '.join(map(in_words, failed))} (`zeroin check` looks further; "
+            "`--no-check` runs it all the same.)",
+            key="data.class_path" if is_in_data else "model.class_path",
         )
     warnings = [f"check: {in_words(each)}" for each in result.findings if each.verdict is Verdict.WARNING]
     return replace(result, notices=(*result.notices, *warnings))
@@ -113,7 +114,7 @@ def check_study(
     """Have a worker make all checks of model and data in the middle of the search space.
 
     Returns:
-        With the findings. If the batch of the dry run does not go through, that is the last one of them.
+        With the findings. If the dry run would stop a run of the study, that is the last one of them.
 
     Raises:
         StudyDefinitionError: If model or data cannot even be built.
@@ -129,18 +130,20 @@ def check_study(
         notify=notify,
         checks=thorough_checks(definition, middle),
     )
-    if not result.findings:
+    try:
         require_sound(definition, result)
-    if not result.error:
-        return result
-    finding = Finding(
-        check="one batch",
-        verdict=Verdict.FAILED,
-        seen=result.error,
-        healthy="a batch of training and of validation goes through, and the monitored metric is logged",
-        advice=f"`zeroin run --dry-run` shows where (key {_in_file(result.error_key, definition)})",
-    )
-    return replace(result, findings=(*result.findings, finding))
+    except StudyDefinitionError as error:
+        if not result.findings:
+            raise
+        finding = Finding(
+            check="one batch",
+            verdict=Verdict.FAILED,
+            seen=result.error or str(error).removeprefix(f"{error.key}: "),
+            healthy="a batch of training and of validation goes through, and all that the study asks for is measured",
+            advice=f"`zeroin run --dry-run` shows where (key {error.key})",
+        )
+        return replace(result, findings=(*result.findings, finding))
+    return result
 
 
 def thorough_checks(definition: StudyDefinition, point: Hyperparameters) -> Checks:

@@ -24,7 +24,7 @@ from lightning_modules.checks.first_loss import first_loss, loss_average
 from lightning_modules.checks.gradient_check import gradient_check
 from lightning_modules.checks.gradient_flow import frozen_parameters, gradient_flow
 from lightning_modules.checks.image_duplicates import duplicates, image_hashes
-from lightning_modules.checks.label_agreement import label_agreement
+from lightning_modules.checks.label_agreement import MOST_IMAGES, label_agreement
 from lightning_modules.checks.learning_by_heart import learning_by_heart
 from lightning_modules.checks.learning_rate_range import learning_rate_range
 from lightning_modules.checks.pixel_values import input_scale, pixel_values
@@ -106,7 +106,9 @@ class _Bench:
     @cached_property
     def batches(self) -> list[Any]:
         """Train batches as training gets them, on the device."""
-        loaded = (batch for batch, _, _ in _combined(self._trainer.train_dataloader))
+        # Several loaders are taken from side by side, as training does: each batch is a collection of theirs.
+        side_by_side = CombinedLoader(self._trainer.train_dataloader, "max_size_cycle")
+        loaded = (batch for batch, _, _ in iter(side_by_side))
         found = [to_device(self._trainer, self._module, batch) for batch in islice(loaded, _N_BATCHES)]
         if not found:
             raise CannotBeCheckedError("the train dataloader yields no batch")
@@ -137,6 +139,7 @@ class _Bench:
     def few(self) -> Any:
         """A few train samples, of all classes, as the module gets them."""
         try:
+            images_and_labels(self.batches[0])
             few = self.train.evenly(_N_BY_HEART)
         except CannotBeCheckedError:
             return first_samples(self.batches[0], _N_BY_HEART)
@@ -171,7 +174,7 @@ _Named = tuple[str, Callable[[], Finding]]
 def _data_checks(bench: _Bench) -> Iterable[_Named]:
     yield "pixel values (train)", lambda: pixel_values(bench.train.images, split="train")
     yield "pixel values (val)", lambda: pixel_values(bench.val.images, split="val")
-    yield "labels and images", lambda: label_agreement(*_shuffled(bench.train))
+    yield "labels and images", lambda: label_agreement(*_drawn(bench.train, MOST_IMAGES))
     yield "class balance", lambda: class_balance(bench.train.labels)
     yield "number of classes", lambda: _number_of_classes(bench)
     yield "leakage (val)", lambda: _leakage(bench, image_hashes(bench.val.images), bench.val.are_all, split="val")
@@ -200,9 +203,9 @@ def _module_checks(bench: _Bench, checks: Checks) -> Iterable[_Named]:
     yield "update ratio", lambda: update_ratio(bench.fresh(), bench.batches, declared=declared)
 
 
-def _shuffled(samples: Samples) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put samples into a random order: a loader may have them class by class."""
-    order = torch.randperm(len(samples.labels), generator=torch.Generator().manual_seed(0))
+def _drawn(samples: Samples, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw `n` samples at random, or take all: a loader may have them class by class."""
+    order = torch.randperm(len(samples.labels), generator=torch.Generator().manual_seed(0))[:n]
     return samples.images[order], samples.labels[order]
 
 
@@ -234,6 +237,4 @@ def _regularization(bench: _Bench, argument: str) -> Finding:
 
 def _combined(loaders: Any) -> Iterator[Any]:
     """Iterate over one loader, or a collection of them as Lightning takes it: batches with their two indices."""
-    combined = CombinedLoader(loaders, "sequential")
-
-    return iter(combined)
+    return iter(CombinedLoader(loaders, "sequential"))
