@@ -368,7 +368,14 @@ def test_worker_imports_neither_optuna_nor_mlflow_nor_pydantic(lasting: Worker, 
     assert {"torch", "search.worker.loop"} <= names
     assert not {name for name in names if name.partition(".")[0] in {"optuna", "mlflow", "pydantic"}}
     below = {"search.errors", "search.search_space", "search.trial", "search.messages", "search.package_version"}
-    below |= {"search.checkpoint_store", "search.model_package", "search.uris", "search.usable_cores", "search.constraint", "search.priors"}
+    below |= {
+        "search.checkpoint_store",
+        "search.model_package",
+        "search.uris",
+        "search.usable_cores",
+        "search.constraint",
+        "search.priors",
+    }
     ours = {name for name in names if name.startswith("search.")}
     assert {name for name in ours if not name.startswith("search.worker")} <= below
 
