@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from lightning_modules.splits import stratified_split
-from lightning_modules.tensor_loader import TensorLoader
+from lightning_modules.data.splits import stratified_split
+from lightning_modules.data.tensor_loader import TensorLoader
 
 _N_CLASSES = 10
 _LARGE = 16  # pixels along each axis of a cluttered image

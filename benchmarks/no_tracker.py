@@ -7,10 +7,11 @@ class NoTracker:
     """Stands in for the tracker and does nothing."""
 
     busy_cpu_seconds = 0.0
+    model_uri = ""
 
     def __init__(self, **_: object) -> None: ...
 
-    def publish_study(self, *_: object) -> None: ...
+    def publish_study(self, *_: object, **__: object) -> None: ...
 
     publish_trial = publish_stage = publish_result = interrupt = fail = publish_study
 

@@ -66,7 +66,7 @@ class SimulatedStudy:
             tracking_uri="sqlite:////home/user/project/mlruns/mlflow.db",
             directory="/home/user/project/mlruns/trials/digits",
         )
-        n_finish = (finish.top_k + 1) * finish.n_seeds * definition.stages[-1].max_epochs
+        n_finish = (finish.top_k * finish.n_seeds + finish.n_refits) * definition.stages[-1].max_epochs
         n_epochs = sum(stage.n_trials * stage.max_epochs for stage in definition.stages) + n_finish
         self.pause_seconds = seconds / n_epochs
 
@@ -78,7 +78,7 @@ class SimulatedStudy:
         best = max(self.record.trials, key=lambda trial: trial.score.reward if trial.score else -1.0)
         finish, n_epochs = self.definition.finish, self.definition.stages[-1].max_epochs
         assert finish is not None and best.record.number is not None
-        for name, n_runs in (("confirm", finish.top_k * finish.n_seeds), ("refit", finish.n_seeds)):
+        for name, n_runs in (("confirm", finish.top_k * finish.n_seeds), ("refit", finish.n_refits)):
             observer.phase_started(name, n_runs=n_runs, n_epochs=n_epochs)
             self._trials(observer, name, list(range(n_runs)), n_epochs=n_epochs, is_search=False)
         observer.phase_started("test", n_runs=1, n_epochs=0)

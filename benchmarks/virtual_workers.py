@@ -23,6 +23,8 @@ from search.messages import (
     FromWorker,
     Inspect,
     InspectionResult,
+    PackageAssignment,
+    PackageResult,
     TestAssignment,
     TestResult,
     ToWorker,
@@ -172,6 +174,8 @@ class VirtualWorkers:
                 traceback="",
             )
             self._say(worker, result, after_seconds=1.0)
+        elif isinstance(message, PackageAssignment):
+            self._say(worker, PackageResult(is_packaged=False), after_seconds=1.0)
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         """Return all that has arrived, going on to the next arrival if nothing has."""

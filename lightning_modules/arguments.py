@@ -6,19 +6,43 @@ import difflib
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Literal
+
+
+class UnfitArgumentError(ValueError):
+    """An init argument that is sound by itself, and does not fit the files or the other module that it meets.
+
+    Attributes:
+        owner: Whose argument it is.
+        argument: Its name.
+    """
+
+    # Optional, since an exception that comes from another process is made again from its message, then given these.
+    def __init__(self, message: str, *, owner: Literal["model", "data"] = "data", argument: str = "directory") -> None:
+        """Keep them; `message` says what was expected and what was found."""
+        super().__init__(message)
+        self.owner = owner
+        self.argument = argument
+
+
+class ArgumentError(ValueError):
+    """An init argument is out of its bounds, or does not go with the others or with the data.
+
+    Its message says all there is to say: which one, the value, and what was expected. Nobody needs a traceback.
+    """
 
 
 def check_choice(value: str, *, name: str, choices: Sequence[str]) -> None:
     """Require one of a few names.
 
     Raises:
-        ValueError: If `value` is not among `choices`; a close one is suggested.
+        ArgumentError: If `value` is not among `choices`; a close one is suggested.
     """
     if value in choices:
         return
     close = difflib.get_close_matches(str(value), choices, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"`{name}` must be one of {list(choices)!r}, but got {value!r}.{hint}")
+    raise ArgumentError(f"`{name}` must be one of {list(choices)!r}, but got {value!r}.{hint}")
 
 
 def check_number(
@@ -35,7 +59,7 @@ def check_number(
         includes_high: Whether `value` may equal `high`.
 
     Raises:
-        ValueError: If `value` is no such number.
+        ArgumentError: If `value` is no such number.
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if (
@@ -45,14 +69,14 @@ def check_number(
     ):
         return
     interval = f"{'[' if includes_low else '('}{low:g}, {high:g}{']' if includes_high else ')'}"
-    raise ValueError(f"`{name}` must be a number in {interval}, but got {value!r}.")
+    raise ArgumentError(f"`{name}` must be a number in {interval}, but got {value!r}.")
 
 
 def check_count(value: int, *, name: str, at_least: int) -> None:
     """Require an integer of a minimum size.
 
     Raises:
-        ValueError: If `value` is no integer or smaller than `at_least`.
+        ArgumentError: If `value` is no integer or smaller than `at_least`.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"`{name}` must be an integer >= {at_least}, but got {value!r}.")
+        raise ArgumentError(f"`{name}` must be an integer >= {at_least}, but got {value!r}.")

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from search.errors import SearchError as SearchError
     from search.paths import StateDirectory as StateDirectory
+    from search.studies_api import check_study as check_study
     from search.studies_api import delete_study as delete_study
+    from search.studies_api import finish_study as finish_study
     from search.studies_api import list_studies as list_studies
     from search.studies_api import preview_study as preview_study
     from search.studies_api import read_study as read_study
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "run_study": "search.studies_api",
     "resume_study": "search.studies_api",
+    "finish_study": "search.studies_api",
     "preview_study": "search.studies_api",
+    "check_study": "search.studies_api",
     "read_study": "search.studies_api",
     "list_studies": "search.studies_api",
     "delete_study": "search.studies_api",

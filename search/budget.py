@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from search.forecast import Cost, Load, Pace, cost, finish_loads
 from search.stage_shares import StagePart
-from search.study_definition import Budget, FinishSettings
+from search.study_definition import Budget, Ensemble, FinishSettings
 from search.study_record import FinishPlan, Spent
 
 SECONDS_PER_HOUR = 3600.0
@@ -192,9 +192,9 @@ def _reserve(bare: Allowance, finish: FinishSettings | None, *, max_epochs: int,
 
 def _finish_plans(finish: FinishSettings, *, n_contenders: int) -> Iterator[FinishPlan]:
     """Yield finishes from the whole to the smallest."""
-    top_k = min(finish.top_k, n_contenders)
+    top_k, is_of_top_k = min(finish.top_k, n_contenders), finish.ensemble is Ensemble.TOP_K
     for n_seeds in range(finish.n_seeds, 0, -1):
-        yield FinishPlan(top_k=top_k, n_seeds=n_seeds, n_refits=n_seeds)
+        yield FinishPlan(top_k=top_k, n_seeds=n_seeds, n_refits=top_k if is_of_top_k else n_seeds)
     for fewer in range(top_k - 1, 1, -1):
-        yield FinishPlan(top_k=fewer, n_seeds=1, n_refits=1)
+        yield FinishPlan(top_k=fewer, n_seeds=1, n_refits=fewer if is_of_top_k else 1)
     yield FinishPlan(top_k=0, n_seeds=0, n_refits=1)

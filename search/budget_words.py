@@ -82,7 +82,7 @@ def what_was_cut(
     continued = {record.continues for record in records}
     n_fit = sum(record.state.is_fully_trained and record.key not in continued for record in records)
     top_k = min(finish.top_k, n_fit)
-    if plan.n_refits < finish.n_seeds or plan.top_k < top_k:
+    if plan.n_seeds < finish.n_seeds or plan.top_k < top_k:
         wanted = f"{finish.top_k} configurations over {finish.n_seeds} seeds"
         done = f"{plan.top_k} confirmed over {plan.n_seeds}" if plan.top_k else "the best trial not confirmed"
         lines.append(f"The budget left less for the finish than {wanted}: {done}, {plan.n_refits} refitted.")

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias, get_args
+
+from lightning_modules.checks.finding import Finding, Verdict
 
 MPS_VARIABLE = "ZEROIN_MPS"
 """Environment variable that is ``1`` for a worker that is to use Apple's GPU."""
@@ -48,17 +50,36 @@ class ModelAssembly:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What is to be checked of model and data, beyond that one batch runs.
+
+    Attributes:
+        thorough: Whether all checks are made; else those that the one batch of the dry run costs next to nothing.
+        learning_rates: Searched learning rates to try one after another, each > 0; empty if it is not searched.
+        learning_rate_range: Bounds of the searched learning rate, None if it is not searched.
+        init_schemes: Values of the model's ``init_scheme`` to compare; empty if it is not searched.
+    """
+
+    thorough: bool
+    learning_rates: tuple[float, ...] = ()
+    learning_rate_range: tuple[float, float] | None = None
+    init_schemes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspect:
     """Build everything once and run one batch of training and validation, without writing anything.
 
     Attributes:
         searched: Names of the searched arguments (``model.learning_rate``), to be found in the classes' signatures.
         hang_timeout_seconds: Time, > 0, after which the worker counts as hung and ends itself, or None for never.
+        checks: What else is checked, None for nothing.
     """
 
     assembly: ModelAssembly
     searched: tuple[str, ...]
     hang_timeout_seconds: float | None = None
+    checks: Checks | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +103,10 @@ class TrialAssignment:
         inherited_directory: Directory of the trial whose checkpoint it begins with while it has none of its own; empty
             if it begins with nothing.
         inherited_checkpoints: URL of the directory for that trial's checkpoints, as `checkpoints`.
+        keeps_cycle_ends: Of a refit: whether its weights at the ends of its learning-rate cycles are kept beside the
+            final ones.
+        keeps_last_epochs: Of a refit: after how many of its last epochs its weights are kept, the final ones among
+            them; 0 for the final ones alone.
     """
 
     trial_key: str
@@ -97,6 +122,8 @@ class TrialAssignment:
     checkpoints: str = ""
     inherited_directory: str = ""
     inherited_checkpoints: str = ""
+    keeps_cycle_ends: bool = False
+    keeps_last_epochs: int = 0
 
 
 class Action(StrEnum):
@@ -118,14 +145,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestAssignment:
-    """Read the test split once with the given members.
+    """Read the test split once with the given refits.
 
     Attributes:
-        trial_keys: The members' keys.
+        trial_keys: The refits' keys.
         directories: Their directories with the final weights, in the same order.
         ensemble: Whether to average the members' probabilities too.
         checkpoints: URLs to get their weights from instead, in the same order; empty where `directories` have them.
         hang_timeout_seconds: As for a trial.
+        model_args: Each one's init arguments of the model, in the same order; empty if all have those of `assembly`.
+        has_snapshots: Whether each has kept further weights, which are members too.
     """
 
     __test__ = False  # not a test class
@@ -135,6 +164,51 @@ class TestAssignment:
     directories: tuple[str, ...]
     ensemble: bool
     checkpoints: tuple[str, ...] = ()
+    hang_timeout_seconds: float | None = None
+    model_args: tuple[Mapping[str, Any], ...] = ()
+    has_snapshots: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageAssignment:
+    """Write the given members into one file, from which raw images can be classified without the study.
+
+    Attributes:
+        trial_keys: The refits' keys.
+        directories: Their directories with the final weights, in the same order.
+        file: Absolute path of the file to write.
+        checkpoints: As for a test.
+        file_url: URL of the directory that the file goes to instead if the worker does not see the directory of `file`;
+            empty if there is none.
+        hang_timeout_seconds: As for a trial.
+        model_args: As for a test.
+        has_snapshots: As for a test.
+    """
+
+    assembly: ModelAssembly
+    trial_keys: tuple[str, ...]
+    directories: tuple[str, ...]
+    file: str
+    checkpoints: tuple[str, ...] = ()
+    file_url: str = ""
+    hang_timeout_seconds: float | None = None
+    model_args: tuple[Mapping[str, Any], ...] = ()
+    has_snapshots: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAssignment:
+    """Show what a refitted member has learnt to see, on a few validation images.
+
+    Attributes:
+        directory: With its final weights.
+        checkpoint: URL to get them from instead; empty where `directory` has them.
+        hang_timeout_seconds: As for a trial.
+    """
+
+    assembly: ModelAssembly
+    directory: str
+    checkpoint: str = ""
     hang_timeout_seconds: float | None = None
 
 
@@ -194,6 +268,8 @@ class InspectionResult:
         n_cores: CPU cores that the worker's machine lends to it and its neighbours, 0 if unknown.
         out_of_memory: Whether that is what `error` is about.
         measured: Names of all that an epoch reports.
+        findings: Of the checks that were asked for, also where `error` tells of a batch that did not go through.
+        n_lr_cycles: Learning-rate cycles of the training that was tried, None if the module does not tell.
     """
 
     error: str
@@ -210,6 +286,8 @@ class InspectionResult:
     n_cores: int = 0
     out_of_memory: bool = False
     measured: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    n_lr_cycles: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,12 +341,19 @@ class TestResult:
     """Answer to `TestAssignment`.
 
     Attributes:
-        members: Metrics of each member on the test split, in the order of the assignment.
-        ensemble: Metrics of the averaged probabilities; empty if there is no ensemble.
+        members: Metrics of each member on the test split, in the order of the assignment; of a refit that has kept
+            several weights, in the order of training.
+        ensemble: Metrics of the probabilities that all members average to; empty if there is no ensemble.
         n_samples: Test samples read.
         notices: Why there is no ensemble, which step stood in for ``test_step``, ….
         error: ``Type: message`` if it raised, else empty.
         traceback: The traceback if it raised, else empty.
+        sizes: Members of each refit, >= 1.
+        scores: Metrics of each member's own probabilities, measured like those of an ensemble; empty without one.
+        ensembles: Of each refit, the metrics of the probabilities that its own members average to; empty without an
+            ensemble.
+        confusion: How often images of each class, a row each, were taken for each class by the average of all members;
+            empty without an ensemble.
     """
 
     __test__ = False  # not a test class
@@ -279,14 +364,77 @@ class TestResult:
     notices: tuple[str, ...]
     error: str
     traceback: str
+    sizes: tuple[int, ...] = ()
+    scores: tuple[Mapping[str, float], ...] = ()
+    ensembles: tuple[Mapping[str, float], ...] = ()
+    confusion: tuple[Sequence[int], ...] = ()
 
 
-ToWorker: TypeAlias = Inspect | TrialAssignment | Decision | TestAssignment | Shutdown
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageResult:
+    """Answer to `PackageAssignment`.
+
+    Attributes:
+        is_packaged: Whether the file has been written.
+        notices: What the user should know about the packaged model, or why there is none.
+        error: ``Type: message`` if it raised, else empty.
+        traceback: The traceback if it raised, else empty.
+    """
+
+    is_packaged: bool
+    notices: tuple[str, ...] = ()
+    error: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """Answer to `LookAssignment`; numbers as nested lists.
+
+    Attributes:
+        filters: Of the first convolution, ``(n_filters, n_channels, height, width)``; empty if there is none.
+        maps: By layer, what it makes of the first image, ``(n_maps, height, width)``.
+        images: What the network was given, ``(n, n_channels, height, width)``; empty if it takes no images.
+        saliency: ``(n, height, width)``, >= 0.
+        labels: Class of each image.
+        predicted: What it was taken for.
+        notices: What the user should know.
+        error: ``Type: message`` if it raised, else empty.
+        traceback: The traceback if it raised, else empty.
+    """
+
+    filters: Sequence[Any] = ()
+    maps: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    images: Sequence[Any] = ()
+    saliency: Sequence[Any] = ()
+    labels: Sequence[int] = ()
+    predicted: Sequence[int] = ()
+    notices: tuple[str, ...] = ()
+    error: str = ""
+    traceback: str = ""
+
+
+ToWorker: TypeAlias = (
+    Inspect | TrialAssignment | Decision | TestAssignment | PackageAssignment | LookAssignment | Shutdown
+)
 FromWorker: TypeAlias = (
-    WorkerReady | Heartbeat | Notice | Farewell | InspectionResult | EpochReport | TrialEnded | TestResult
+    WorkerReady
+    | Heartbeat
+    | Notice
+    | Farewell
+    | InspectionResult
+    | EpochReport
+    | TrialEnded
+    | TestResult
+    | PackageResult
+    | Views
 )
 Message: TypeAlias = ToWorker | FromWorker
 
+_TUPLES = (
+    *("searched", "notices", "members", "metrics", "measured", "trial_keys", "directories", "checkpoints"),
+    *("model_args", "sizes", "scores", "ensembles", "confusion"),
+)
 _TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(Message)}
 
 
@@ -309,12 +457,21 @@ def decode(line: bytes) -> Message:
     cls = _TYPES[body.pop("type")]
     if "assembly" in body:
         body["assembly"] = ModelAssembly(**body["assembly"])
-    for name in ("searched", "notices", "members", "metrics", "measured", "trial_keys", "directories", "checkpoints"):
+    for name in _TUPLES:
         if isinstance(body.get(name), list):
             body[name] = tuple(body[name])
+    if body.get("checks") is not None:
+        body["checks"] = _decoded_checks(body["checks"])
+    if "findings" in body:
+        body["findings"] = tuple(Finding(**{**each, "verdict": Verdict(each["verdict"])}) for each in body["findings"])
     if "action" in body:
         body["action"] = Action(body["action"])
     if "cause" in body:
         body["cause"] = Cause(body["cause"])
     message: Message = cls(**body)
     return message
+
+
+def _decoded_checks(body: dict[str, Any]) -> Checks:
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    return Checks(**fields)

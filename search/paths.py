@@ -141,6 +141,41 @@ class StudyPaths:
         """Full URIs of its stores, for their owner only (see `search.credentials`)."""
         return self.directory / "credentials.json"
 
+    @property
+    def model_package(self) -> Path:
+        """The refitted members in one file, as MLflow is given them (see `search.model_package`)."""
+        return self.directory / "model.zip"
+
+    @property
+    def views(self) -> Path:
+        """What the refitted model has learnt to see, and its confusion matrix (see `search.tracking.pictures`)."""
+        return self.directory / "views.json"
+
+    def write_views(self, text: str) -> None:
+        """Write them, or nothing."""
+        partial = self.views.with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(self.views)
+
+    def remove_model_package(self) -> None:
+        """Remove the packaged model of an earlier finish, wherever it is.
+
+        Raises:
+            StateError: If it is behind a URL that does not answer.
+        """
+        self.model_package.unlink(missing_ok=True)
+        if self.checkpoints:
+            CheckpointStore(self.checkpoints).remove(self.model_package.name)
+
+    def fetch_model_package(self) -> None:
+        """Bring the packaged model here, if a worker that does not see the directory has put it behind the URL.
+
+        Raises:
+            StateError: If the store does not answer.
+        """
+        if self.checkpoints and not self.model_package.exists():
+            CheckpointStore(self.checkpoints).get(self.model_package.name, self.model_package)
+
     def trial(self, key: str) -> TrialPaths:
         """Files of the trial named `key`."""
         checkpoints = f"{self.checkpoints}/{key}" if self.checkpoints else ""

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_modules.ensembles.ensemble_gain import EnsembleGain
 from search.messages import TestResult
 from search.past import Past, PastObservation, StartingPoint
 from search.study_file import space_from_plain, space_to_plain
@@ -54,7 +55,8 @@ def early_end_to_plain(end: EarlyEnd) -> dict[str, Any]:
 
 def early_end_from_plain(plain: Mapping[str, Any]) -> EarlyEnd:
     """Invert `early_end_to_plain`."""
-    return EarlyEnd(**{**plain, "outlook": Outlook(**plain["outlook"])})
+    outlook = plain["outlook"]
+    return EarlyEnd(**{**plain, "outlook": None if outlook is None else Outlook(**outlook)})
 
 
 def result_to_plain(result: StudyResult) -> dict[str, Any]:
@@ -72,8 +74,13 @@ def result_from_plain(plain: Mapping[str, Any]) -> StudyResult:
             "refit_keys": tuple(plain["refit_keys"]),
             "test_members": tuple(plain["test_members"]),
             "notices": tuple(plain["notices"]),
+            "ensemble_gain": {name: _gain(each) for name, each in plain.get("ensemble_gain", {}).items()},
         }
     )
+
+
+def _gain(plain: Mapping[str, Any]) -> EnsembleGain:
+    return EnsembleGain(**{**plain, "by_seed": tuple(plain["by_seed"])})
 
 
 def _confirmation(plain: Mapping[str, Any]) -> Confirmation:
@@ -89,7 +96,8 @@ def test_result_to_plain(result: TestResult) -> dict[str, Any]:
 
 def test_result_from_plain(plain: Mapping[str, Any]) -> TestResult:
     """Invert `test_result_to_plain`."""
-    return TestResult(**{**plain, "members": tuple(plain["members"]), "notices": tuple(plain["notices"])})
+    names = ("members", "notices", "sizes", "scores", "ensembles", "confusion")
+    return TestResult(**{**plain, **{name: tuple(plain[name]) for name in names if name in plain}})
 
 
 def past_to_plain(past: Past) -> dict[str, Any]:

@@ -192,21 +192,56 @@ class Winner(StrEnum):
     COMPROMISE = "compromise"
 
 
+class Ensemble(StrEnum):
+    """Which weights predict the test split together."""
+
+    NONE = "none"
+    SEEDS = "seeds"  # the winner's refits, one a seed
+    TOP_K = "top_k"  # a refit of each confirmed configuration
+    SNAPSHOTS = "snapshots"  # of each refit, its weights at the ends of its learning-rate cycles
+    LAST_N = "last_n"  # of each refit, its weights after its last epochs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishSettings:
     """What follows the last stage.
 
     Attributes:
         top_k: Configurations to confirm, >= 1.
-        n_seeds: Seeds that each may be trained with to be confirmed, and members of the refit, >= 1.
-        ensemble: Whether the refitted members' probabilities are averaged on the test split.
+        n_seeds: Seeds that each may be trained with to be confirmed, and refits of the winner, >= 1.
+        ensemble: Whose probabilities are averaged on the test split.
         winner: With several objectives, by what the contenders are chosen and compared.
+        register: Whether the refitted model is packaged and registered in MLflow.
+        last_n: Of ``last_n``, the epochs whose weights each refit keeps, >= 1; else None.
+
+    Raises:
+        StudyDefinitionError: If `last_n` is missing, or there for nothing.
     """
 
     top_k: int
     n_seeds: int
-    ensemble: bool
+    ensemble: Ensemble
     winner: Winner = Winner.FIRST_OBJECTIVE
+    register: bool = True
+    last_n: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.last_n is not None) != (self.ensemble is Ensemble.LAST_N):
+            raise StudyDefinitionError(
+                f"must be given with `ensemble: last_n`, and only then, but got {self.last_n!r} with `ensemble: "
+                f"{self.ensemble.value}`.",
+                key="finish.last_n",
+            )
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether each refit keeps further weights beside its final ones."""
+        return self.ensemble in (Ensemble.SNAPSHOTS, Ensemble.LAST_N)
+
+    @property
+    def n_refits(self) -> int:
+        """Refits that the study wants, >= 1."""
+        return self.top_k if self.ensemble is Ensemble.TOP_K else self.n_seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

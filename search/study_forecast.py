@@ -168,4 +168,4 @@ def _finish(
         return (), False
     after = [replace(each, spent=each.spent + each.of(searching)) for each in bounds]
     plan = affordable_finish(settings, after, n_contenders=settings.top_k, max_epochs=max_epochs, pace=pace)
-    return finish_loads(plan, max_epochs=max_epochs), plan.n_refits < settings.n_seeds
+    return finish_loads(plan, max_epochs=max_epochs), plan.n_refits < settings.n_refits

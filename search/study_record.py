@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from lightning_modules.ensembles.ensemble_gain import EnsembleGain
 from search.search_space import SearchSpace
 from search.study_definition import StudyDefinition
 from search.trial import Score, TrialRecord
@@ -139,14 +140,14 @@ class EarlyEnd:
 
     Attributes:
         reason: Why, in words and figures.
-        outlook: The last of the outlooks that decided.
+        outlook: The last of the outlooks that decided, None if the user did.
         n_finished: Trials that had ended, of all stages.
         n_left: Planned trials that are left out, None if nothing counted them.
         time_ms: Unix time in milliseconds.
     """
 
     reason: str
-    outlook: Outlook
+    outlook: Outlook | None
     n_finished: int
     n_left: int | None
     time_ms: int
@@ -159,7 +160,7 @@ class FinishPlan:
     Attributes:
         top_k: Configurations that are confirmed; 0 to take the best trial as it is.
         n_seeds: Seeds that each is confirmed with at most.
-        n_refits: Members that the winner is refitted to, >= 1.
+        n_refits: Refits, >= 1: of the winner, or of each confirmed configuration.
     """
 
     top_k: int
@@ -200,10 +201,10 @@ class StudyResult:
     Attributes:
         best_trial_number: The search trial whose hyperparameters won.
         confirmations: The contenders, winner first; empty if the study has no `finish`.
-        refit_keys: Keys of the refitted members.
-        refit_epochs: Epochs that each was trained for.
+        refit_keys: Keys of the refits.
+        refit_epochs: Epochs that each was trained for, at most.
         test_members: Metrics of each member on the test split.
-        test_ensemble: Metrics of the averaged probabilities on the test split.
+        test_ensemble: Metrics of the probabilities that all members average to, on the test split.
         n_test_samples: Test samples read.
         n_test_readings: How often the test split was read in this study's life.
         n_epochs: Epochs trained by phase (each stage's name, ``confirm``, ``refit``).
@@ -212,6 +213,9 @@ class StudyResult:
         device_seconds: Time that training runs occupied devices, summed over the devices.
         device_use: What the workers' time went into, by `search.device_use.DeviceUse`.
         time_ms: When it finished, Unix time in milliseconds.
+        is_packaged: Whether there is a packaged model to be registered.
+        ensemble_gain: What averaging gains over the best single member on the test split, by metric (``test_acc``,
+            ``test_loss``): of all members, or, where each refit keeps several, of each refit's own ones.
     """
 
     best_trial_number: int
@@ -228,6 +232,8 @@ class StudyResult:
     time_ms: int
     device_seconds: float = 0.0
     device_use: Mapping[str, float] = field(default_factory=dict)
+    is_packaged: bool = False
+    ensemble_gain: Mapping[str, EnsembleGain] = field(default_factory=dict)
 
 
 class StudyState(StrEnum):
@@ -267,6 +273,7 @@ class StudyRecord:
             running session has not stored yet is missing.
         finish_has_begun: Whether the search is over: the best configurations are being confirmed or refitted.
         early_end: Why the search ended before all its trials, None if it did not.
+        model_uri: MLflow's URI of the registered model (``models:/digits/1``), empty if there is none.
     """
 
     definition: StudyDefinition
@@ -282,6 +289,7 @@ class StudyRecord:
     device_use: Mapping[str, float] = field(default_factory=dict)
     finish_has_begun: bool = False
     early_end: EarlyEnd | None = None
+    model_uri: str = ""
 
     @property
     def seconds(self) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning_modules.checks.finding import Finding, Verdict
 from search.messages import InspectionResult
+from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
 from search.study_record import StudyState
 
@@ -90,3 +92,25 @@ class StudyPreview:
     edits: tuple[Edit, ...]
     finish_has_begun: bool
     is_packed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyCheck:
+    """What the checks of a study's model and data found.
+
+    Attributes:
+        name: The study.
+        findings: In the order of the checks.
+        hyperparameters: The point of the search space at which they were made.
+        device: What they were made on, in words.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+    hyperparameters: Hyperparameters
+    device: str
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a check has."""
+        return any(each.verdict is Verdict.FAILED for each in self.findings)

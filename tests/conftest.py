@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torchvision_shim
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from forked_workers import WorkerTemplate
     from mlflow import MlflowClient
     from postgresql_server import PostgresqlServer
     from recorded_studies import RecordedStudies
@@ -38,12 +40,19 @@ settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
 
+# Before anything imports Lightning, which imports a torchvision that it finds.
+torchvision_shim.make_importable()
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let several processes begin with the slowest files: none has one left when the others have nothing to do."""
     if hasattr(config, "workerinput"):
         n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: -n_slow[item.path])
+    if not torchvision_shim.is_installed():
+        for item in items:
+            if item.get_closest_marker("vision"):
+                item.add_marker(pytest.mark.skip(reason="torchvision is not installed (the extra `vision`)"))
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +119,23 @@ def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
     from no_tracker import NoTracker
 
     monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
+
+
+@pytest.fixture(scope="session")
+def worker_template() -> Iterator[WorkerTemplate]:
+    """A process to fork workers from; each that is started instead imports torch and Lightning, for seconds."""
+    from forked_workers import WorkerTemplate
+
+    template = WorkerTemplate()
+    yield template
+    template.close()
+
+
+@pytest.fixture
+def forked_workers(worker_template: WorkerTemplate) -> Iterator[None]:
+    """Engines in this process fork their workers."""
+    with worker_template.used():
+        yield
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from unittest import mock
 
 import psutil
 from command_line import is_alive, wait_for
+from forked_workers import template_pids
 from virtual_engine import VirtualEngine
 
 from search.engines.devices import DeviceSlot
@@ -156,4 +157,5 @@ def lost(engine: Engine, worker: int, *, seconds: float = 60.0) -> WorkerLost:
 
 def living_children() -> list[psutil.Process]:
     """Return the living processes that this one started, and theirs."""
-    return [each for each in psutil.Process().children(recursive=True) if is_alive(each)]
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if each.pid not in template_pids and is_alive(each)]

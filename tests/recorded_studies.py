@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_modules.checks.finding import Finding
 from search.cli.command_context import CommandContext
 from search.cli.main import exit_code_of
 from search.errors import StudyNotFoundError
@@ -15,7 +16,7 @@ from search.observer import StudyObserver
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StudyRecord, StudyState
-from search.study_views import Edit, FoundStudy, StudyPreview, StudySummary
+from search.study_views import Edit, FoundStudy, StudyCheck, StudyPreview, StudySummary
 from search.trial import EpochRecord, Score, TrialRecord, TrialState
 
 STORAGE, TRACKING = "journal:///somewhere/optuna.journal", "sqlite:////somewhere/mlflow.db"
@@ -64,6 +65,7 @@ class RecordedStudies:
         tells: Whether a study that runs is told to the observer.
         state: What a preview says of the study; None if there is none of that name.
         edits: What a preview says that differs from the recorded study.
+        findings: What a check finds.
         unreadable: Why a further study in the list cannot be read; none is listed if empty.
     """
 
@@ -73,6 +75,7 @@ class RecordedStudies:
     tells: bool = True
     state: StudyState | None = None
     edits: tuple[Edit, ...] = ()
+    findings: tuple[Finding, ...] = ()
     unreadable: str = ""
 
     def run_study(self, definition: StudyDefinition, *, observer: StudyObserver, **options: Any) -> StudyRecord:
@@ -80,6 +83,9 @@ class RecordedStudies:
 
     def resume_study(self, name: str, *, observer: StudyObserver, **options: Any) -> StudyRecord:
         return self._ran("resume", self.records[name].definition, observer, options)
+
+    def finish_study(self, name: str, *, observer: StudyObserver, **options: Any) -> StudyRecord:
+        return self._ran("finish", self.records[name].definition, observer, options)
 
     def preview_study(self, definition: StudyDefinition, **options: Any) -> StudyPreview:
         self._note("preview", definition=definition, **options)
@@ -103,6 +109,15 @@ class RecordedStudies:
             state=self.state,
             edits=self.edits,
             finish_has_begun=False,
+        )
+
+    def check_study(self, definition: StudyDefinition, **options: Any) -> StudyCheck:
+        self._note("check", definition=definition, **options)
+        return StudyCheck(
+            name=definition.study,
+            findings=self.findings,
+            hyperparameters={"model.learning_rate": 0.01, "model.init_scheme": "he"},
+            device="CPU",
         )
 
     def find_study(self, name: str, **options: Any) -> FoundStudy:

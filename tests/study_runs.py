@@ -36,7 +36,9 @@ def run_session(
     observer: StudyObserver | None = None,
     storage: str | None = None,
     tracking_uri: str | None = None,
+    ends_search: bool = False,
     clock: Callable[[], float] = time.monotonic,
+    check: bool = False,
 ) -> StudyRecord:
     """Run a study, or what is left of it, on an engine."""
     return Session(
@@ -45,5 +47,7 @@ def run_session(
         state=state,
         engine=engine,
         observer=observer or SilentObserver(),
+        ends_search=ends_search,
         clock=clock,
+        check=check,
     ).run()

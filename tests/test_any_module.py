@@ -12,6 +12,7 @@ import mlflow
 import pytest
 import pytorch_lightning as pl
 from command_line import CommandLine
+from forked_workers import WorkerTemplate
 
 from lightning_modules.callbacks.epoch_seeding import EpochSeeding, seed_all
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
@@ -134,7 +135,7 @@ stages:
   - {name: coarse, n_trials: 6, max_epochs: 2, sampler: qmc}
   - {name: fine, n_trials: 2, max_epochs: 4, sampler: tpe}
 pruner: none
-finish: {top_k: 2, n_seeds: 2, ensemble: true}
+finish: {top_k: 2, n_seeds: 2, ensemble: true, register: false}
 """
 
 
@@ -148,12 +149,17 @@ def write_package(directory: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Callable[[Path], Path]) -> CommandLine:
+def theirs(
+    tmp_path_factory: pytest.TempPathFactory,
+    copied_mlflow_database: Callable[[Path], Path],
+    worker_template: WorkerTemplate,
+) -> CommandLine:
     """The finished study."""
     zeroin = CommandLine(directory=tmp_path_factory.mktemp("theirs"))
     write_package(zeroin.directory)
     copied_mlflow_database(zeroin.home / "mlflow.db")
-    done = zeroin.run("run", "their.yaml", "--devices", "cpu:2", "--plain")
+    with worker_template.used():
+        done = zeroin.called("run", "their.yaml", "--devices", "cpu:2", "--plain")
     assert done.returncode == 0, done.stdout + done.stderr
     # Nobody says here which train data are free of augmentation; that is told once, not by every trial.
     assert done.stdout.count("train_eval_dataloader") == 1

@@ -182,16 +182,15 @@ def test_ui_of_nothing_and_on_a_taken_port(
 
 
 @pytest.mark.slow
-def test_ui_serves_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+def test_ui_serves_and_ends_with_ctrl_c(tmp_path: Path, mlflow_uri: str) -> None:
     port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZEROIN_HOME": str(tmp_path)}
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    command = [sys.executable, "-m", "search", "ui", "--port", str(port), "--tracking-uri", uri]
+    command = [sys.executable, "-m", "search", "ui", "--port", str(port), "--tracking-uri", mlflow_uri]
     server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         told = [server.stdout.readline() for _ in range(3)]
-        assert uri in told[0] and f"http://127.0.0.1:{port}/" in told[2]
+        assert mlflow_uri in told[0] and f"http://127.0.0.1:{port}/" in told[2]
         wait_for(lambda: is_healthy(f"http://127.0.0.1:{port}"))
         assert {address for address, _ in listening(psutil.Process(server.pid))} == {"127.0.0.1"}
         server.send_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ from search.study_record import (
 
 
 def _rows(record: StudyRecord) -> list[dict[str, object]]:
-    return [rows.trial_row(trial, monitor="val_acc") for trial in record.trials]
+    return [rows.trial_row(trial, record.definition.objective) for trial in record.trials]
 
 
 def _reject(constant: str) -> None:

@@ -70,12 +70,22 @@ def test_resume_takes_name_file_and_stores(digits: RecordedStudies, tmp_path: Pa
     assert options["storage"] == options["edited"].storage == "sqlite:///mine.db"
 
 
+def test_finish_takes_name_and_overrides(digits: RecordedStudies) -> None:
+    assert call(digits, "finish", "digits") == 0
+    assert digits.options_of("finish")["edited"] is None
+    digits.calls.clear()
+    assert call(digits, "finish", "digits", "--set", "finish.top_k=5") == 0
+    finish = digits.options_of("finish")["edited"].finish
+    assert finish is not None and finish.top_k == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "asked"),
     [
         (["run", "digits", "--checkpoints", "s3://bucket"], "run"),
         (["run", "digits", "--checkpoints", "s3://bucket", "--dry-run"], "preview"),
         (["resume", "digits"], "resume"),
+        (["finish", "digits"], "finish"),
     ],
 )
 def test_where_a_study_runs_is_handed_on(digits: RecordedStudies, arguments: list[str], asked: str) -> None:

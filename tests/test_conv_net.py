@@ -14,11 +14,11 @@ from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
 from lightning_modules.conv_net import ConvNet
-from lightning_modules.digits_data import DigitsDataModule
-from lightning_modules.initialization import SCHEMES
-from lightning_modules.learning_rate_schedules import SHAPES, learning_rate_ratio
-from lightning_modules.optimizers import OPTIMIZERS
-from lightning_modules.tensor_loader import TensorLoader
+from lightning_modules.data.digits_data import DigitsDataModule
+from lightning_modules.data.tensor_loader import TensorLoader
+from lightning_modules.training.initialization import SCHEMES
+from lightning_modules.training.learning_rate_schedules import SHAPES, learning_rate_ratio
+from lightning_modules.training.optimizers import OPTIMIZERS
 
 pytestmark = [
     # Some tests leave the validation out on purpose.
@@ -116,7 +116,7 @@ def test_dropout_is_the_probability_of_dropping_and_off_in_eval_mode() -> None:
     assert torch.equal(net(images), net(images))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "zeros"])
 def test_weights_scale_with_the_gain_and_follow_the_global_seed(scheme: str) -> None:
     weights = []
     for gain in (1.0, 1.0, 3.0):
@@ -131,11 +131,17 @@ def test_weights_scale_with_the_gain_and_follow_the_global_seed(scheme: str) -> 
 @pytest.mark.parametrize("lr_schedule", SHAPES)
 def test_every_optimizer_trains_with_every_schedule(optimizer: str, lr_schedule: str) -> None:
     torch.manual_seed(0)
-    net, loader, spy = make_net(optimizer=optimizer, lr_schedule=lr_schedule, learning_rate=0.01), make_loader(), Spy()
+    net, spy = (
+        make_net(optimizer=optimizer, lr_schedule=lr_schedule, learning_rate=0.01, lr_cycles=2, lbfgs_max_iter=2),
+        Spy(),
+    )
+    loader = make_loader(batch_size=40 if optimizer == "lbfgs" else 16)
     trainer = make_trainer(max_epochs=3, callbacks=[spy])
     trainer.fit(net, loader)
     n_steps = 3 * len(loader)
-    expected = [0.01 * learning_rate_ratio(step / n_steps, shape=lr_schedule, decay=0.01) for step in range(n_steps)]
+    expected = [
+        0.01 * learning_rate_ratio(step / n_steps, shape=lr_schedule, decay=0.01, n_cycles=2) for step in range(n_steps)
+    ]
     assert spy.learning_rates == pytest.approx(expected)
     final = trainer.optimizers[0].param_groups[0]["lr"]
     assert final == pytest.approx(0.01 if lr_schedule == "constant" else 0.01 * 0.01)
@@ -202,7 +208,9 @@ def test_metrics_have_their_names_and_do_not_depend_on_the_batch_size() -> None:
     assert large["test_loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("optimizer", "lr_schedule"), [("nesterov", "cosine"), ("adamw", "step")])
+@pytest.mark.parametrize(
+    ("optimizer", "lr_schedule"), [("nesterov", "cosine"), ("adamw", "step"), ("rmsprop", "cyclic")]
+)
 def test_resuming_from_an_epoch_end_is_exact(optimizer: str, lr_schedule: str, tmp_path: Path) -> None:
     def fit(*, stop: int, checkpoint: Path | None) -> tuple[ConvNet, pl.Trainer, Spy]:
         torch.manual_seed(7 if checkpoint is None else 8)
@@ -248,14 +256,14 @@ def test_defaults_learn_the_digits() -> None:
         ({"in_channels": 0}, "`in_channels` must be an integer >= 1, but got 0"),
         ({"n_classes": 1}, "`n_classes`"),
         ({"widths": []}, "`widths` must be a list of at least one integer"),
-        ({"widths": "32"}, "`widths`"),
+        ({"widths": "32,64"}, "`widths` .* as a text such as '32-64', but got '32,64'"),
         ({"widths": [32, 0]}, "`widths` must be an integer >= 1, but got 0"),
         ({"hidden_width": -1}, "`hidden_width`"),
         ({"norm": "bach"}, "`norm` must be one of .*Did you mean 'batch'"),
         ({"dropout": 1.0}, r"`dropout` must be a number in \[0, 1\), but got 1\.0"),
         ({"init_scheme": "kaiming"}, "`init_scheme`"),
         ({"init_gain": 0.0}, "`init_gain`"),
-        ({"optimizer": "adam"}, "`optimizer` must be one of .*Did you mean 'adamw'"),
+        ({"optimizer": "adamm"}, "`optimizer` must be one of .*Did you mean 'adam'"),
         ({"learning_rate": math.nan}, "`learning_rate`"),
         ({"momentum": 1.0}, "`momentum`"),
         ({"weight_decay": -1.0}, "`weight_decay`"),

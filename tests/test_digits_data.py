@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
-from lightning_modules.digits_data import DigitsDataModule
-from lightning_modules.tensor_loader import TensorLoader
+from lightning_modules.data.digits_data import DigitsDataModule
+from lightning_modules.data.tensor_loader import TensorLoader
 
 N_IMAGES = 1797
 

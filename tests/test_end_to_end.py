@@ -9,20 +9,20 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 import yaml
 from command_line import CommandLine, free_port, wait_for
 from mlflow.entities import Run
 
-from lightning_modules import ConvNet
+from lightning_modules import ConvNet, DigitsDataModule
 from search.errors import StudyNotFoundError
 from search.paths import StateDirectory
 from search.search_space import Choices
@@ -97,12 +97,6 @@ def answers(digits: Digits) -> Answers:
     commands = {
         "run again": ["run", "digits", "--plain"],
         "changed": ["run", "digits", "--plain", "--set", "stages.0.n_trials=14", "--set", "seed=7"],
-    }
-    with ThreadPoolExecutor(2) as pool:
-        done = dict(
-            zip(commands, pool.map(lambda command: digits.zeroin.run(*command), commands.values()), strict=True)
-        )
-    looks = {
         "list": ["list", "--format", "json"],
         "status": ["status", "digits", "--format", "json"],
         "trials": ["trials", "digits", "--format", "json"],
@@ -112,7 +106,7 @@ def answers(digits: Digits) -> Answers:
         "schema": ["schema"],
         "init": ["init", "mine"],
     }
-    return done | {name: digits.zeroin.called(*command) for name, command in looks.items()}
+    return {name: digits.zeroin.called(*command) for name, command in commands.items()}
 
 
 def test_the_log_tells_stages_ranges_trials_and_the_result(digits: Digits) -> None:
@@ -289,10 +283,49 @@ def test_parent_run_tells_ranges_stages_versions_and_the_result(digits: Digits) 
     assert {"zeroin.version.torch", "zeroin.version.optuna", "zeroin.hardware.n_cpus"} <= set(parent.data.tags)
     names = {file.path for file in digits.client.list_artifacts(parent.info.run_id)}
     assert {"study.yaml", "ranges.json"} <= names
+    pictures = {Path(file.path).name for file in digits.client.list_artifacts(parent.info.run_id, "pictures")}
+    assert {"filters.png", "saliency.png", "confusion.png"} < pictures
     study = yaml.safe_load(artifact(digits, parent, "study.yaml"))
     assert study["stages"][0]["n_trials"] == N_TRIALS[0]
     stages = strict_json(artifact(digits, parent, "ranges.json"))
     assert [stage["name"] for stage in stages] == ["coarse", "medium", "fine"]
+
+
+# Where the model is loaded, nothing of zeroin is imported.
+PREDICTION = """
+import json, sys
+import mlflow, numpy as np
+from sklearn.datasets import load_digits
+
+mlflow.set_tracking_uri(sys.argv[1])
+images = load_digits().images[json.loads(sys.argv[3]), np.newaxis].astype(np.float32)
+table = mlflow.pyfunc.load_model(sys.argv[2]).predict(images)
+ours = [name for name in sys.modules if name.partition(".")[0] in ("search", "lightning_modules", "pytorch_lightning")]
+print(json.dumps([table["predicted"].tolist(), ours]))
+"""
+
+
+def test_the_registered_model_predicts_raw_images_as_well_as_the_test_said(digits: Digits, answers: Answers) -> None:
+    record, best = digits.record, strict_json(answers["best"].stdout)
+    assert record.model_uri == best["registered_model"] == "models:/digits/1"
+    snippet = f'mlflow.pyfunc.load_model("{record.model_uri}").predict(images)'
+    assert digits.output.count(snippet) == 1
+    data = DigitsDataModule(**best["usage"]["data"]["init_args"])
+    arguments = [record.tracking_uri, record.model_uri, json.dumps(data.splits.test.tolist())]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PREDICTION, *arguments],
+        cwd=digits.zeroin.directory,
+        env={name: text for name, text in digits.zeroin.environment.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    predicted, ours = json.loads(done.stdout.splitlines()[-1])
+    assert ours == []
+    n_right = int((np.array(predicted) == data.load().labels[data.splits.test]).sum())
+    assert record.result is not None
+    assert n_right / len(predicted) == pytest.approx(record.result.test_ensemble["test_acc"])
 
 
 def test_optunas_own_command_lists_the_trials(digits: Digits) -> None:
@@ -344,6 +377,7 @@ def test_optuna_dashboard_serves_the_study(digits: Digits) -> None:
     assert study["study_name"] == "digits"
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_another_study_beside_it_and_its_removal_everywhere(digits: Digits) -> None:
     state = StateDirectory(root=digits.zeroin.home)
     small = [f"stages.{index}.{key}=1" for index in range(3) for key in ("n_trials", "max_epochs")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
 from collections.abc import Iterator
@@ -34,8 +35,10 @@ RAY = pytest.param("ray", marks=[pytest.mark.slow, without_ray])
 
 @pytest.fixture(scope="module", params=["virtual", LOCAL, RAY])
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    with make_engine(request.param) as engine:
+    with make_engine(request.param) as engine, contextlib.ExitStack() as stack:
         made = Rig(engine=engine)
+        if request.param == "local":  # those that replace its first workers
+            stack.enter_context(request.getfixturevalue("worker_template").used())
         yield made
         made.end()
 

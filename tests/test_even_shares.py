@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_modules.even_shares import even_batches, even_share, n_even_batches
+from lightning_modules.data.even_shares import even_batches, even_share, n_even_batches
 
 
 @given(n=st.integers(0, 200), n_ranks=st.integers(1, 9))

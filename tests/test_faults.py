@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import psutil
 import pytest
+from engine_conformance import living_children
 from faulty_net import FAULTS_VARIABLE, ONCE
+from forked_workers import WorkerTemplate
 from study_runs import Listener, run_session
 
 from search.engines.devices import DeviceSlot
@@ -68,17 +69,19 @@ def run(state: StateDirectory, faults: dict[str, str], *, n_slots: int) -> Done:
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Any) -> list[Done]:
+def studies(
+    tmp_path_factory: pytest.TempPathFactory, copied_mlflow_database: Any, worker_template: WorkerTemplate
+) -> list[Done]:
     """The study with the model's own errors only, and with all faults."""
     done = []
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, worker_template.used():
         patch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "tests"))))
         patch.setenv(FAULTS_VARIABLE, "{}")
         for name, faults, n_slots in (("undisturbed", OWN_ERRORS, 1), ("disturbed", FAULTS, 2)):
             state = StateDirectory(root=tmp_path_factory.mktemp(name) / "mlruns")
             copied_mlflow_database(state.mlflow_database)
             done.append(run(state, faults, n_slots=n_slots))
-    assert [each for each in psutil.Process().children(recursive=True) if each.status() != "zombie"] == []
+    assert living_children() == []
     return done
 
 

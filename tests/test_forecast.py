@@ -14,7 +14,7 @@ from search.budget_words import budget_words, what_was_cut
 from search.forecast import Load, Pace, cost, expected_epochs, finish_loads, is_due, measured_pace
 from search.narrowing import declared
 from search.stage_shares import StagePart, end_shares, stage_quotas
-from search.study_definition import Budget, FinishSettings, NarrowRule, SearchStage, StudyDefinition
+from search.study_definition import Budget, Ensemble, FinishSettings, NarrowRule, SearchStage, StudyDefinition
 from search.study_file import definition_from_plain
 from search.study_forecast import recorded_pace, study_forecast
 from search.study_record import FinishPlan, Spent, StageOpening, StudyForecast
@@ -31,7 +31,10 @@ stages = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 30)), min_size=1,
         for index, (n, e) in enumerate(shapes)
     ]
 )
-finishes = st.builds(FinishSettings, top_k=st.integers(1, 5), n_seeds=st.integers(1, 5), ensemble=st.booleans())
+_ENSEMBLES = (Ensemble.NONE, Ensemble.SEEDS, Ensemble.TOP_K)
+finishes = st.builds(
+    FinishSettings, top_k=st.integers(1, 5), n_seeds=st.integers(1, 5), ensemble=st.sampled_from(_ENSEMBLES)
+)
 
 
 def a_pace(seconds_per_epoch: float, n_workers: int) -> Pace:

@@ -31,6 +31,7 @@ stages:
 """
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_networks_are_found_that_are_good_and_small(
     tmp_path: Path, state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

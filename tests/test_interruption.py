@@ -10,6 +10,7 @@ import mlflow
 import psutil
 import pytest
 from command_line import CommandLine, children, interrupt, wait_for
+from forked_workers import WorkerTemplate
 
 from search.paths import StateDirectory
 from search.studies_api import read_study
@@ -62,7 +63,7 @@ def held(tmp_path: Path, copied_mlflow_database: Callable[[Path], Path]) -> Held
     return zeroin
 
 
-def test_ctrl_c_once_and_twice_and_a_second_coordinator(held: Held) -> None:
+def test_ctrl_c_once_and_twice_and_a_second_coordinator(held: Held, worker_template: WorkerTemplate) -> None:
     state = StateDirectory(root=held.home)
     held.hold.touch()
     with held.started("run", "held.yaml", "--devices", "cpu:2", "--plain") as first:
@@ -106,7 +107,8 @@ def test_ctrl_c_once_and_twice_and_a_second_coordinator(held: Held) -> None:
     assert "Traceback" not in errors
 
     held.hold.unlink()
-    done = held.run("resume", "held", "--devices", "cpu:1", "--plain")
+    with worker_template.used():
+        done = held.called("resume", "held", "--devices", "cpu:1", "--plain")
     assert done.returncode == 0, done.stderr
     assert held.trained() == {f"trial-{number:04d}": [1, 2, 3] for number in range(4)}
     assert sorted(held.statuses()) == ["FINISHED"] * 5

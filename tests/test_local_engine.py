@@ -105,6 +105,7 @@ def test_shared_devices_have_a_slot_for_each_that_shares(make_engine: MakeEngine
     assert [engine.device(slot) for slot in range(6)] == ["CPU slot 0", "CPU slot 1"] * 3
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_nothing_listens_and_silence_counts_from_when_somebody_listens(make_engine: MakeEngine) -> None:
     engine = make_engine(heartbeat_timeout_seconds=3.0)
     before = listening(psutil.Process())  # a server that other tests use may be a process below this one, too

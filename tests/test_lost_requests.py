@@ -165,6 +165,7 @@ def test_all_of_them_are_watched_for_hangs(state: StateDirectory, packed: StudyD
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_a_test_loader_that_deadlocks_is_noticed_and_the_split_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

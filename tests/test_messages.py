@@ -3,20 +3,26 @@ import math
 
 import pytest
 
+from lightning_modules.checks.finding import Finding, Verdict
 from search.messages import (
     Action,
+    Checks,
     Decision,
     EpochReport,
     Heartbeat,
     Inspect,
     InspectionResult,
+    LookAssignment,
     Message,
     ModelAssembly,
+    PackageAssignment,
+    PackageResult,
     Shutdown,
     TestAssignment,
     TestResult,
     TrialAssignment,
     TrialEnded,
+    Views,
     WorkerReady,
     decode,
     encode,
@@ -35,6 +41,13 @@ ASSEMBLY = ModelAssembly(
 
 MESSAGES: list[Message] = [
     Inspect(assembly=ASSEMBLY, searched=("model.learning_rate",)),
+    Inspect(
+        assembly=ASSEMBLY,
+        searched=(),
+        checks=Checks(
+            thorough=True, learning_rates=(0.1, 0.2), learning_rate_range=(1e-3, 1.0), init_schemes=("he", "normal")
+        ),
+    ),
     TrialAssignment(
         trial_key="trial-0001",
         assembly=ASSEMBLY,
@@ -47,7 +60,26 @@ MESSAGES: list[Message] = [
         merge_validation=False,
     ),
     Decision(trial_key="trial-0001", epoch=1, action=Action.PAUSE),
-    TestAssignment(assembly=ASSEMBLY, trial_keys=("a", "b"), directories=("/a", "/b"), ensemble=True),
+    TestAssignment(
+        assembly=ASSEMBLY,
+        trial_keys=("a", "b"),
+        directories=("/a", "/b"),
+        ensemble=True,
+        model_args=({"depth": 1}, {"depth": 2}),
+        has_snapshots=True,
+    ),
+    PackageAssignment(assembly=ASSEMBLY, trial_keys=("a", "b"), directories=("/a", "/b"), file="/model.zip"),
+    PackageResult(is_packaged=True, notices=("as it is",)),
+    LookAssignment(assembly=ASSEMBLY, directory="/a"),
+    Views(
+        filters=[[[[0.5, -1.0]]]],
+        maps={"conv": [[[1.0]]]},
+        images=[],
+        saliency=[],
+        labels=[1],
+        predicted=[2],
+        notices=("seen",),
+    ),
     Shutdown(),
     WorkerReady(pid=1, device="CPU", versions={"torch": "2.13.0"}),
     Heartbeat(),
@@ -60,10 +92,24 @@ MESSAGES: list[Message] = [
         measures_gap=True,
         has_test_data=False,
         traceback="",
+        findings=(
+            Finding(check="first loss", verdict=Verdict.FAILED, seen="9", healthy="2.3", figures={"loss": math.inf}),
+            Finding(check="leakage", verdict=Verdict.UNCHECKED, seen="no images"),
+        ),
     ),
     EpochReport(trial_key="trial-0001", epoch=3, metrics={"val_acc": 0.5, "val_loss": math.inf}),
     TrialEnded(trial_key="t", n_epochs=2, stopped_by_module=False, error="", traceback="", notices=("a",)),
-    TestResult(members=({"test_acc": 1.0},), ensemble={}, n_samples=3, notices=(), error="", traceback=""),
+    TestResult(
+        members=({"test_acc": 1.0},) * 2,
+        ensemble={"test_acc": 1.0},
+        n_samples=3,
+        notices=(),
+        error="",
+        traceback="",
+        sizes=(2,),
+        scores=({"test_acc": 1.0},) * 2,
+        ensembles=({"test_acc": 1.0},),
+    ),
 ]
 
 

@@ -287,7 +287,7 @@ def test_a_study_marks_its_trials_outside_and_resumes_to_the_same_ones(tmp_path:
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(trials_table(record, record.trials, width=160))
     assert console.export_text().count("fine, outside") == 2
-    assert [trial_row(trial, monitor="val_acc")["is_outside"] for trial in record.trials] == [
+    assert [trial_row(trial, record.definition.objective)["is_outside"] for trial in record.trials] == [
         trial.is_outside for trial in trials
     ]
     checkpoints: dict[str, int] = {}

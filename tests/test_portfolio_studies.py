@@ -166,7 +166,7 @@ def test_a_study_tells_what_it_spent_its_trials_on(tmp_path: Path) -> None:
         assert logged.action == each.action
         assert identity_tags(each)["zeroin.action"] == each.action
     assert "zeroin.action" not in identity_tags(trials[0])
-    assert trial_row(record.trials[12], monitor="val_acc")["action"] == trials[12].action
+    assert trial_row(record.trials[12], record.definition.objective)["action"] == trials[12].action
     stored = StudyStore(default_storage(state), create=False).open("bell")
     assert [each.action for each in stored.trials()] == [each.action for each in trials]
     told = status_plain(record)["portfolio"]

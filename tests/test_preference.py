@@ -9,11 +9,11 @@ from measured_trials import TWO, at, measured, objective
 
 from search.preference import Worth, worth_of
 from search.reward import pareto_front
-from search.study_definition import FinishSettings, Objective, Winner
+from search.study_definition import Ensemble, FinishSettings, Objective, Winner
 from search.trial import Score
 
-COMPROMISE = FinishSettings(top_k=1, n_seeds=1, ensemble=False, winner=Winner.COMPROMISE)
-FIRST = FinishSettings(top_k=1, n_seeds=1, ensemble=False)
+COMPROMISE = FinishSettings(top_k=1, n_seeds=1, ensemble=Ensemble.NONE, winner=Winner.COMPROMISE)
+FIRST = FinishSettings(top_k=1, n_seeds=1, ensemble=Ensemble.NONE)
 
 
 def scores(*points: tuple[float, float], of: Objective = TWO) -> list[Score]:

@@ -19,6 +19,8 @@ import pytest
 import small_training
 import torch
 from command_line import is_alive, wait_for
+from engine_conformance import living_children
+from forked_workers import WorkerTemplate, environment_of
 from small_training import Coordinator, comparable
 
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
@@ -114,19 +116,22 @@ class Group:
     @property
     def ranks(self) -> list[psutil.Process]:
         """The living processes by rank."""
-        found = [each for each in psutil.Process().children() if is_alive(each) and "RANK" in each.environ()]
-        return sorted(found, key=lambda each: int(each.environ()["RANK"]))
+        found = [each for each in living_children() if "RANK" in environment_of(each)]
+        return sorted(found, key=lambda each: int(environment_of(each)["RANK"]))
 
 
 @pytest.fixture(scope="module")
-def one_group() -> Iterator[Group]:
+def one_group(worker_template: WorkerTemplate) -> Iterator[Group]:
+    """A group that is started as every group is; those that replace it are forked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         # What a job script leaves behind; none of it may reach the ranks.
         for name, value in {"RANK": "7", "WORLD_SIZE": "9", "SLURM_NTASKS": "4", "PL_GLOBAL_SEED": "1"}.items():
             patch.setenv(name, value)
         group = Group()
-        yield group
+        group.start()
+        with worker_template.used():
+            yield group
         group.engine.close(timeout_seconds=0.0)
         assert group.ranks == []
 
@@ -172,7 +177,7 @@ def seen(directory: Path, rank: int, epoch: int) -> dict[str, list[Any]]:
 def test_a_group_is_one_worker_whose_ranks_are_told_apart_by_their_own_variables_only(group: Group) -> None:
     assert group.ready is not None
     assert group.ready.device == "2 x CPU, 1 thread"
-    first, second = (process.environ() for process in group.ranks)
+    first, second = (environment_of(process) for process in group.ranks)
     assert group.ready.pid == group.ranks[0].pid
     for rank, environment in enumerate((first, second)):
         assert environment["RANK"] == environment["LOCAL_RANK"] == str(rank)

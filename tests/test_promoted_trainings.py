@@ -73,6 +73,7 @@ def test_a_promoted_training_without_a_checkpoint_begins_anew_and_says_so(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_on_real_workers_a_promoted_trial_equals_one_that_was_never_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -339,7 +339,7 @@ def test_people_are_told_which_trials_continue_others(run: Run) -> None:
     stages = status_plain(record)["stages"]
     assert [(each["n_promoted"], each["n_epochs"]) for each in stages] == [(0, 16), (2, 11), (2, 18)]
     assert "promoted" in shown(status_report(record))
-    row = trial_row(record.trials[13], monitor="val_acc")
+    row = trial_row(record.trials[13], record.definition.objective)
     assert (row["continues"], row["n_taken_over"], row["n_epochs"]) == (int(numbers[2]), 3, 6)
     table = shown(trials_table(record, record.trials, width=120)).splitlines()
     assert table[0].split()[:3] == ["#", "continues", "stage"]

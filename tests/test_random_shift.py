@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightning_modules.random_shift import RandomShift
+from lightning_modules.data.random_shift import RandomShift
 
 
 def all_shifts(image: torch.Tensor, *, max_shift: int, fill: float) -> list[torch.Tensor]:

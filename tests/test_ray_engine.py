@@ -158,7 +158,7 @@ def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_wh
             assert lost(engine, second).reason.startswith(f"worker on {socket.gethostname()}: ")
 
             third = engine.start_worker(slot=0)
-            (driver,) = psutil.Process().children()
+            (driver,) = {*psutil.Process().children()} & {*living_children()}
             family = driver.children(recursive=True)
             driver.kill()
             assert lost(engine, third).reason == "the connection to Ray broke"

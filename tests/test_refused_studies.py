@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,6 +35,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_wrong_study_is_refused_with_its_place_and_creates_nothing(tmp_path: Path) -> None:
     def refused(index: int) -> tuple[CommandLine, str]:
         right = list(MISTAKES)[index]
@@ -43,13 +43,12 @@ def test_a_wrong_study_is_refused_with_its_place_and_creates_nothing(tmp_path: P
         zeroin.directory.mkdir()
         assert STUDY.count(right) == 1
         (zeroin.directory / "wrong.yaml").write_text(STUDY.replace(right, MISTAKES[right][0]))
-        done = zeroin.run("run", "wrong.yaml", "--devices", "cpu:1", "--plain")
+        done = zeroin.called("run", "wrong.yaml", "--devices", "cpu:1", "--plain")
         assert done.returncode == 2, done.stdout + done.stderr
         assert all("checking the model" in line for line in done.stdout.splitlines()), done.stdout
         return zeroin, done.stderr
 
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(refused, range(len(MISTAKES))))
+    results = [refused(index) for index in range(len(MISTAKES))]
     for (zeroin, message), (_, line, expected) in zip(results, MISTAKES.values(), strict=True):
         assert f"wrong.yaml:{line}: " in message
         for text in expected:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lightning_modules.splits import stratified_split
+from lightning_modules.data.splits import stratified_split
 
 labels_of_any_size = st.lists(st.integers(0, 6), min_size=2, max_size=200).map(np.array)
 seeds = st.integers(0, 2**40)

@@ -35,7 +35,7 @@ from search.search_space import (
     LogRange,
     OneMinusLogRange,
 )
-from search.study_definition import Direction, NarrowRule, ScheduleHorizon
+from search.study_definition import Direction, Ensemble, NarrowRule, ScheduleHorizon
 from search.study_file import (
     definition_from_plain,
     definition_to_plain,
@@ -62,7 +62,7 @@ def test_digits_is_the_study_that_the_readme_describes() -> None:
         Condition(name="model.optimizer", values=("sgd", "nesterov")),
     )
     assert definition.finish is not None
-    assert (definition.finish.top_k, definition.finish.n_seeds, definition.finish.ensemble) == (3, 3, True)
+    assert (definition.finish.top_k, definition.finish.n_seeds, definition.finish.ensemble) == (3, 3, Ensemble.SEEDS)
     assert {stage.narrow.rule for stage in definition.stages} == {"posterior"}
 
 

@@ -41,6 +41,7 @@ def run(directory: Path, *, n_processes: int, devices: str, listener: Listener) 
     return run_study(definition, directory=StateDirectory(root=directory), devices=devices, observer=listener)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_study_on_groups_has_the_trials_and_decisions_of_one_on_single_processes(
     tmp_path: Path, copied_mlflow_database: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

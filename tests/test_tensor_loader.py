@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from lightning_modules.tensor_loader import TensorLoader
+from lightning_modules.data.tensor_loader import TensorLoader
 
 
 def dataset_of(n: int) -> TensorDataset:

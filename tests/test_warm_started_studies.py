@@ -94,7 +94,7 @@ def test_configurations_are_tried_first_and_marked_everywhere(tmp_path: Path) ->
     assert logged.origin == "configuration 2"
     assert identity_tags(trials[0])["zeroin.origin"] == "configuration 1"
     assert "zeroin.origin" not in identity_tags(trials[2])
-    assert trial_row(record.trials[0], monitor="val_acc")["origin"] == "configuration 1"
+    assert trial_row(record.trials[0], record.definition.objective)["origin"] == "configuration 1"
     stored = StudyStore(default_storage(state), create=False).open("bell")
     assert [each.origin for each in stored.trials()[:3]] == ["configuration 1", "configuration 2", ""]
     console = Console(width=160)

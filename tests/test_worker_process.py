@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -40,6 +40,9 @@ from search.messages import (
     encode,
 )
 from search.worker.output_file import output_to
+
+if TYPE_CHECKING:
+    from forked_workers import WorkerTemplate
 
 pytestmark = pytest.mark.slow
 
@@ -131,9 +134,9 @@ class Data(pl.LightningDataModule):
 class Worker:
     """The coordinator's side of one worker process."""
 
-    def __init__(self, output: IO[bytes]) -> None:
+    def __init__(self, output: IO[bytes], popen: Callable[..., Any]) -> None:
         self.line, theirs = socket.socketpair()
-        self.process = subprocess.Popen(
+        self.process = popen(
             [sys.executable, "-P", "-m", "search.worker", "--fd", str(theirs.fileno()), "--import-path", str(ROOT)],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
@@ -176,10 +179,10 @@ class Worker:
 
 
 @contextlib.contextmanager
-def started(output: Path) -> Iterator[Worker]:
+def started(output: Path, popen: Callable[..., Any] = subprocess.Popen) -> Iterator[Worker]:
     """A worker that is ready, whose own output goes to the end of a file."""
     with output.open("ab") as file:
-        worker = Worker(file)
+        worker = Worker(file, popen)
         try:
             assert isinstance(worker.receive(), WorkerReady), output.read_text()
             yield worker
@@ -188,14 +191,15 @@ def started(output: Path) -> Iterator[Worker]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Any]:
+def start(tmp_path: Path, worker_template: WorkerTemplate) -> Iterator[Any]:
+    """Have another worker, forked."""
     with contextlib.ExitStack() as stack:
-        yield lambda: stack.enter_context(started(tmp_path / "worker-output"))
+        yield lambda: stack.enter_context(started(tmp_path / "worker-output", worker_template.popen))
 
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """A worker for all tests that leave it ready for the next one's messages; to start one takes seconds."""
+    """A worker for all tests that leave it ready for the next one's messages: started as engines do, for seconds."""
     output = tmp_path_factory.mktemp("lasting") / "worker-output"
     with started(output) as worker:
         yield worker
@@ -364,7 +368,14 @@ def test_worker_imports_neither_optuna_nor_mlflow_nor_pydantic(lasting: Worker, 
     assert {"torch", "search.worker.loop"} <= names
     assert not {name for name in names if name.partition(".")[0] in {"optuna", "mlflow", "pydantic"}}
     below = {"search.errors", "search.search_space", "search.trial", "search.messages", "search.package_version"}
-    below |= {"search.checkpoint_store", "search.uris", "search.usable_cores", "search.constraint", "search.priors"}
+    below |= {
+        "search.checkpoint_store",
+        "search.model_package",
+        "search.uris",
+        "search.usable_cores",
+        "search.constraint",
+        "search.priors",
+    }
     ours = {name for name in names if name.startswith("search.")}
     assert {name for name in ours if not name.startswith("search.worker")} <= below
 

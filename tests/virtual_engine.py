@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
+from lightning_modules.checks.finding import Finding
 from search.checkpoint_store import CheckpointStore
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import (
@@ -19,12 +20,16 @@ from search.messages import (
     FromWorker,
     Inspect,
     InspectionResult,
+    LookAssignment,
+    PackageAssignment,
+    PackageResult,
     Shutdown,
     TestAssignment,
     TestResult,
     ToWorker,
     TrialAssignment,
     TrialEnded,
+    Views,
     WorkerReady,
 )
 
@@ -42,6 +47,12 @@ def bell_curve(assignment: TrialAssignment, epoch: int) -> dict[str, float]:
     distance = abs(math.log10(float(assignment.assembly.model_args["learning_rate"])) + 3.0)
     accuracy = (1.0 - math.exp(-0.5 * epoch)) * math.exp(-0.3 * distance) + (assignment.seed % 97) * 1e-5
     return {"train_loss": 1.0 - accuracy, "val_acc": accuracy, "gap_acc": 0.01 * epoch, "train_eval_acc": accuracy}
+
+
+def usual_test(assignment: TestAssignment) -> TestResult:
+    """Members that are all alike, and a better ensemble."""
+    members = tuple({"test_acc": 0.9, "test_loss": 0.1} for _ in assignment.trial_keys)
+    return TestResult(members=members, ensemble={"test_acc": 0.95}, n_samples=10, notices=(), error="", traceback="")
 
 
 @dataclass
@@ -93,10 +104,14 @@ class VirtualEngine:
         inspection_error: tuple[str, str] = ("", ""),
         measures_gap: bool = True,
         has_test_data: bool = True,
+        findings: tuple[Finding, ...] = (),
         memory: Mapping[str, int] | None = None,
         measured: tuple[str, ...] = ("train_loss", "val_acc", "gap_acc", "train_eval_acc"),
         resident_bytes: Callable[[str], int] = lambda key: 0,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
+        package: Callable[[PackageAssignment], PackageResult] = lambda message: PackageResult(is_packaged=False),
+        test: Callable[[TestAssignment], TestResult] = usual_test,
+        n_lr_cycles: int | None = None,
     ) -> None:
         self.n_slots = n_slots
         self.n_devices = n_devices or n_slots
@@ -109,6 +124,10 @@ class VirtualEngine:
         self._measures_gap = measures_gap
         self._has_test_data = has_test_data
         self._on_epoch = on_epoch
+        self._findings = findings
+        self._package = package
+        self._test = test
+        self._n_lr_cycles = n_lr_cycles
         self._memory = memory or {}
         self._measured = measured
         self._resident_bytes = resident_bytes
@@ -165,6 +184,8 @@ class VirtualEngine:
                     has_test_data=self._has_test_data,
                     traceback="",
                     measured=self._measured,
+                    findings=self._findings if message.checks is not None else (),
+                    n_lr_cycles=self._n_lr_cycles,
                     **self._memory,
                 ),
             )
@@ -175,11 +196,11 @@ class VirtualEngine:
         elif isinstance(message, Decision):
             self._obey(worker, message)
         elif isinstance(message, TestAssignment):
-            members = tuple({"test_acc": 0.9, "test_loss": 0.1} for _ in message.trial_keys)
-            result = TestResult(
-                members=members, ensemble={"test_acc": 0.95}, n_samples=10, notices=(), error="", traceback=""
-            )
-            self._say(worker, result)
+            self._say(worker, self._test(message))
+        elif isinstance(message, LookAssignment):
+            self._say(worker, Views())
+        elif isinstance(message, PackageAssignment):
+            self._say(worker, self._package(message))
         else:
             assert isinstance(message, Shutdown)
             self.retired.append(worker)

@@ -10,7 +10,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.utilities.data import extract_batch_size
 from torch import Tensor
 
-from lightning_modules.even_shares import even_share
+from lightning_modules.data.even_shares import even_share
 
 
 def n_samples_in(batch: Any) -> int:

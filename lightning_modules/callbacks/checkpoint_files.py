@@ -14,6 +14,9 @@ PREVIOUS_CHECKPOINT_NAME = "previous.ckpt"
 WEIGHTS_NAME = "weights.pt"
 """The module's ``state_dict`` alone, at the end of training."""
 
+SNAPSHOTS_NAME = "snapshots.pt"
+"""Further state dicts of the same training, by epoch or step; written only where they are to be kept."""
+
 
 def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint if it is there; some strategies (DeepSpeed) make a directory of it. Of a link, the link."""

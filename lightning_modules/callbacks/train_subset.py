@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSa
 
 from lightning_modules.callbacks.attached_data import attached_datamodule
 from lightning_modules.callbacks.batch_samples import part_of_batch
-from lightning_modules.even_shares import even_batches, even_share
+from lightning_modules.data.even_shares import even_batches, even_share
+from lightning_modules.data.stream_loader import StreamLoader
+from lightning_modules.data.tensor_loader import TensorLoader
 
 _UNKNOWN_N_BATCHES = 16
 """How many batches are read where the validation loader does not tell its length."""
@@ -50,7 +52,8 @@ class TrainSubset:
 
     Args:
         loader: A DataLoader; of one with an `IterableDataset` the first batches are taken, from a copy of the data set.
-            Or any other iterable over batches that has a length; whole batches of it are taken.
+            Or a TensorLoader or StreamLoader, or any other iterable over batches that has a length; whole batches are
+            taken of the latter.
         n_samples: Samples at most, >= 1; fewer if there are fewer, more where whole batches are taken.
         seed: Draws which samples.
         cache_bytes: Batches are kept on the CPU if all together are not larger.
@@ -73,6 +76,8 @@ class TrainSubset:
         self._n_batches: int | None = None
         if isinstance(loader, DataLoader):
             self._loader, self._n_batches = _subset_loader(loader, n_samples, seed, rank=rank, n_ranks=n_ranks)
+        elif isinstance(loader, TensorLoader | StreamLoader):
+            self._loader = _some_samples(loader, n_samples, seed, rank=rank, n_ranks=n_ranks)
         elif _is_loader(loader):
             self._loader = _SomeBatches(loader, n_batches=-(-n_samples // _batch_size(loader)), seed=seed)
             if n_ranks > 1:
@@ -96,6 +101,17 @@ class TrainSubset:
             yield batch
         if budget >= 0:
             self._cache = cache
+
+
+def _some_samples(
+    loader: TensorLoader | StreamLoader, n_samples: int, seed: int, *, rank: int, n_ranks: int
+) -> Iterable[Any]:
+    """Single samples, not whole batches: files are often in the order of their classes."""
+    n_train = len(loader.dataset)
+    if n_train < n_ranks:
+        raise TypeError(f"there are {n_train} train samples for {n_ranks} processes")
+    order = torch.randperm(n_train, generator=torch.Generator().manual_seed(seed))
+    return loader.subset(sorted(order[:n_samples].tolist()), rank=rank, n_ranks=n_ranks)
 
 
 class _SomeBatches:

@@ -9,7 +9,7 @@ from search.observer import StudyObserver
 from search.paths import StateDirectory
 from search.study_definition import StudyDefinition
 from search.study_record import StudyRecord
-from search.study_views import FoundStudy, StudyPreview, StudySummary
+from search.study_views import FoundStudy, StudyCheck, StudyPreview, StudySummary
 
 
 class StudiesApi(Protocol):
@@ -28,6 +28,7 @@ class StudiesApi(Protocol):
         storage: str | None = ...,
         tracking_uri: str | None = ...,
         checkpoints: str | None = ...,
+        check: bool = ...,
     ) -> StudyRecord:
         """Run a study to its end, resuming it if it is unfinished, reading it if it is finished."""
 
@@ -46,6 +47,21 @@ class StudiesApi(Protocol):
     ) -> StudyRecord:
         """Continue a recorded study, with an edited definition if there is one."""
 
+    def finish_study(
+        self,
+        name: str,
+        *,
+        directory: StateDirectory,
+        observer: StudyObserver,
+        devices: str,
+        engine: str = ...,
+        ray_address: str | None = ...,
+        storage: str | None = ...,
+        tracking_uri: str | None = ...,
+        edited: StudyDefinition | None = ...,
+    ) -> StudyRecord:
+        """End a recorded study's search where it stands, and finish it."""
+
     def preview_study(
         self,
         definition: StudyDefinition,
@@ -58,9 +74,21 @@ class StudiesApi(Protocol):
         storage: str | None = ...,
         tracking_uri: str | None = ...,
         checkpoints: str | None = ...,
+        check: bool = ...,
         notify: Callable[[str], None] = ...,
     ) -> StudyPreview:
         """Inspect a study and say what running it would do, without creating anything."""
+
+    def check_study(
+        self,
+        definition: StudyDefinition,
+        *,
+        devices: str,
+        engine: str = ...,
+        ray_address: str | None = ...,
+        notify: Callable[[str], None] = ...,
+    ) -> StudyCheck:
+        """Make all checks of a study's model and data, without creating anything."""
 
     def find_study(
         self, name: str, *, directory: StateDirectory, storage: str | None = ..., tracking_uri: str | None = ...

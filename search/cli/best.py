@@ -12,7 +12,9 @@ from rich.text import Text
 from search.cli import figures
 from search.cli.confirmation_view import confirmation_parts, confirmed_plain
 from search.cli.console import heading, indented, pairs, unbroken
+from search.cli.ensemble_view import ensemble_parts, ensemble_plain
 from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
+from search.cli.registered_model import model_parts
 from search.cli.rows import continued_number, trial_row, winner
 from search.coordinator.assembly import assemble
 from search.recorded_best import front_to_plain
@@ -32,12 +34,14 @@ def best_report(record: StudyRecord) -> RenderableType:
         indented(pairs(score_pairs(record, trial))),
         *standing_parts(record, trial),
         *confirmation_parts(record),
+        *ensemble_parts(record),
         heading("Hyperparameters"),
         indented(settings(trial.record.hyperparameters)),
         heading("To use them, in a study file or with Lightning's command line"),
         *(unbroken(f"  {line}") for line in usage_yaml(record.definition, trial).splitlines()),
         heading("Weights"),
         *(unbroken(f"  {directory}") for directory in weight_directories(record, trial)),
+        *model_parts(record),
     )
 
 
@@ -60,8 +64,10 @@ def best_plain(record: StudyRecord) -> dict[str, Any] | None:
         "hyperparameters": dict(trial.record.hyperparameters),
         "usage": usage_plain(record.definition, trial),
         "weights": weight_directories(record, trial),
+        "registered_model": record.model_uri or None,
         "confirmed": confirmed_plain(record.result),
         "test_ensemble": None if record.result is None else dict(record.result.test_ensemble),
+        "ensemble_gain": ensemble_plain(record.result),
         "test_members": None if record.result is None else [dict(member) for member in record.result.test_members],
     }
 
@@ -70,7 +76,7 @@ def best_rows(record: StudyRecord) -> list[dict[str, Any]]:
     """Return the trials of the Pareto front, else the winner, as flat rows; none if there is none yet."""
     trial = winner(record)
     best = front_of(record) or ([] if trial is None else [trial])
-    return [trial_row(each, monitor=record.definition.objective.monitor) for each in best]
+    return [trial_row(each, record.definition.objective) for each in best]
 
 
 def standing_parts(record: StudyRecord, trial: ScoredTrial) -> list[RenderableType]:

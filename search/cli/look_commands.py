@@ -90,9 +90,10 @@ def trials(
         table = trials_table(record, chosen, width=make_console().width)
         _emit_table(table, where=(record.storage, record.tracking_uri), output=output)
         return
-    monitor = record.definition.objective.monitor
     content = encode(
-        [rows.trial_row(trial, monitor=monitor) for trial in chosen], format_, columns=rows.trial_columns(record)
+        [rows.trial_row(trial, record.definition.objective) for trial in chosen],
+        format_,
+        columns=rows.trial_columns(record),
     )
     _emit_bytes(content, format_=format_, where=(record.storage, record.tracking_uri), output=output)
 

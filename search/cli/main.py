@@ -30,6 +30,8 @@ _RUN, _LOOK, _SET_UP = "Search", "Look", "Set up and clean up"
 COMMANDS = (
     LazyCommand("run", "search.cli.run_commands:run", _RUN, "Run a study: all stages, then confirm, refit and test."),
     LazyCommand("resume", "search.cli.run_commands:resume", _RUN, "Continue a study where it stopped."),
+    LazyCommand("check", "search.cli.check_command:check", _RUN, "Check a study's model and data; create nothing."),
+    LazyCommand("finish", "search.cli.run_commands:finish", _RUN, "End the search: confirm, refit, test once."),
     LazyCommand("list", "search.cli.look_commands:list_", _LOOK, "List the studies there are."),
     LazyCommand("status", "search.cli.look_commands:status", _LOOK, "Show where a study is."),
     LazyCommand("trials", "search.cli.look_commands:trials", _LOOK, "Show a study's trials."),

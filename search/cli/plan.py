@@ -15,7 +15,7 @@ from search.cli.console import heading, indented, pairs, plain_table, stores, un
 from search.range_text import range_text
 from search.search_space import Dimension
 from search.stage_shares import epoch_parts, planned_epochs, stage_quotas
-from search.study_definition import Budget, FinishSettings, SearchStage, StudyDefinition
+from search.study_definition import Budget, Ensemble, FinishSettings, SearchStage, StudyDefinition
 from search.study_record import StudyState
 from search.study_views import StudyPreview
 
@@ -190,9 +190,10 @@ def _conditions(dimension: Dimension) -> str:
 
 
 def _finish_rounds(finish: FinishSettings) -> list[tuple[str, int, str]]:
+    whom = f"the best {finish.top_k}" if finish.ensemble is Ensemble.TOP_K else "the winner"
     return [
         ("confirm", finish.top_k * finish.n_seeds, f"the best {finish.top_k}, {finish.n_seeds} seeds"),
-        ("refit", finish.n_seeds, "the winner on train + validation"),
+        ("refit", finish.n_refits, f"{whom} on train + validation"),
     ]
 
 

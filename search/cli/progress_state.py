@@ -224,7 +224,7 @@ class StudyProgress:
             return []
         settings, begun = definition.finish, {phase.name for phase in self.phases}
         n_epochs = definition.stages[-1].max_epochs
-        plan = {"confirm": settings.top_k * settings.n_seeds, "refit": settings.n_seeds}
+        plan = {"confirm": settings.top_k * settings.n_seeds, "refit": settings.n_refits}
         if "refit" in begun or "test" in begun:
             return []
         return [

@@ -14,6 +14,8 @@ from search.cli.best import score_pairs, settings, standing_parts, weight_direct
 from search.cli.confirmation_view import confirmation_parts
 from search.cli.console import heading, indented, pairs, plain_table, unbroken
 from search.cli.device_line import device_line
+from search.cli.ensemble_view import ensemble_parts
+from search.cli.registered_model import model_parts
 from search.cli.rows import winner
 from search.cli.tables import ranges_story
 from search.study_record import StudyRecord, StudyResult
@@ -41,6 +43,7 @@ def result_story(record: StudyRecord, *, width: int) -> RenderableType:
     if best is not None:
         parts.append(heading("Weights"))
         parts.extend(unbroken(f"  {directory}") for directory in weight_directories(record, best))
+    parts.extend(model_parts(record))
     return Group(*parts)
 
 
@@ -60,6 +63,7 @@ def _finish(record: StudyRecord, result: StudyResult) -> list[RenderableType]:
         times = "once" if result.n_test_readings == 1 else f"{result.n_test_readings} times"
         parts.append(heading(f"Test split ({samples}, read {times} in this study's life)"))
         parts.append(indented(_test_table(result)))
+        parts.extend(ensemble_parts(record))
     if result.n_epochs:
         spent = ", ".join(f"{name} {n:,}" for name, n in result.n_epochs.items())
         parts.extend([heading("Epochs trained"), indented(Text(f"{spent}; {sum(result.n_epochs.values()):,} in all"))])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from search.diagnosis import diagnose
 from search.recorded_best import best_of, may_win
 from search.reward import measured_name, rank_key
 from search.search_space import Choices, Dimension, IntLogRange, IntRange, LinearRange, LogRange, OneMinusLogRange
@@ -30,17 +31,17 @@ def trial_columns(record: StudyRecord) -> list[str]:
     return [
         *("number", "stage", "is_outside", "state", "reason", "reward", f"best_{objective.monitor}"),
         *("best_epoch", "gap_at_best", "n_epochs", "max_epochs", "seconds", "seed", "n_retries"),
-        *("continues", "n_taken_over", "origin", "action"),
+        *("continues", "n_taken_over", "origin", "action", "diagnosis"),
         *map(measured_name, objective.measured_metrics),
         *(("violation",) if objective.constraints else ()),
         *record.definition.space.names,
     ]
 
 
-def trial_row(trial: ScoredTrial, *, monitor: str) -> dict[str, Any]:
+def trial_row(trial: ScoredTrial, objective: Objective) -> dict[str, Any]:
     """Return one trial as plain values; a figure that there is none of is None, a hyperparameter too."""
-    record, score = trial.record, trial.score
-    finished_ms = record.finished_ms
+    record, score, monitor = trial.record, trial.score, objective.monitor
+    finished_ms, diagnosis = record.finished_ms, diagnose(trial.record, objective)
     return {
         "number": record.number,
         "stage": record.stage,
@@ -60,6 +61,7 @@ def trial_row(trial: ScoredTrial, *, monitor: str) -> dict[str, Any]:
         "n_taken_over": record.n_taken_over,
         "origin": record.origin,
         "action": record.action,
+        "diagnosis": None if diagnosis is None else str(diagnosis),
         **({} if score is None else _measured(score)),
         **record.hyperparameters,
     }

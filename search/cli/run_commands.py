@@ -1,4 +1,4 @@
-"""``zeroin run`` and ``zeroin resume``."""
+"""``zeroin run``, ``zeroin resume`` and ``zeroin finish``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from search.cli.plan import plan_report, preview_report
 from search.cli.progress_live import LiveProgress
 from search.cli.progress_plain import CHECKING, PlainProgress
 from search.cli.result_story import result_story
-from search.cli.study_reference import Stores, StudyToRun, errors_in, recorded_name, study_to_run
+from search.cli.study_reference import Stores, StudyToRun, errors_in, find_recorded, recorded_name, study_to_run
 from search.paths import StateDirectory
+from search.study_file import with_overrides
 from search.study_record import StudyRecord
 
 
@@ -48,6 +49,7 @@ class _Where(TypedDict):
 )
 @click.option("--new", is_flag=True, help="Start another study under a numbered name.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and inspect the model and data; create nothing.")
+@click.option("--no-check", is_flag=True, help="Do not look at the first batch; `zeroin check` looks at all.")
 @devices_option
 @engine_options
 @store_options
@@ -61,6 +63,7 @@ def run(
     overrides: tuple[str, ...],
     new: bool,
     dry_run: bool,
+    no_check: bool,
     checkpoints: str | None,
     plain: bool,
     **where: Unpack[_Where],
@@ -74,7 +77,15 @@ def run(
     places = _places(where)
     chosen = study_to_run(study, api=context.studies, stores=places, overrides=overrides)
     if dry_run:
-        _dry_run(context, chosen, directory=places.directory, checkpoints=checkpoints, new=new, **where)
+        _dry_run(
+            context,
+            chosen,
+            directory=places.directory,
+            checkpoints=checkpoints,
+            new=new,
+            check=not no_check,
+            **where,
+        )
         return
     with errors_in(chosen.file), _display(plain=plain) as progress:
         progress.checking()
@@ -84,6 +95,7 @@ def run(
             observer=progress,
             new=new,
             checkpoints=checkpoints,
+            check=not no_check,
             **where,
         )
     _tell(record, was_run=progress.was_opened, again=study)
@@ -118,6 +130,46 @@ def resume(context: CommandContext, *, study: str, plain: bool, **where: Unpack[
     _tell(record, was_run=progress.was_opened, again=study)
 
 
+@click.command()
+@study_argument
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change an entry of the study's definition, by dotted key (finish.top_k=5); may be repeated.",
+)
+@devices_option
+@engine_options
+@store_options
+@plain_option
+@click.pass_obj
+def finish(
+    context: CommandContext, *, study: str, overrides: tuple[str, ...], plain: bool, **where: Unpack[_Where]
+) -> None:
+    """End the search where it stands: confirm, refit, test once.
+
+    Trials under way run to their ends, and no other begins. A study whose definition has no `finish` confirms its best
+    3 with 3 seeds each. Of a finished one the result is printed: the test split is read once.
+    """
+    places = _places(where)
+    name, places, edited = recorded_name(study, stores=places)
+    where |= {"storage": places.storage, "tracking_uri": places.tracking_uri}
+    if overrides:
+        recorded = edited or find_recorded(study, api=context.studies, stores=places)[0].definition
+        edited = with_overrides(recorded, overrides)
+    with _display(plain=plain) as progress:
+        progress.checking()
+        record = context.studies.finish_study(
+            name,
+            directory=places.directory,
+            observer=progress,
+            edited=edited,
+            **where,
+        )
+    _tell(record, was_run=progress.was_opened, again=study)
+
+
 def _places(where: _Where) -> Stores:
     return Stores(directory=StateDirectory.default(), storage=where["storage"], tracking_uri=where["tracking_uri"])
 
@@ -136,6 +188,7 @@ def _dry_run(
     directory: StateDirectory,
     checkpoints: str | None,
     new: bool,
+    check: bool,
     **where: Unpack[_Where],
 ) -> None:
     console = make_console()
@@ -146,6 +199,7 @@ def _dry_run(
             directory=directory,
             checkpoints=checkpoints,
             new=new,
+            check=check,
             **where,
             notify=lambda text: show(console, Text(f"note  {text}")),
         )

@@ -13,6 +13,7 @@ from lightning_modules.callbacks.metric_names import gap_name
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, state_text
 from search.cli.rows import continued_number
+from search.diagnosis import Verdict, diagnose
 from search.study_definition import Objective
 from search.study_record import ScoredTrial, StudyRecord
 from search.trial import Score, TrialState
@@ -51,7 +52,7 @@ def trials_table(record: StudyRecord, trials: Sequence[ScoredTrial], *, width: i
     parts: list[RenderableType] = [table]
     if hidden:
         parts.append(Text(f"\nNo room here for {', '.join(hidden)}: --format csv has every column.", style="dim"))
-    return Group(*parts, *_explanations(trials))
+    return Group(*parts, *_explanations(trials), *_diagnoses(trials, record.definition.objective))
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -142,14 +143,32 @@ def _explanations(trials: Sequence[ScoredTrial]) -> list[RenderableType]:
     by_reason: dict[str, list[str]] = {}
     for trial in trials:
         if trial.record.reason and trial.record.state in _EXPLAINED:
-            number = trial.record.key if trial.record.number is None else f"#{trial.record.number}"
-            by_reason.setdefault(trial.record.reason, []).append(number)
+            by_reason.setdefault(trial.record.reason, []).append(_name(trial))
     if not by_reason:
         return []
     return [
         heading("Failed, diverged and interrupted trials"),
         indented(pairs((_listed(numbers), _shortened(reason)) for reason, numbers in by_reason.items())),
     ]
+
+
+def _diagnoses(trials: Sequence[ScoredTrial], objective: Objective) -> list[RenderableType]:
+    by_verdict: dict[Verdict, list[str]] = {}
+    for trial in trials:
+        diagnosis = diagnose(trial.record, objective)
+        if diagnosis is not None and diagnosis.verdict is not Verdict.TOO_SHORT:
+            by_verdict.setdefault(diagnosis.verdict, []).append(_name(trial))
+    if not by_verdict:
+        return []
+    lines = pairs((verdict, _listed(by_verdict[verdict])) for verdict in Verdict if verdict in by_verdict)
+    return [
+        heading("How they trained (the figures: --format csv, or the tag zeroin.diagnosis in MLflow)"),
+        indented(lines),
+    ]
+
+
+def _name(trial: ScoredTrial) -> str:
+    return trial.record.key if trial.record.number is None else f"#{trial.record.number}"
 
 
 def _listed(numbers: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_modules.callbacks.metric_names import N_PARAMETERS
@@ -11,6 +11,7 @@ from search.messages import ModelAssembly
 from search.search_space import Hyperparameters, Value
 from search.seeds import derived_seed
 from search.study_definition import Direction, StudyDefinition
+from search.trial import TrialRecord
 
 
 def assemble(definition: StudyDefinition, hyperparameters: Hyperparameters) -> ModelAssembly:
@@ -33,6 +34,13 @@ def assemble(definition: StudyDefinition, hyperparameters: Hyperparameters) -> M
         data_seed=derived_seed(definition.seed, "data"),
         counts_parameters=N_PARAMETERS in definition.objective.measured_metrics,
     )
+
+
+def model_args_of(definition: StudyDefinition, records: Sequence[TrialRecord]) -> tuple[Mapping[str, Any], ...]:
+    """Return each trial's init arguments of the model; nothing if all have the same hyperparameters."""
+    if all(each.hyperparameters == records[0].hyperparameters for each in records):
+        return ()
+    return tuple(assemble(definition, each.hyperparameters).model_args for each in records)
 
 
 def _merged(constants: Mapping[str, Any], hyperparameters: Mapping[str, Value], *, prefix: str) -> dict[str, Any]:

@@ -18,6 +18,27 @@ from search.wall_clock import CLOCK
 _MOST_OBSERVATIONS = MOST_OBSERVATIONS["staged_gp"]  # it is the same model
 
 
+def end_search(context: StudyContext, history: History) -> None:
+    """Record that no search trial begins any more because the user wants the finish now; those under way go on.
+
+    Nothing is recorded of a search that is over already.
+
+    Args:
+        context: The running study.
+        history: Its trials.
+    """
+    study, stages = context.study, context.definition.stages
+    planned = [stage.n_trials for stage in stages]
+    n_left = None if None in planned else sum(n or 0 for n in planned) - study.n_trials
+    if study.early_end() is not None or study.finish_plan() is not None or study.result() is not None or n_left == 0:
+        return
+    reason = f"its finish was asked for after {history.n_finished} trials"
+    study.record_early_end(
+        EarlyEnd(reason=reason, outlook=None, n_finished=history.n_finished, n_left=n_left, time_ms=CLOCK.now_ms())
+    )
+    context.observer.notice(f"the search ends: {reason}; what is under way runs to its end.")
+
+
 class EarlyEnding:
     """Decides once, and records it: a search that has ended early stays so until its definition is edited.
 

@@ -1,4 +1,4 @@
-"""After the last stage: confirm the best configurations over seeds, refit the winner, read the test split once."""
+"""After the last stage: confirm the best configurations over seeds, refit, read the test split once, package."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from search.budget_words import what_was_cut
-from search.coordinator.assembly import assemble
+from search.coordinator.assembly import assemble, model_args_of
 from search.coordinator.confirmations import Confirmations, finish_run, no_contender, why_not
 from search.coordinator.contenders import contenders
+from search.coordinator.ensemble_gains import fallen_short, gains_on_test
 from search.coordinator.history import History
 from search.coordinator.live_trial import TrialSource
+from search.coordinator.looking import look_inside
+from search.coordinator.packaging import package_refits
 from search.coordinator.request import Request
 from search.coordinator.run_list import RunList
 from search.coordinator.search_trials import SearchTrials, Succession
@@ -20,8 +23,7 @@ from search.coordinator.study_context import StudyContext, epochs_by_phase
 from search.errors import StudyFailedError, StudyInterruptedError
 from search.messages import TestAssignment, TestResult
 from search.reward import best_epoch
-from search.search_space import Hyperparameters
-from search.study_definition import FinishSettings
+from search.study_definition import Ensemble, FinishSettings
 from search.study_record import Confirmation, StudyResult
 from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 from search.wall_clock import CLOCK
@@ -71,16 +73,21 @@ class Finish:
             )
         winner = confirmed[0].trial_number if confirmed else self._best_of_search()
         self._tell_infeasible(confirmed)
-        trial = self.history.finished_trial(winner)
-        if confirmed:
-            n_epochs = self._refit_epochs(confirmations.runs_of(confirmed[0]), confirmed[0])
+        if settings.ensemble is Ensemble.TOP_K:
+            runs = self._runs_of_best(confirmations, confirmed) or [self._run(winner, None, confirmations)]
         else:
-            n_epochs = trial.score.best_epoch if trial.score is not None else 1
-        refits = self._refit(trial.record.hyperparameters, n_epochs=n_epochs, n_refits=plan.n_refits)
+            best = confirmed[0] if confirmed else None
+            runs = [self._run(winner, best, confirmations, seed_index=index) for index in range(plan.n_refits)]
+        refits = self._refit(runs)
         if refits is None:
             return None
         test = self._test(refits, settings)
-        return self._result(winner, confirmations=confirmed, refits=refits, test=test)
+        if refits:
+            look_inside(self.context, refits[0], test, notices=self.notices)
+        is_packaged = package_refits(self.context, refits, settings, notices=self.notices)
+        if is_packaged is None:
+            return None
+        return self._result(winner, confirmations=confirmed, refits=refits, test=test, is_packaged=is_packaged)
 
     def _best_of_search(self) -> int:
         best = contenders(self.history, self.context, at_most=1)
@@ -100,23 +107,42 @@ class Finish:
                 "them least."
             )
 
-    def _refit(
-        self, hyperparameters: Hyperparameters, *, n_epochs: int, n_refits: int
-    ) -> tuple[TrialRecord, ...] | None:
-        """Train the winner on train + val, once per seed."""
-        self.context.study.record_refit()
-        self.context.observer.phase_started(REFIT, n_runs=n_refits, n_epochs=n_epochs)
-        runs = [
-            finish_run(
-                self.context,
-                key=f"{REFIT}-seed{index}",
-                stage=REFIT,
-                hyperparameters=hyperparameters,
-                seed_index=index,
-                n_epochs=n_epochs,
-            )
-            for index in range(n_refits)
+    def _runs_of_best(self, confirmations: Confirmations, confirmed: Sequence[Confirmation]) -> list[TrialRecord]:
+        """Return a run of each configuration that could be confirmed and breaks constraints no more than the winner."""
+        members = [each for each in confirmed if math.isfinite(each.mean) and each.violation <= confirmed[0].violation]
+        return [
+            self._run(each.trial_number, each, confirmations, seed_index=index, key=f"{REFIT}-{each.trial_number:04d}")
+            for index, each in enumerate(members)
         ]
+
+    def _run(
+        self,
+        trial_number: int,
+        confirmed: Confirmation | None,
+        confirmations: Confirmations,
+        *,
+        seed_index: int = 0,
+        key: str = "",
+    ) -> TrialRecord:
+        """Return a refit of a search trial, as long as was best in its confirmations, or in itself without any."""
+        trial = self.history.finished_trial(trial_number)
+        n_epochs = trial.score.best_epoch if trial.score is not None else 1
+        if confirmed is not None:
+            n_epochs = self._refit_epochs(confirmations.runs_of(confirmed), confirmed)
+        return finish_run(
+            self.context,
+            key=key or f"{REFIT}-seed{seed_index}",
+            stage=REFIT,
+            hyperparameters=trial.record.hyperparameters,
+            seed_index=seed_index,
+            n_epochs=n_epochs,
+        )
+
+    def _refit(self, runs: Sequence[TrialRecord]) -> tuple[TrialRecord, ...] | None:
+        """Train on train + val."""
+        self.context.study.record_refit()
+        n_epochs = max(run.n_epochs for run in runs)
+        self.context.observer.phase_started(REFIT, n_runs=len(runs), n_epochs=n_epochs)
         source = RunList(self.context, runs)
         if not self.context.pool.run(source):
             return None
@@ -146,7 +172,7 @@ class Finish:
             self.notices.append("there is no test split: neither the data nor the model define `test_dataloader()`.")
             return None
         result = self.context.study.test_result() or self._read_test(refits, settings)
-        self.notices.extend(result.notices)
+        self.notices.extend((*result.notices, *fallen_short(settings, result)))
         if result.error:
             self.notices.append(f"the test split could not be read: {result.error}")
             return None
@@ -180,8 +206,10 @@ class Finish:
             trial_keys=tuple(record.key for record in refits),
             directories=tuple(str(each.directory) for each in paths),
             checkpoints=tuple(each.checkpoints for each in paths if each.checkpoints),
-            ensemble=settings.ensemble,
+            ensemble=settings.ensemble is not Ensemble.NONE,
             hang_timeout_seconds=definition.resources.hang_timeout_seconds,
+            model_args=model_args_of(definition, refits),
+            has_snapshots=settings.keeps_snapshots,
         )
 
     def _result(
@@ -191,6 +219,7 @@ class Finish:
         confirmations: tuple[Confirmation, ...],
         refits: Sequence[TrialRecord],
         test: TestResult | None,
+        is_packaged: bool = False,
     ) -> StudyResult:
         ledger = self.context.ledger
         spent = ledger.spent
@@ -205,6 +234,7 @@ class Finish:
             is_ended_early=early is not None,
         )
         ended = () if early is None else (f"The search ended early: {early.reason}.",)
+        gain, unknown = ({}, ()) if test is None else gains_on_test(test)
         return StudyResult(
             best_trial_number=winner,
             confirmations=confirmations,
@@ -215,11 +245,13 @@ class Finish:
             n_test_samples=test.n_samples if test else 0,
             n_test_readings=study.n_test_readings,
             n_epochs=epochs_by_phase({**searched, **self.records}),
-            notices=(*ended, *cuts, *self.notices),
+            notices=(*ended, *cuts, *self.notices, *unknown),
             seconds=spent.wall_seconds,
             device_seconds=spent.device_seconds,
             device_use=ledger.device_use,
             time_ms=CLOCK.now_ms(),
+            is_packaged=is_packaged,
+            ensemble_gain=gain,
         )
 
 

@@ -11,7 +11,7 @@ from search.early_stopping import flat_reason
 from search.epoch_log import EpochLog
 from search.messages import ModelAssembly, TrialAssignment
 from search.paths import TrialPaths
-from search.study_definition import StudyDefinition
+from search.study_definition import Ensemble, FinishSettings, StudyDefinition
 from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 
 
@@ -50,6 +50,7 @@ class LiveTrial:
         hang_timeout_seconds: Time without a finished batch after which it hangs, or None for never.
         log: Its epoch log, open for appending.
         inherits: Files of the trial whose checkpoint it begins with, None if it begins with nothing.
+        finish: How the study ends, which says what weights a refit keeps.
     """
 
     record: TrialRecord
@@ -59,9 +60,11 @@ class LiveTrial:
     hang_timeout_seconds: float | None
     log: EpochLog = field(repr=False)
     inherits: TrialPaths | None = None
+    finish: FinishSettings | None = None
 
     def assignment(self) -> TrialAssignment:
         """Return the message that makes a worker train it, from its checkpoint if it has one."""
+        finish = self.finish if self.record.stage == REFIT else None
         return TrialAssignment(
             trial_key=self.record.key,
             assembly=self.assembly,
@@ -76,6 +79,8 @@ class LiveTrial:
             checkpoints=self.checkpoints,
             inherited_directory="" if self.inherits is None else str(self.inherits.directory),
             inherited_checkpoints="" if self.inherits is None else self.inherits.checkpoints,
+            keeps_cycle_ends=finish is not None and finish.ensemble is Ensemble.SNAPSHOTS,
+            keeps_last_epochs=0 if finish is None else finish.last_n or 0,
         )
 
 

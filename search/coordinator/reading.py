@@ -52,6 +52,7 @@ def read_record(
         bookkeeping_seconds=study.bookkeeping_seconds,
         early_end=study.early_end(),
         finish_has_begun=study.finish_plan() is not None,
+        model_uri=study.model_uri if result is not None and result.is_packaged else "",
         device_use=study.device_use if result is None else result.device_use,
     )
 

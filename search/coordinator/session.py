@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from search.checkpoint_store import CheckpointStore
 from search.coordinator.allotment import Allotment
 from search.coordinator.bookkeeping import Bookkeeping, quick_handover
+from search.coordinator.early_ending import end_search
 from search.coordinator.edited_study import take_edits
 from search.coordinator.finish import Finish, publish_finish
 from search.coordinator.history import History
@@ -17,7 +18,7 @@ from search.coordinator.interruption import Interruption, interruption
 from search.coordinator.ledger import Ledger
 from search.coordinator.packing import pack_devices
 from search.coordinator.past_taken import taken_past
-from search.coordinator.preflight import inspect_study
+from search.coordinator.preflight import in_words, inspect_study
 from search.coordinator.reading import read_record
 from search.coordinator.search_trials import SearchTrials
 from search.coordinator.stores import StoreUris
@@ -56,7 +57,9 @@ class Session:
         state: The state directory.
         engine: Where workers run.
         observer: Who watches.
+        ends_search: Whether no search trial begins any more, so that the finish can.
         clock: Seconds from any origin, never going back: what wall time and the workers' time are measured by.
+        check: Whether the first batch is looked at; a check that fails stops the study before it is created.
     """
 
     definition: StudyDefinition
@@ -64,7 +67,9 @@ class Session:
     state: StateDirectory
     engine: Engine
     observer: StudyObserver
+    ends_search: bool = False
     clock: Callable[[], float] = time.monotonic
+    check: bool = False
 
     def run(self) -> StudyRecord:
         """Run the study, or what is left of it, to its end.
@@ -92,7 +97,7 @@ class Session:
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
-            inspection = inspect_study(self.definition, workforce, notify=self.observer.notice)
+            inspection = inspect_study(self.definition, workforce, notify=self.observer.notice, check=self.check)
             if self.uris.checkpoints is not None:
                 CheckpointStore(self.uris.checkpoints, pauses_seconds=()).check()
             for notice in inspection.notices:
@@ -153,7 +158,12 @@ class Session:
             artifact_root=self.state.artifacts,
             definition=study.definition,
             study_uid=study.uid,
-            tags=run_tags(versions=workforce.versions, device=workforce.device, edits=study.edits),
+            tags=run_tags(
+                versions=workforce.versions,
+                device=workforce.device,
+                edits=study.edits,
+                warnings=[in_words(each) for each in inspection.findings] if self.check else None,
+            ),
             notify=self.observer.notice,
         )
         context = self._context(study, workforce, tracker, interrupted, inspection)
@@ -169,6 +179,8 @@ class Session:
 
     def _run_tracked(self, context: StudyContext, *, resumed: bool, n_workers: int) -> None:
         history = History(context)
+        if self.ends_search:
+            end_search(context, history)
         record = read_record(context.study, self.state, self.uris, is_running=True)
         context.tracker.publish_study(record)
         publish_finish(context)
@@ -178,7 +190,8 @@ class Session:
             raise StudyInterruptedError(f"stopped; everything is saved. {self._how_to_resume()}")
         context.study.record_result(result)
         record = read_record(context.study, self.state, self.uris, is_running=False)
-        context.tracker.publish_result(record, result)
+        paths = context.paths
+        context.tracker.publish_result(record, result, package=paths.model_package, views=paths.views)
         self.observer.study_finished(record, result)
 
     def _context(
@@ -240,6 +253,8 @@ def _settle(context: StudyContext, *, patience_seconds: float) -> None:
     spent = {**context.bookkeeping.seconds, "mlflow": context.tracker.busy_cpu_seconds}
     context.study.add_bookkeeping(spent)
     context.ledger.store()
+    if context.tracker.model_uri:
+        context.study.record_model_uri(context.tracker.model_uri)
     if context.study.result() is not None and not undelivered:
         context.study.record_delivery()
 

@@ -85,6 +85,7 @@ class StudyContext:
             hang_timeout_seconds=self.definition.resources.hang_timeout_seconds,
             log=log,
             inherits=self.paths.trial(record.continues) if record.n_taken_over else None,
+            finish=self.definition.finish,
         )
 
     def with_taken_over(self, record: TrialRecord) -> TrialRecord:

@@ -18,12 +18,14 @@ from search.messages import (
     Heartbeat,
     InspectionResult,
     Notice,
+    PackageResult,
     TestResult,
     TrialEnded,
+    Views,
     WorkerReady,
 )
 
-Answer: TypeAlias = InspectionResult | TrialEnded | TestResult
+Answer: TypeAlias = InspectionResult | TrialEnded | TestResult | PackageResult | Views
 """What every rank sends once for each order."""
 
 ERROR_GRACE_SECONDS = 0.5

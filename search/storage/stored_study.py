@@ -55,6 +55,7 @@ _SPENT = "zeroin.spent"
 _EARLY_END = "zeroin.early_end"
 _FINISH_PLAN = "zeroin.finish_plan"
 _IS_REFITTED = "zeroin.refit_has_begun"
+_MODEL_URI = "zeroin.model_uri"
 _EDITS = "zeroin.edits"
 _BOOKKEEPING = "zeroin.bookkeeping_seconds"
 _DEVICE_USE = "zeroin.device_use"
@@ -154,6 +155,15 @@ class StoredStudy:
     def record_delivery(self) -> None:
         """Store that MLflow has been told the result."""
         self._storage.set_study_user_attr(self._study_id, _DELIVERED, True)
+
+    @property
+    def model_uri(self) -> str:
+        """MLflow's URI of the registered model, empty if none has been registered."""
+        return str(self._attributes().get(_MODEL_URI, ""))
+
+    def record_model_uri(self, uri: str) -> None:
+        """Store under which URI the model is registered."""
+        self._storage.set_study_user_attr(self._study_id, _MODEL_URI, uri)
 
     @property
     def spent(self) -> Spent:

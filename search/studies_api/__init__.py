@@ -1,4 +1,4 @@
-"""Run, resume, read, list and delete studies from Python; the command line does nothing else.
+"""Check, run, resume, read, list and delete studies from Python; the command line does nothing else.
 
 Example::
 
@@ -13,6 +13,7 @@ Example::
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from search.studies_api.reading import find_study as find_study
@@ -21,15 +22,21 @@ from search.studies_api.reading import read_study as read_study
 from search.studies_api.removal import delete_study as delete_study
 
 if TYPE_CHECKING:
+    from search.studies_api.checking import check_study as check_study
+    from search.studies_api.running import finish_study as finish_study
     from search.studies_api.running import preview_study as preview_study
     from search.studies_api.running import resume_study as resume_study
     from search.studies_api.running import run_study as run_study
 
 
+_HOMES = {
+    "check_study": "search.studies_api.checking",
+    **dict.fromkeys(("finish_study", "preview_study", "resume_study", "run_study"), "search.studies_api.running"),
+}
+
+
 def __getattr__(name: str) -> Any:
     """Import what runs studies on first use: who only reads them need not wait for SciPy."""
-    if name not in ("preview_study", "resume_study", "run_study"):
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from search.studies_api import running
-
-    return getattr(running, name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -18,14 +18,19 @@ from search.coordinator.workforce import Workforce
 from search.credentials import CHECKPOINTS_OPTION, require_credentials
 from search.database_driver import require_driver
 from search.engines.choice import EngineName, place_engine
+from search.errors import StudyConflictError
 from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory
+from search.recorded_best import may_win
 from search.storage import StudyStore
 from search.studies_api.reading import opened
-from search.study_definition import StudyDefinition
+from search.study_definition import Ensemble, FinishSettings, StudyDefinition
 from search.study_record import StudyRecord, StudyState
 from search.study_views import Edit, StudyPreview
 from search.uris import masked
+
+DEFAULT_FINISH = FinishSettings(top_k=3, n_seeds=3, ensemble=Ensemble.SEEDS)
+"""How a study is finished whose definition does not say."""
 
 
 def run_study(
@@ -40,6 +45,7 @@ def run_study(
     storage: str | None = None,
     tracking_uri: str | None = None,
     checkpoints: str | None = None,
+    check: bool = True,
 ) -> StudyRecord:
     """Run a study to its end; one that is unfinished is resumed, one that is finished is only read.
 
@@ -57,9 +63,11 @@ def run_study(
         storage: Optuna storage URI, before the definition's own.
         tracking_uri: MLflow tracking URI, before the definition's own.
         checkpoints: URL of a directory for checkpoints, before the definition's own.
+        check: Whether a study that begins has its first batch looked at, which stops it if a check fails.
 
     Raises:
-        StudyDefinitionError: If model, data and study do not fit each other; nothing has been created then.
+        StudyDefinitionError: If model, data and study do not fit each other, or a check fails; nothing has been created
+            then.
         StudyConflictError: If the name is taken by a study whose definition differs in what cannot be changed any more,
             or the study is running already.
         StudyFailedError: If the study cannot go on.
@@ -70,7 +78,7 @@ def run_study(
     require_driver(definition.tracking_uri or "", what="the MLflow store")
     with opened(storage_uri(definition.storage, state)) as store:
         found = _found(definition, store, state, new=new)
-    return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address)
+    return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address, check=check)
 
 
 def resume_study(
@@ -112,6 +120,63 @@ def resume_study(
     return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address)
 
 
+def finish_study(
+    name: str,
+    *,
+    directory: StateDirectory | None = None,
+    observer: StudyObserver | None = None,
+    devices: str = "auto",
+    engine: str = EngineName.LOCAL,
+    ray_address: str | None = None,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    edited: StudyDefinition | None = None,
+) -> StudyRecord:
+    """End a recorded study's search where it stands, and finish it: confirm, refit, read the test split once.
+
+    Trials under way go on to their ends. A study without a `finish` gets `DEFAULT_FINISH`; one that has been finished
+    is only read.
+
+    Args:
+        name: The study.
+        directory: See `run_study`, as for all that follow.
+        observer: Likewise.
+        devices: Likewise.
+        engine: Likewise.
+        ray_address: Likewise.
+        storage: Likewise.
+        tracking_uri: Likewise.
+        edited: The definition that it goes by from now on, None for the recorded one.
+
+    Raises:
+        StudyNotFoundError: If there is no such study.
+        StudyConflictError: If no trial of it can be confirmed yet, it is running already, or `edited` differs in what
+            cannot be changed any more.
+        StudyFailedError: If the study cannot go on.
+        StudyInterruptedError: If the user stopped it.
+    """
+    state = directory or StateDirectory.default()
+    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
+        given = replace(edited or store.open(name).definition, study=name)
+        given = replace(given, finish=given.finish or DEFAULT_FINISH)
+        definition = with_stores(given, storage=store.uri, tracking_uri=tracking_uri)
+        found = _found(definition, store, state, new=False)
+    record = found[1]
+    if record is not None and not may_win(record.trials):
+        raise StudyConflictError(
+            f"study {name!r} has no trial that could be confirmed yet; `zeroin resume {name}` goes on with its search."
+        )
+    return _run(
+        found,
+        state,
+        observer=observer,
+        devices=devices,
+        engine=engine,
+        ray_address=ray_address,
+        ends_search=True,
+    )
+
+
 def preview_study(
     definition: StudyDefinition,
     *,
@@ -123,6 +188,7 @@ def preview_study(
     storage: str | None = None,
     tracking_uri: str | None = None,
     checkpoints: str | None = None,
+    check: bool = True,
     notify: Callable[[str], None] = lambda text: None,
 ) -> StudyPreview:
     """Inspect a study and say what `run_study` would do with these arguments, creating nothing.
@@ -130,7 +196,8 @@ def preview_study(
     `notify` is told what the user should know meanwhile (that the cluster has no room, that a worker was lost).
 
     Raises:
-        StudyDefinitionError: If model, data and study do not fit each other, or there is no such earlier study.
+        StudyDefinitionError: If model, data and study do not fit each other, a check fails, or there is no such earlier
+            study.
         StateError: If a study of that name cannot be read.
     """
     state = directory or StateDirectory.default()
@@ -148,7 +215,7 @@ def preview_study(
     try:
         with interruption() as interrupted:
             workforce = Workforce(placed.engine, interruption=interrupted, n_workers=1)
-            inspection = inspect_study(definition, workforce, notify=notify)
+            inspection = inspect_study(definition, workforce, notify=notify, check=check and record is None)
     finally:
         placed.engine.close(timeout_seconds=0.0)
     told += filter(None, [placed.notice, kept])
@@ -209,6 +276,8 @@ def _run(
     devices: str,
     engine: str,
     ray_address: str | None,
+    check: bool = False,
+    ends_search: bool = False,
 ) -> StudyRecord:
     definition, record, edits = found
     require_safe(edits, study=definition.study)
@@ -222,7 +291,15 @@ def _run(
     )
     if placed.notice:
         observer.notice(placed.notice)
-    return Session(definition=definition, uris=uris, state=state, engine=placed.engine, observer=observer).run()
+    return Session(
+        definition=definition,
+        uris=uris,
+        state=state,
+        engine=placed.engine,
+        observer=observer,
+        check=check and record is None,
+        ends_search=ends_search,
+    ).run()
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:

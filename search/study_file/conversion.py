@@ -19,6 +19,7 @@ from search.study_definition import (
     ClassSpec,
     EarlyStopping,
     EndEarly,
+    Ensemble,
     FinishSettings,
     NarrowRule,
     Resources,
@@ -37,6 +38,9 @@ from search.study_file.rules import broken_rules
 from search.study_file.schema import ClassSection, NarrowSection, StageSection, StudySection
 from search.study_file.warm_start import read_warm_start, warm_start_to_plain
 from search.study_file.yaml_source import read_document, to_yaml
+
+# As studies were written before there were other ensembles.
+_ENSEMBLES_AS_BOOLEANS = {Ensemble.NONE: False, Ensemble.SEEDS: True}
 
 
 def load_study_file(path: Path | str, *, overrides: Sequence[str] = ()) -> StudyDefinition:
@@ -103,8 +107,10 @@ def definition_to_plain(definition: StudyDefinition) -> dict[str, Any]:
         else {
             "top_k": finish.top_k,
             "n_seeds": finish.n_seeds,
-            "ensemble": finish.ensemble,
+            "ensemble": _ENSEMBLES_AS_BOOLEANS.get(finish.ensemble, finish.ensemble.value),
+            **({} if finish.last_n is None else {"last_n": finish.last_n}),
             **({} if finish.winner is Winner.FIRST_OBJECTIVE else {"winner": finish.winner.value}),
+            **({} if finish.register else {"register": False}),
         },
         "budget": None if budget == Budget() else dataclasses.asdict(budget),
         "end_early": None if definition.end_early is None else dataclasses.asdict(definition.end_early),
@@ -177,7 +183,12 @@ def _from_section(study: StudySection, space: SearchSpace) -> StudyDefinition:
         finish=None
         if finish is None
         else FinishSettings(
-            top_k=finish.top_k, n_seeds=finish.n_seeds, ensemble=finish.ensemble, winner=Winner(finish.winner)
+            top_k=finish.top_k,
+            n_seeds=finish.n_seeds,
+            ensemble=Ensemble(finish.ensemble),
+            last_n=finish.last_n,
+            winner=Winner(finish.winner),
+            register=finish.register_,
         ),
         budget=Budget() if budget is None else Budget(**budget.model_dump()),
         end_early=None if study.end_early is None else EndEarly(**study.end_early.model_dump()),

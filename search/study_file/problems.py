@@ -91,10 +91,12 @@ def _hint(path: KeyPath, value: Any) -> str:
     """Return a way out for the usual slips, or an empty string."""
     expected = expectation(path)
     if isinstance(value, str):
+        if value in _SLIPS and expected.endswith("true or false"):
+            return did_you_mean(_SLIPS[value], _BOOLS)
         if words := words_at(path):
             return did_you_mean(value, words)
         if expected == "true or false":
-            return did_you_mean({"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value, value), _BOOLS)
+            return did_you_mean(value, _BOOLS)
         if expected.startswith(("an integer", "a finite number")) and _is_number(value):
             return " Remove the quotes."
     elif expected.startswith("a string") and isinstance(value, bool | int | float):
@@ -103,6 +105,7 @@ def _hint(path: KeyPath, value: Any) -> str:
 
 
 _BOOLS = ("true", "false")
+_SLIPS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
 def _is_number(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from search.paths import is_reserved_name
 from search.study_file.document import STORE_KEYS, KeyPath, shown
+from search.study_file.finish_rules import broken_finish
 from search.study_file.objectives import broken_objectives
 from search.study_file.problems import Problem
 from search.study_file.schema import ClassSection, NarrowSection, StudySection
@@ -68,6 +69,7 @@ def broken_rules(study: StudySection) -> list[Problem]:
         *_promotions(study),
         *_narrowing(study),
         *_early_end(study),
+        *broken_finish(study),
         *_strategy(study),
         *_stores(study),
     ]

@@ -25,6 +25,10 @@ _OR_NONE = Shorthand(lambda value: None if value == "none" else value, ("none",)
 _OR_AUTO = Shorthand(lambda value: None if value == "auto" else value, ("auto",))
 
 
+EnsembleName = Literal["none", "seeds", "top_k", "snapshots", "last_n"]
+_ENSEMBLES_OF_BOOLEANS = {True: "seeds", False: "none"}
+
+
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
@@ -183,12 +187,22 @@ class FinishSection(Section):
     top_k: Count
     """Configurations to confirm."""
     n_seeds: Count
-    """Seeds that each may be trained with to be confirmed, and members of the refit."""
-    ensemble: bool = False
-    """Whether the refitted members' probabilities are averaged on the test split."""
+    """Seeds that each may be trained with to be confirmed, and refits of the winner."""
+    ensemble: Annotated[
+        EnsembleName,
+        BeforeValidator(lambda value: _ENSEMBLES_OF_BOOLEANS[value] if isinstance(value, bool) else value),
+        WithJsonSchema({"anyOf": [{"enum": list(get_args(EnsembleName))}, {"type": "boolean"}]}),
+    ] = "none"
+    """Whose probabilities are averaged on the test split: those of the winner's refits, one a seed (seeds, or true), of
+    a refit of each confirmed configuration (top_k), of each refit's weights at the ends of its learning-rate cycles
+    (snapshots) or after its last epochs (last_n). none, or false: nobody's."""
+    last_n: Annotated[Count | None, _OR_NONE] = None
+    """Of ensemble: last_n: the number of epochs."""
     winner: Literal["first_objective", "compromise"] = "first_objective"
     """Of several objectives: the best of the Pareto front by the first one, or the point of the front that is nearest
     to the best values of all."""
+    register_: Annotated[bool, Field(alias="register")] = True
+    """Whether the refitted model is packaged, with its preprocessing, and registered in MLflow."""
 
 
 class BudgetSection(Section):

@@ -75,8 +75,12 @@ early_stopping: {{patience_epochs: 5, min_delta: 0.0}}  # a trial whose own curv
 # many as its memory holds), and how long no batch may finish until a worker counts as hung (none: for ever).
 resources: {{devices_per_trial: 1, trials_per_device: 1, hang_timeout_minutes: 30}}
 
-# Afterwards: confirm the top_k configurations over n_seeds seeds, refit the winner, read the test split once.
+# Afterwards: confirm the top_k configurations over n_seeds seeds, refit the winner, read the test split once, and
+# register the model, with its preprocessing, in MLflow (register: false: do not).
 # none: end after the last stage, the test split unread.
+# ensemble: average the probabilities of the refits, one a seed (seeds, or true), of one refit of each of the top_k
+# (top_k), of each refit's weights at the ends of its learning-rate cycles (snapshots) or after its last epochs (last_n,
+# with last_n: 5, say, beside it); none: of nobody.
 finish: {{top_k: 3, n_seeds: 3, ensemble: true}}
 
 # What all of it may cost: hours of wall time, device_hours, n_trials, epochs of all trials together, or several.

@@ -13,6 +13,7 @@ from search.tracking.database import is_database
 from search.tracking.experiments import experiment_names, free_name, owner_uid
 from search.tracking.paging import all_pages
 from search.tracking.quiet import prepare_environment, quiet_environment, silenced_thread
+from search.tracking.registry import remove_models
 from search.uris import local_path, masked, masked_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def delete_study(tracking_uri: str, study_name: str, *, study_uid: str) -> bool:
-    """Remove the study's experiment with its runs and artifacts; other studies' of the same name stay.
+    """Remove the study's registered models, and its experiment with its runs and artifacts; other studies' stay.
 
     From a database all goes for good, as `mlflow gc` does it. A server does not let its clients do that: there the
     experiment is renamed and marked deleted, and its administrator's `mlflow gc` removes it.
@@ -43,6 +44,7 @@ def delete_study(tracking_uri: str, study_name: str, *, study_uid: str) -> bool:
             client = mlflow.MlflowClient(tracking_uri=tracking_uri)
             found = [client.get_experiment_by_name(name) for name in experiment_names(study_name, study_uid)]
             own = [each for each in found if each is not None and owner_uid(client, each) == study_uid]
+            remove_models(client, study_name, study_uid=study_uid)
             for experiment in own:
                 _delete(client, experiment, tracking_uri=tracking_uri)
     except StateError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.environment import environment_tags
 from search.tracking.experiments import open_experiment
+from search.tracking.pictures import pictures_of
+from search.tracking.registry import ModelRegistry, RegistrationRefusedError, Release
 from search.tracking.runs import ExperimentRuns, TrackedRun
 from search.tracking.saved_view import experiment_tags
 from search.tracking.study_note import NOTE_TAG, is_ours, ranges_note, result_note
@@ -31,6 +34,7 @@ from search.tracking.trial_rows import (
     PARETO_TAG,
     RUNNING,
     STATE_TAG,
+    diagnosis_tags,
     epoch_rows,
     feasibility_tags,
     identity_tags,
@@ -105,10 +109,21 @@ class Outcome:
     result: StudyResult
 
 
-Item: TypeAlias = ScoredTrial | StageOpening | Outcome | Ending
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """What the refitted model has learnt to see.
+
+    Attributes:
+        views: The file that says it (see `search.tracking.pictures`).
+    """
+
+    views: Path
+
+
+Item: TypeAlias = ScoredTrial | StageOpening | Outcome | Release | Pictures | Ending
 """What can be delivered."""
 
-_ORDER: tuple[type[Item], ...] = (ScoredTrial, StageOpening, Outcome, Ending)
+_ORDER: tuple[type[Item], ...] = (ScoredTrial, StageOpening, Outcome, Release, Pictures, Ending)
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
 
 
@@ -126,6 +141,8 @@ def is_refusal(error: Exception) -> bool:
     """Whether MLflow will never take the item, so that trying again is no use (its run was deleted for good)."""
     from mlflow.exceptions import MlflowException
 
+    if isinstance(error, RegistrationRefusedError):
+        return True
     return isinstance(error, MlflowException) and error.error_code in _REFUSALS
 
 
@@ -149,6 +166,8 @@ class Delivery:
             tags=experiment_tags(identity.definition, time_ms=identity.start_ms),
         )
         self._experiment_name = str(experiment.name)
+        self._registry = ModelRegistry(client, study_uid=identity.study_uid)
+        self._model_uri = ""
         self._runs = ExperimentRuns(client, experiment_id=experiment.experiment_id, study_uid=identity.study_uid)
         tags = {**environment_tags(identity.working_directory), **identity.tags, **state_tags("running", "")}
         self._source_tags = {name: text for name, text in tags.items() if name.startswith("mlflow.")}
@@ -159,6 +178,11 @@ class Delivery:
     def experiment_name(self) -> str:
         """Name of the study's experiment."""
         return self._experiment_name
+
+    @property
+    def model_uri(self) -> str:
+        """Under which the model is registered, empty as long as none has been."""
+        return self._model_uri
 
     def deliver(self, item: Item) -> None:
         """Deliver one item, or what is missing of it.
@@ -173,6 +197,10 @@ class Delivery:
                 self._opening(item)
             case Outcome():
                 self._outcome(item.record, item.result)
+            case Release():
+                self._model_uri = self._registry.release(item, run_id=self._runs.parent.run_id)
+            case Pictures():
+                self._pictures(item.views)
             case Ending():
                 self._ending(item)
 
@@ -181,7 +209,11 @@ class Delivery:
         record = trial.record
         if record.stage in self._finished and record.number is not None and record.state.is_finished:
             self._finished[record.stage][record.key] = trial
-        tags = {**state_tags(record.state.value, record.reason), **feasibility_tags(record, trial.score)}
+        tags = {
+            **state_tags(record.state.value, record.reason),
+            **feasibility_tags(record, trial.score),
+            **diagnosis_tags(record, self._identity.definition.objective),
+        }
         run = self._runs.trial(
             record.key, tags={**self._source_tags, **identity_tags(record), **tags}, start_ms=record.started_ms
         )
@@ -235,6 +267,12 @@ class Delivery:
             if (key in front or PARETO_TAG in run.tags) and not run.is_deleted:
                 self._runs.log(run, tags={PARETO_TAG: str(key in front).lower()})
 
+    def _pictures(self, views: Path) -> None:
+        """Draw and log them; there are none of what has been deleted meanwhile."""
+        seen = json.loads(views.read_text()) if views.exists() else None
+        for name, content in ({} if seen is None else pictures_of(seen)).items():
+            self._runs.write_bytes(self._runs.parent, content, name=f"pictures/{name}")
+
     def _ending(self, ending: Ending) -> None:
         """End every run that is still going."""
         for run in self._runs.trials.values():
@@ -282,5 +320,9 @@ def _name(item: Item) -> str:
             return f"ranges of stage {item.name}"
         case Outcome():
             return "result of the study"
+        case Release():
+            return "packaged model"
+        case Pictures():
+            return "pictures of the model"
         case Ending():
             return "state of the study"

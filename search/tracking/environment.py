@@ -29,15 +29,20 @@ def environment_tags(directory: Path) -> dict[str, str]:
     return {**source_tags(directory), **_version_tags(), **_hardware_tags()}
 
 
-def run_tags(*, versions: Mapping[str, str], device: str, edits: Sequence[str]) -> dict[str, str]:
+def run_tags(
+    *, versions: Mapping[str, str], device: str, edits: Sequence[str], warnings: Sequence[str] | None = None
+) -> dict[str, str]:
     """Return what workers told of themselves, and what was changed in the study's definition, as tags.
 
     Args:
         versions: Library to version.
         device: What trials run on, in words.
         edits: What was changed since the study began, one line each, in order; the latest are kept.
+        warnings: What the check of the first batch warned of, one line each; None if it was not made.
     """
     tags = {**{f"zeroin.version.{name}": text for name, text in versions.items()}, "zeroin.hardware.device": device}
+    if warnings is not None:
+        tags["zeroin.preflight"] = "\n".join(warnings)[:MAX_TAG_CHARACTERS] or "ok"
     return {**tags, "zeroin.edits": "\n".join(edits)[-MAX_TAG_CHARACTERS:]} if edits else tags
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,14 @@ def prepare_environment() -> None:
 def quiet_environment() -> dict[str, str]:
     """Return an environment for a process of MLflow's: this process's, with telemetry off unless the user set it."""
     return {**_ENVIRONMENT, **os.environ}
+
+
+def silence_import_of_pyfunc() -> None:
+    """Ignore from now on what MLflow warns of in its own code when ``mlflow.pyfunc`` is imported, and nothing else.
+
+    For good: `warnings.catch_warnings` is not for one thread of several.
+    """
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
 
 
 @contextmanager

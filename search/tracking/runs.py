@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from search.tracking.experiments import UID_TAG
@@ -140,6 +142,13 @@ class ExperimentRuns:
     def write_text(self, run: TrackedRun, text: str, *, name: str) -> None:
         """Write, or overwrite, a text artifact."""
         self._client.log_text(run.run_id, text, name)
+
+    def write_bytes(self, run: TrackedRun, content: bytes, *, name: str) -> None:
+        """Write, or overwrite, an artifact; `name` may have folders."""
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory, PurePosixPath(name).name)
+            file.write_bytes(content)
+            self._client.log_artifact(run.run_id, str(file), str(PurePosixPath(name).parent))
 
     def _create(self, name: str, *, tags: Mapping[str, str], start_ms: int) -> TrackedRun:
         tags = {key: text for key, text in {**tags, UID_TAG: self._study_uid}.items() if text}

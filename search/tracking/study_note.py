@@ -42,7 +42,9 @@ def result_note(record: StudyRecord, result: StudyResult) -> str:
         facts.append(f"Pareto front: {numbers}{more}; all of it stands in the artifact `pareto.json`.")
     if result.test_ensemble:
         readings = ", ".join(f"{test_name(name)} {value:.4g}" for name, value in result.test_ensemble.items())
-        facts.append(f"Test split ({result.n_test_samples} samples), ensemble of {len(result.refit_keys)}: {readings}.")
+        members = f"ensemble of {len(result.test_members)}"
+        facts.append(f"Test split ({result.n_test_samples} samples), {members}: {readings}.")
+    facts += [gain.in_words(f"`{name}`") for name, gain in result.ensemble_gain.items()]
     facts.append(f"{sum(result.n_epochs.values())} epochs trained in {result.seconds:.0f} s.")
     return _note(record.definition, facts, record.openings, winner=winner)
 

@@ -98,7 +98,7 @@ def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
         devices["devices/lost_share"] = lost_share(result.device_use)
     ensemble = {f"{test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
     certainty = {**_confirmed(result), **_early_end(record)}
-    rows += _rows({**totals, **devices, **certainty, **ensemble}, step, result.time_ms)
+    rows += _rows({**totals, **devices, **certainty, **ensemble, **_ensemble_gain(result)}, step, result.time_ms)
     for member, metrics in enumerate(result.test_members, start=1):
         rows += _rows({test_name(name): value for name, value in metrics.items()}, member, result.time_ms)
     return rows
@@ -116,12 +116,24 @@ def _confirmed(result: StudyResult) -> dict[str, float]:
     return values if noise is None else {**values, "seed_deviation": noise}
 
 
+def _ensemble_gain(result: StudyResult) -> dict[str, float]:
+    """Return what averaging gained, between which bounds that is, and how much members differ, as far as known."""
+    values: dict[str, float] = {}
+    for metric, gain in result.ensemble_gain.items():
+        short = metric.removeprefix("test_")
+        name = f"ensemble_gain_{short}"
+        values |= {name: gain.mean, f"{name}_low": gain.low, f"{name}_high": gain.high}
+        values[f"ensemble_member_deviation_{short}"] = gain.member_deviation
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
 def _early_end(record: StudyRecord) -> dict[str, float]:
     """Return by which figures the search ended early; nothing if it did not."""
     end = record.early_end
     if end is None:
         return {}
-    values = {**dataclasses.asdict(end.outlook), **({} if end.n_left is None else {"n_left": float(end.n_left)})}
+    outlook = {} if end.outlook is None else dataclasses.asdict(end.outlook)
+    values = {**outlook, **({} if end.n_left is None else {"n_left": float(end.n_left)})}
     return {f"ended_early/{name}": value for name, value in values.items()}
 
 

@@ -14,8 +14,19 @@ from typing import ClassVar, TypeVar
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.database import ensure_database
-from search.tracking.delivery import Delivery, Ending, Item, Outcome, StudyIdentity, delivery_order, is_refusal, named
+from search.tracking.delivery import (
+    Delivery,
+    Ending,
+    Item,
+    Outcome,
+    Pictures,
+    StudyIdentity,
+    delivery_order,
+    is_refusal,
+    named,
+)
 from search.tracking.quiet import prepare_environment, silenced_thread
+from search.tracking.registry import Release
 from search.trial import Score, TrialRecord
 from search.uris import masked, masked_text
 from search.wall_clock import CLOCK
@@ -89,6 +100,7 @@ class MlflowTracker:
         self._is_failing = False
         self._is_over = False
         self._has_ended = False
+        self._model_uri = ""
         self._closing_deadline = math.inf  # what `close` was given
         self._deadline: float | None = None  # the same, or sooner while MLflow fails
         self._busy_seconds = 0.0
@@ -104,6 +116,11 @@ class MlflowTracker:
     def is_failing(self) -> bool:
         """Whether the last attempt to open MLflow or to write to it failed, so that waiting longer may be in vain."""
         return self._is_failing
+
+    @property
+    def model_uri(self) -> str:
+        """``models:/NAME/VERSION`` of the model that was registered, empty as long as none has been."""
+        return self._model_uri
 
     @property
     def busy_seconds(self) -> float:
@@ -127,10 +144,21 @@ class MlflowTracker:
         """Note that a stage opened."""
         self._put(opening)
 
-    def publish_result(self, record: StudyRecord, result: StudyResult) -> None:
-        """Note that the study is finished; the record's trials are brought up to date once more."""
+    def publish_result(
+        self, record: StudyRecord, result: StudyResult, *, package: Path | None = None, views: Path | None = None
+    ) -> None:
+        """Note that the study is finished; the record's trials are brought up to date once more.
+
+        Args:
+            record: The study.
+            result: How it ended.
+            package: The packaged model to be registered, if the result says that there is one.
+            views: What the model has learnt to see, to be drawn if the file exists.
+        """
         self._is_over = True
-        self._put(*record.trials, *record.openings, Outcome(record=record, result=result))
+        released = [Release(record=record, result=result, package=package)] if package and result.is_packaged else []
+        seen = [Pictures(views=views)] if views is not None and views.exists() else []
+        self._put(*record.trials, *record.openings, Outcome(record=record, result=result), *released, *seen)
 
     def interrupt(self, reason: str = "") -> None:
         """Note that the study stops and can be resumed: unfinished trials and the study end as KILLED.
@@ -267,6 +295,7 @@ class MlflowTracker:
                 else:
                     with self._changed:
                         self._refused.pop(name, None)
+                        self._model_uri = delivery.model_uri
                 self._notice_recovery()  # a refusal is an answer too
                 with self._changed:
                     del self._in_delivery[name]

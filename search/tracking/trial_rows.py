@@ -11,8 +11,10 @@ import re
 from dataclasses import dataclass
 
 from lightning_modules.callbacks.metric_names import N_PARAMETERS, gap_name
+from search.diagnosis import diagnose
 from search.reward import measured_name
 from search.search_space import Dimension, IntLogRange, LogRange, OneMinusLogRange, SearchSpace
+from search.study_definition import Objective
 from search.trial import Score, TrialRecord, TrialState
 
 TRIAL_TAG = "zeroin.trial"
@@ -24,6 +26,7 @@ ORIGIN_TAG = "zeroin.origin"
 ACTION_TAG = "zeroin.action"
 STATE_TAG = "zeroin.state"
 REASON_TAG = "zeroin.reason"
+DIAGNOSIS_TAG = "zeroin.diagnosis"
 FEASIBLE_TAG = "zeroin.feasible"
 PARETO_TAG = "zeroin.pareto"
 
@@ -165,6 +168,12 @@ def feasibility_tags(record: TrialRecord, score: Score | None) -> dict[str, str]
     if score is None or not score.excesses or not record.state.is_finished:
         return {}
     return {FEASIBLE_TAG: str(not score.violation > 0.0).lower()}
+
+
+def diagnosis_tags(record: TrialRecord, objective: Objective) -> dict[str, str]:
+    """Return the tag that says how a finished trial trained; none where its curves cannot tell."""
+    found = diagnose(record, objective)
+    return {} if found is None else {DIAGNOSIS_TAG: str(found)[:MAX_TAG_CHARACTERS]}
 
 
 def identity_tags(record: TrialRecord) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
+from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, SNAPSHOTS_NAME, WEIGHTS_NAME
 from search.checkpoint_store import CheckpointStore
 
 
@@ -41,13 +41,16 @@ class CheckpointMirror:
             self._store.put(path)
 
 
-def fetched_members(urls: Sequence[str], directories: Sequence[str], into: Path) -> list[Path]:
+def fetched_members(
+    urls: Sequence[str], directories: Sequence[str], into: Path, *, with_snapshots: bool = False
+) -> list[Path]:
     """Return directories of this machine with the members' weights, downloaded if they are behind URLs.
 
     Args:
         urls: Of the members' checkpoints, or none.
         directories: Of the members, if there are no URLs.
         into: Where to download to; exists.
+        with_snapshots: Whether they have kept further weights beside the final ones.
 
     Raises:
         StateError: If a store does not answer.
@@ -60,4 +63,6 @@ def fetched_members(urls: Sequence[str], directories: Sequence[str], into: Path)
         store = CheckpointStore(url)
         if not store.get(WEIGHTS_NAME, member / WEIGHTS_NAME):
             store.get(CHECKPOINT_NAME, member / CHECKPOINT_NAME)
+        if with_snapshots:
+            store.get(SNAPSHOTS_NAME, member / SNAPSHOTS_NAME)
     return members

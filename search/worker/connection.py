@@ -18,6 +18,8 @@ from search.messages import (
     FromWorker,
     Heartbeat,
     Inspect,
+    LookAssignment,
+    PackageAssignment,
     Shutdown,
     TestAssignment,
     TrialAssignment,
@@ -27,7 +29,7 @@ from search.messages import (
 
 HEARTBEAT_SECONDS = 1.0
 
-Order: TypeAlias = Inspect | TrialAssignment | TestAssignment | Shutdown
+Order: TypeAlias = Inspect | TrialAssignment | TestAssignment | PackageAssignment | LookAssignment | Shutdown
 
 
 class Coordinator(Protocol):

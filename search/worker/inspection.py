@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from lightning_modules.arguments import UnfitArgumentError
 from lightning_modules.callbacks.generalization_gap import GeneralizationGap
 from lightning_modules.callbacks.metric_names import N_PARAMETERS, gap_name
+from lightning_modules.ensembles.weight_snapshots import CYCLE_ENDS
 from search.errors import StudyDefinitionError, did_you_mean
 from search.messages import Inspect, InspectionResult, ModelAssembly
 from search.usable_cores import usable_cores
@@ -25,9 +27,11 @@ from search.worker.assembly import (
     seed_setup,
 )
 from search.worker.epoch_metrics import EpochMetrics, EpochMetricsCollector
+from search.worker.first_batch import FirstBatch
 from search.worker.memory import MemoryMeter, is_out_of_memory
 from search.worker.scratch_directory import scratch_directory
-from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
+from search.worker.thorough_checks import ThoroughChecks
+from search.worker.trainer_settings import check_trainer_args, make_trainer, one_batch_args, quiet_libraries
 from search.worker.trainer_values import check_fractions, trainer_as_given
 from search.worker.user_error import describe
 
@@ -35,11 +39,6 @@ _SEED = 0
 
 _HORIZON_EPOCHS = 100
 """Long enough that no schedule divides by zero; one epoch of one batch is run."""
-
-_LENGTH_ARGS = (
-    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
-    *("overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
-)
 
 
 class _UserCodeError(Exception):
@@ -50,10 +49,16 @@ class _UserCodeError(Exception):
         self.key = key
 
 
-def inspect_assembly(order: Inspect) -> InspectionResult:
-    """Check everything that can be checked with one batch; never raises."""
+def inspect_assembly(order: Inspect, *, show_life: Callable[[], None] = lambda: None) -> InspectionResult:
+    """Check everything that can be checked with one batch, and what else is asked for; never raises.
+
+    Args:
+        order: What is built, and what is checked of it.
+        show_life: Called after each thorough check.
+    """
     error, key, trace, out_of_memory = "", "", "", False
-    dry_run = _DryRun(order)
+    checks = _checks(order, show_life)
+    dry_run = _DryRun(order, checks)
     try:
         with quiet_libraries():
             dry_run.run()
@@ -83,11 +88,21 @@ def inspect_assembly(order: Inspect) -> InspectionResult:
         n_cores=usable_cores(),
         out_of_memory=out_of_memory,
         measured=dry_run.measured,
+        findings=() if checks is None else tuple(checks.findings),
+        n_lr_cycles=dry_run.n_lr_cycles,
     )
 
 
+def _checks(order: Inspect, show_life: Callable[[], None]) -> ThoroughChecks | FirstBatch | None:
+    if order.checks is None:
+        return None
+    if order.checks.thorough:
+        return ThoroughChecks(order.checks, order.assembly, seed=_SEED, show_life=show_life)
+    return FirstBatch()
+
+
 class _DryRun:
-    def __init__(self, order: Inspect) -> None:
+    def __init__(self, order: Inspect, checks: Callback | None) -> None:
         self.metrics: tuple[str, ...] = ()
         self.measured: tuple[str, ...] = ()
         self.notices: tuple[str, ...] = ()
@@ -95,9 +110,11 @@ class _DryRun:
         self.measures_gap = False
         self.has_test_data = False
         self.memory = MemoryMeter()
+        self.n_lr_cycles: int | None = None
         self._gap_names: tuple[str, ...] = ()
         self._assembly = order.assembly
         self._searched = order.searched
+        self._checks = [] if checks is None else [checks]
 
     def run(self) -> None:
         """Raises `StudyDefinitionError` or `_UserCodeError` for the first thing that is wrong."""
@@ -145,17 +162,21 @@ class _DryRun:
             monitor=self._assembly.monitor, maximize=self._assembly.maximize, seed=_SEED, n_samples=1, log=False
         )
         stop = _StopAfterOneEpoch(collector, given=given)
-        trainer = self._make_trainer(directory, [collector, gap, stop])
+        trainer = self._make_trainer(directory, [*self._checks, collector, gap, stop])
         seed_setup(self._assembly)
         try:
             trainer.fit(assembled.model, datamodule=assembled.data)
         except StudyDefinitionError:
             raise
+        except UnfitArgumentError as error:
+            raise StudyDefinitionError(str(error), key=f"{error.owner}.init_args.{error.argument}") from error
         except BaseException as error:
             in_data = _is_in(error.__traceback__, assembled)
             key = "data.class_path" if in_data else "model.class_path"
             culprit = self._assembly.data_class if in_data else self._assembly.model_class
             raise _UserCodeError(key, f"one batch of training and validation with {culprit} raised") from error
+        ends = getattr(assembled.model, CYCLE_ENDS, None)
+        self.n_lr_cycles = len(ends()) if callable(ends) else None
         self.notices = gap.notices
         self._gap_names = tuple(gap.metrics)
         self.measures_gap = gap_name(self._assembly.monitor) in gap.metrics
@@ -165,9 +186,8 @@ class _DryRun:
         return stop.found
 
     def _make_trainer(self, directory: Path, callbacks: list[Callback]) -> Trainer:
-        trainer_args = {name: value for name, value in self._assembly.trainer_args.items() if name not in _LENGTH_ARGS}
         return make_trainer(
-            {**trainer_args, "limit_train_batches": 1, "limit_val_batches": 1},
+            {**one_batch_args(self._assembly.trainer_args), "limit_train_batches": 1, "limit_val_batches": 1},
             directory=directory,
             max_epochs=_HORIZON_EPOCHS,
             callbacks=callbacks,

@@ -17,6 +17,8 @@ import torch
 from search.messages import (
     FromWorker,
     Inspect,
+    LookAssignment,
+    PackageAssignment,
     Shutdown,
     TestAssignment,
     TrialAssignment,
@@ -26,8 +28,10 @@ from search.messages import (
 from search.package_version import zeroin_version
 from search.worker.connection import Connection
 from search.worker.inspection import inspect_assembly
+from search.worker.looking import look_inside
 from search.worker.memory import release_cached_memory, resident_bytes
 from search.worker.output_file import bound_output, forgiving_streams, output_to
+from search.worker.packaging import package_model
 from search.worker.process_group import host_rendezvous
 from search.worker.test_reading import read_test
 from search.worker.trainer_settings import device_in_words
@@ -83,13 +87,21 @@ def _trial_carried_out(order: TrialAssignment, connection: Connection) -> FromWo
             return train(placed, connection)
 
 
-def _carried_out(order: Inspect | TestAssignment, connection: Connection) -> FromWorker:
+def _carried_out(
+    order: Inspect | TestAssignment | PackageAssignment | LookAssignment, connection: Connection
+) -> FromWorker:
     watchdog = Watchdog(
         limit_seconds=order.hang_timeout_seconds,
         on_hang=lambda seconds: end_hung_worker(connection, seconds, where="its stack is among what it printed"),
     )
     with watchdog.watching():
-        return inspect_assembly(order) if isinstance(order, Inspect) else read_test(order, callbacks=(watchdog,))
+        if isinstance(order, Inspect):
+            return inspect_assembly(order, show_life=watchdog.show_life)
+        if isinstance(order, TestAssignment):
+            return read_test(order, callbacks=(watchdog,))
+        if isinstance(order, LookAssignment):
+            return look_inside(order, callbacks=(watchdog,))
+        return package_model(order, callbacks=(watchdog,))
 
 
 def _prepare_process(n_threads: int) -> None:

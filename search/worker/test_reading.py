@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback
 from pytorch_lightning.utilities.data import extract_batch_size
 from pytorch_lightning.utilities.model_helpers import is_overridden
-from torch import Tensor
 
 from lightning_modules.callbacks.captured_evaluation import CapturedEvaluation, Split
-from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, WEIGHTS_NAME
-from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from lightning_modules.callbacks.metric_names import stem
-from search.errors import SearchError
 from search.messages import TestAssignment, TestResult
-from search.worker.assembly import Assembled, make_data, make_model, seed_setup
-from search.worker.checkpoint_mirror import fetched_members
+from search.worker.assembly import Assembled, make_data, seed_setup
+from search.worker.averaged_probabilities import AveragedProbabilities
+from search.worker.members import Left, Members, copied, left_by_refits
 from search.worker.process_group import leave_process_group, this_group
 from search.worker.scratch_directory import scratch_directory
 from search.worker.trainer_settings import check_trainer_args, make_trainer, quiet_libraries
 from search.worker.user_error import describe
-
-_DATA_HOOKS = ("test_dataloader", "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 def read_test(assignment: TestAssignment, *, callbacks: Sequence[Callback] = ()) -> TestResult:
@@ -49,93 +42,72 @@ def _read(assignment: TestAssignment, callbacks: Sequence[Callback]) -> TestResu
     if this_group().rank != 0:
         return TestResult(members=(), ensemble={}, n_samples=0, notices=(), error="", traceback="")
     data = make_data(assignment.assembly)
-    members = [make_model(assignment.assembly, seed=0) for _ in assignment.directories]
-    if not Assembled(model=members[0], data=data).defines("test_dataloader"):
-        notice = "there is no test split: neither data module nor model defines a `test_dataloader()`."
-        return TestResult(members=(), ensemble={}, n_samples=0, notices=(notice,), error="", traceback="")
     trainer_args = dict(assignment.assembly.trainer_args)
     check_trainer_args(trainer_args)
     with scratch_directory() as directory:
-        directories = fetched_members(assignment.checkpoints, assignment.directories, directory)
-        committee = _Committee(members, directories, ensemble=assignment.ensemble)
+        left = left_by_refits(assignment, directory)
+        if not Assembled(model=left.modules[0], data=data).defines("test_dataloader"):
+            notice = "there is no test split: neither data module nor model defines a `test_dataloader()`."
+            return TestResult(members=(), ensemble={}, n_samples=0, notices=(notice,), error="", traceback="")
+        committee = _Committee(left, ensemble=assignment.ensemble)
         trainer = make_trainer(trainer_args, directory=directory, max_epochs=1, callbacks=callbacks, alone=True)
         seed_setup(assignment.assembly)
         trainer.test(committee, datamodule=data, verbose=False)
+    averaged = committee.averaged
     return TestResult(
         members=tuple(committee.results),
-        ensemble=committee.ensemble_metrics(),
+        ensemble=averaged.together(),
         n_samples=committee.n_samples,
         notices=tuple(committee.notices),
         error="",
         traceback="",
+        sizes=left.sizes,
+        scores=averaged.of_members(),
+        ensembles=averaged.of_refits(),
+        confusion=averaged.confusion(),
     )
 
 
-class _Committee(LightningModule):
+class _Committee(Members):
     """Members that are fed the same test batches; each is evaluated as it would be alone.
 
     Args:
-        members: Freshly built modules of one class.
-        directories: Where their weights are, in the same order.
+        left: The members.
         ensemble: Whether to average probabilities.
     """
 
-    def __init__(self, members: Sequence[LightningModule], directories: Sequence[Path], *, ensemble: bool) -> None:
-        super().__init__()
-        self.members = torch.nn.ModuleList(members)
+    def __init__(self, left: Left, *, ensemble: bool) -> None:
+        super().__init__(left.modules, left.weights)
         self.results: list[Mapping[str, float]] = []
         self.notices: list[str] = []
         self.n_samples = 0
-        # Only what the members override, so that Lightning sees no hook compete with the data module's.
-        for hook in _DATA_HOOKS:
-            if is_overridden(hook, members[0]):
-                setattr(self, hook, getattr(members[0], hook))
-        self._directories = directories
         self._evaluations: list[CapturedEvaluation] = []
-        self._average = _AveragedProbabilities() if ensemble else None
-        self._split: Split = "test" if is_overridden("test_step", members[0]) else "validation"
+        self.averaged = AveragedProbabilities(left.sizes if ensemble else ())
+        self._split: Split = "test" if is_overridden("test_step", left.modules[0]) else "validation"
         if self._split == "validation":
             self.notices.append("the model defines no `test_step`: its `validation_step` was run on the test split.")
 
-    @property
-    def _modules_in_order(self) -> list[LightningModule]:
-        return [each for each in self.members if isinstance(each, LightningModule)]
-
-    def ensemble_metrics(self) -> Mapping[str, float]:
-        """Metrics of the averaged probabilities, empty without an ensemble."""
-        return {} if self._average is None else self._average.metrics()
-
-    def setup(self, stage: str) -> None:
-        for member in self._modules_in_order:
-            member.trainer = self.trainer
-            member.setup(stage)
-
-    def configure_model(self) -> None:
-        for member, directory in zip(self._modules_in_order, self._directories, strict=True):
-            member.configure_model()
-            member.load_state_dict(_weights(directory), strict=member.strict_loading)
-
     def on_test_epoch_start(self) -> None:
-        for member in self._modules_in_order:
+        for member in self.modules_in_order:
             evaluation = CapturedEvaluation(self.trainer, member, split=self._split)
             self._evaluations.append(evaluation)
             evaluation.start()
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         n_loaders = len(self.trainer.num_test_batches)
-        if self._average is not None:
+        if self.averaged.sizes:
             refusal = "there are several test dataloaders" if n_loaders > 1 else None
-            refusal = refusal or self._average.refusal(batch)
+            refusal = refusal or self.averaged.refusal(batch)
             if refusal is None:
                 with self.trainer.precision_plugin.test_step_context():
-                    refusal = self._average.add(batch, self._modules_in_order)
+                    refusal = self.averaged.add(batch, self.modules_in_order)
             if refusal is not None:
                 self.notices.append(f"there is no ensemble: {refusal}.")
-                self._average = None
+                self.averaged = AveragedProbabilities(())
         self.n_samples += extract_batch_size(batch)
         # A step may change its batch in place; the others must not see that.
         for evaluation in self._evaluations:
-            evaluation.step(_copied(batch), batch_idx, dataloader_idx if n_loaders > 1 else None)
+            evaluation.step(copied(batch), batch_idx, dataloader_idx if n_loaders > 1 else None)
 
     def on_test_epoch_end(self) -> None:
         for evaluation in self._evaluations:
@@ -144,71 +116,3 @@ class _Committee(LightningModule):
                 results = {f"test_{stem(name)}": value for name, value in results.items()}
             self.results.append(results)
         self._evaluations.clear()
-
-
-class _AveragedProbabilities:
-    """Accuracy and negative log-likelihood of the members' mean softmax probabilities."""
-
-    def __init__(self) -> None:
-        self._n_right = 0.0
-        self._loss = 0.0
-        self._n = 0
-
-    def refusal(self, batch: Any) -> str | None:
-        """Say why batches of this kind cannot be used, or None."""
-        if not (
-            isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(each, Tensor) for each in batch)
-        ):
-            return "test batches are not pairs (x, y) of tensors"
-        labels = batch[1]
-        if labels.is_floating_point() or labels.is_complex() or labels.dim() != 1:
-            return f"labels are not integers of shape (N,), but {labels.dtype} of shape {tuple(labels.shape)}"
-        return None
-
-    def add(self, batch: Any, members: Sequence[LightningModule]) -> str | None:
-        """Add one batch ``x (N, …), y (N,)``; returns why that cannot be, or None."""
-        x, y = batch
-        total: Tensor | None = None
-        for member in members:
-            try:
-                logits = member(_copied(x))
-            except Exception as error:
-                return f"`forward(x)` raised {type(error).__name__}: {error}"
-            if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(y) or logits.shape[1] < 2:
-                shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-                return f"`forward(x)` must give scores of shape (N, C) with C >= 2, but gives {shape}"
-            probabilities = torch.softmax(logits.double(), dim=1)
-            total = probabilities if total is None else total + probabilities
-        assert total is not None
-        if int(y.max()) >= total.shape[1] or int(y.min()) < 0:
-            return f"labels must lie in [0, {total.shape[1]}), but reach from {int(y.min())} to {int(y.max())}"
-        mean = total / len(members)
-        self._n_right += (mean.argmax(dim=1) == y).sum().item()
-        self._loss -= mean.gather(1, y.long()[:, None]).log().sum().item()
-        self._n += len(y)
-        return None
-
-    def metrics(self) -> Mapping[str, float]:
-        return {"test_acc": self._n_right / self._n, "test_loss": self._loss / self._n} if self._n else {}
-
-
-def _weights(directory: Path) -> dict[str, Any]:
-    """Read a member's final weights, from its last checkpoint if they were not kept apart.
-
-    Raises:
-        SearchError: If there are neither.
-    """
-    for name in (WEIGHTS_NAME, CHECKPOINT_NAME):
-        if (directory / name).exists():
-            content = load_checkpoint(directory / name)
-            weights: dict[str, Any] = content if name == WEIGHTS_NAME else content["state_dict"]
-            return weights
-    raise SearchError(f"there are no weights in {directory}: neither {WEIGHTS_NAME} nor {CHECKPOINT_NAME}.")
-
-
-def _copied(batch: Any) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.clone()
-    if isinstance(batch, list | tuple) and all(isinstance(each, Tensor) for each in batch):
-        return type(batch)(each.clone() for each in batch) if type(batch) in (list, tuple) else batch
-    return batch

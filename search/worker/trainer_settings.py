@@ -37,6 +37,11 @@ OWNED: Mapping[str, str] = {
 """Arguments that zeroin sets itself, and why."""
 
 
+_LENGTH_ARGS = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    *("overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
+)
+
 _OUR_WARNINGS = (
     ".*does not have many workers.*",  # one core per worker is what there is
     ".*is smaller than the logging interval.*",  # there is no logger to speak of
@@ -46,15 +51,18 @@ _OUR_WARNINGS = (
     ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is reported is reduced over the ranks by us
 )
 
+_HALF_PRECISION = ("16-mixed", "16")
+
 DEFAULT_STRATEGY = "ddp"
 """How a trial trains on several devices, unless the study says otherwise."""
 
 
 def check_trainer_args(trainer_args: Mapping[str, Any]) -> None:
-    """Check the names of the user's arguments.
+    """Check the names of the user's arguments, and that this worker's device has the precision.
 
     Raises:
-        StudyDefinitionError: For one that `Trainer` does not take or that zeroin sets itself.
+        StudyDefinitionError: For one that `Trainer` does not take or that zeroin sets itself, and for a precision that
+            Lightning would replace by another one.
     """
     known = [name for name in inspect.signature(Trainer.__init__).parameters if name != "self" and name not in OWNED]
     for name in trainer_args:
@@ -65,6 +73,18 @@ def check_trainer_args(trainer_args: Mapping[str, Any]) -> None:
                 f"`pytorch_lightning.Trainer` takes no argument {name!r}.{did_you_mean(name, known)}",
                 key=f"trainer.{name}",
             )
+    precision = trainer_args.get("precision")
+    if str(precision) in _HALF_PRECISION and _accelerator() == "cpu":
+        raise StudyDefinitionError(
+            f"{precision!r} must have a GPU, but trials train on {device_in_words()}, where Lightning would take"
+            " 'bf16-mixed' instead; say 'bf16-mixed' or '32-true'.",
+            key="trainer.precision",
+        )
+
+
+def one_batch_args(trainer_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's arguments without those that say how much data there is, and how often it is validated on."""
+    return {name: value for name, value in trainer_args.items() if name not in _LENGTH_ARGS}
 
 
 def make_trainer(

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, Trainer
 from lightning_modules.callbacks.checkpoint_files import (
     CHECKPOINT_NAME,
     PREVIOUS_CHECKPOINT_NAME,
+    SNAPSHOTS_NAME,
     WEIGHTS_NAME,
     remove_checkpoint,
 )
@@ -33,6 +34,7 @@ from search.worker.checkpoint_mirror import CheckpointMirror
 from search.worker.connection import Coordinator
 from search.worker.epoch_metrics import EpochMetricsCollector
 from search.worker.final_weights import FinalWeights
+from search.worker.kept_weights import KeptWeights
 from search.worker.memory import is_out_of_memory
 from search.worker.preparation import preparing_in_turn
 from search.worker.process_group import this_group
@@ -90,6 +92,7 @@ class _TrialRun:
         self._has_failed_to_save = False
         self._mirror: CheckpointMirror
         self._reports: list[EpochReport] = []
+        self._kept = KeptWeights.of(assignment)
 
     @property
     def n_epochs(self) -> int:
@@ -119,6 +122,8 @@ class _TrialRun:
                 checkpoint = load_checkpoint(path)
                 self._reports = reports_in(checkpoint, trial_key=self._assignment.trial_key)
                 weights: dict[str, Any] = checkpoint["state_dict"]
+                if self._kept is not None:
+                    self._kept.take_from(checkpoint)
             except FileNotFoundError:
                 continue
             except (CheckpointError, KeyError, TypeError) as error:
@@ -210,7 +215,8 @@ class _TrialRun:
         final = FinalWeights()
         ours: list[Callback] = [EpochSeeding(assignment.seed), self._watchdog, collector]
         last = [final] if assignment.merge_validation else []  # putting sharded weights together costs time and memory
-        trainer = self._make_trainer([*ours, *watching, reporting, checkpoint, *last])
+        kept = [] if self._kept is None else [self._kept]
+        trainer = self._make_trainer([*ours, *watching, *kept, reporting, checkpoint, *last])
         try:
             self._run_trainer(trainer, assembled)
         finally:
@@ -274,18 +280,23 @@ class _TrialRun:
             self._coordinator.send(Notice(trial_key=key, text=text))
 
     def _keep_weights(self, weights: dict[str, Any] | None) -> None:
-        """Write the final weights of a refit, which the test reads.
+        """Write the final weights of a refit, and those kept before, which the test reads.
 
         Raises:
             StateError: If they cannot be written.
         """
         if self._assignment.merge_validation and weights is not None and this_group().rank == 0:
-            path = self._path.parent / WEIGHTS_NAME
-            try:
-                save_weights(path, weights)
-            except OSError as error:
-                raise StateError(f"the weights {path} cannot be written: {error.strerror or error}.") from error
-            self._mirror.publish(path)
+            if self._kept is not None:
+                kept, n_epochs = self._kept, self.n_epochs
+                self._write(self._path.with_name(SNAPSHOTS_NAME), lambda path: kept.write(path, n_epochs=n_epochs))
+            self._write(self._path.with_name(WEIGHTS_NAME), lambda path: save_weights(path, weights))
+
+    def _write(self, path: Path, write: Callable[[Path], None]) -> None:
+        try:
+            write(path)
+        except OSError as error:
+            raise StateError(f"the weights {path} cannot be written: {error.strerror or error}.") from error
+        self._mirror.publish(path)
 
 
 def _cause(error: BaseException, *, directory: Path) -> Cause:

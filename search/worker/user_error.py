@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 
+from lightning_modules.arguments import ArgumentError
 from search.errors import SearchError
 
 _MOST_MESSAGE_CHARACTERS = 2_000
@@ -14,9 +15,9 @@ def describe(error: BaseException) -> tuple[str, str]:
     """Return ``Type: message`` and the traceback, both of bounded length.
 
     Lightning turns a KeyboardInterrupt inside ``fit`` into a SystemExit: what was raised first is described. An error
-    of our own needs no traceback and no type.
+    of our own, and one about an argument of our own modules, needs no traceback and no type.
     """
-    if isinstance(error, SearchError):
+    if isinstance(error, SearchError | ArgumentError):
         return _shortened(str(error), _MOST_MESSAGE_CHARACTERS), ""
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
         error = error.__context__

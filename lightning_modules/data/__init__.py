@@ -1,0 +1,1 @@
+"""Data modules for images, and the pieces that they are made of."""

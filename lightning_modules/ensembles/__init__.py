@@ -1,0 +1,1 @@
+"""Several sets of weights that predict together: where they come from, their average, and what it gains."""

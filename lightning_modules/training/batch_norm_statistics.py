@@ -1,0 +1,53 @@
+"""Measure anew what batch normalization knows of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BATCH_NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Layers that measure the batch in train mode."""
+
+
+def normalizing_layers(module: nn.Module) -> list[Any]:
+    """Return the batch normalizations that keep statistics and are in train mode: frozen ones keep what they have."""
+    layers = [each for each in module.modules() if isinstance(each, BATCH_NORMALIZATIONS)]
+    return [each for each in layers if each.training and each.track_running_stats]
+
+
+@torch.no_grad()
+def measure_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the statistics of the batch normalizations by those of `batches`, for the weights that there are.
+
+    `torch.optim.swa_utils.update_bn` does so with dropout on and thaws frozen layers; here everything else is in eval
+    mode, so that no random number is drawn and the statistics are those of evaluation. All modes are restored.
+
+    Args:
+        module: In train mode; without batch normalization in train mode nothing happens.
+        batches: Images ``(N, C, H, W)`` on the module's device. Every batch counts alike, whatever its size.
+
+    Source:
+        Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization" (arXiv 1803.05407),
+        section 3.2, "Batch normalization".
+    """
+    layers = normalizing_layers(module)
+    if not layers:
+        return
+    modes = [(each, each.training) for each in module.modules()]
+    momenta = [layer.momentum for layer in layers]
+    module.eval()
+    try:
+        for layer in layers:
+            layer.train()
+            layer.reset_running_stats()
+            layer.momentum = None  # a plain mean over the batches
+        for images in batches:
+            module(images)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        for each, mode in modes:
+            each.training = mode
