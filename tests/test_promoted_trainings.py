@@ -55,6 +55,25 @@ def test_a_promoted_training_goes_on_from_a_checkpoint_behind_a_url(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_an_epoch_that_was_lost_with_its_worker_is_trained_again_by_the_promoted_trial(tmp_path: Path) -> None:
+    from search.worker.training import train
+
+    short, long, whole = (tmp_path / name for name in ("trial-0001", "trial-0005", "whole"))
+    for directory in (short, long, whole):
+        directory.mkdir()
+    second, undisturbed = Coordinator(), Coordinator()
+    # Its second epoch was reported, but not saved.
+    train(assignment(short, n_epochs=1, horizon_epochs=5), Coordinator())
+    ended = train(
+        assignment(long, n_epochs=5, resume=True, n_epochs_reported=2, inherited_directory=str(short)), second
+    )
+    train(assignment(whole, n_epochs=5), undisturbed)
+    assert (ended.error, ended.n_epochs) == ("", 5)
+    assert second.comparable == undisturbed.comparable[-len(second.comparable) :]
+    assert [each.epoch for each in second.reports] == [2, 3, 4, 5]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [None, b"garbage" * 999])
 def test_a_promoted_training_without_a_checkpoint_begins_anew_and_says_so(tmp_path: Path, left: bytes | None) -> None:
     from search.worker.training import train
