@@ -354,6 +354,8 @@ class TestResult:
             ensemble.
         confusion: How often images of each class, a row each, were taken for each class by the average of all members;
             empty without an ensemble.
+        left_out: Metrics of the probabilities that all members but one average to, for each of them; empty unless there
+            are three or more, each a refit of its own.
     """
 
     __test__ = False  # not a test class
@@ -368,6 +370,7 @@ class TestResult:
     scores: tuple[Mapping[str, float], ...] = ()
     ensembles: tuple[Mapping[str, float], ...] = ()
     confusion: tuple[Sequence[int], ...] = ()
+    left_out: tuple[Mapping[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,7 +436,7 @@ Message: TypeAlias = ToWorker | FromWorker
 
 _TUPLES = (
     *("searched", "notices", "members", "metrics", "measured", "trial_keys", "directories", "checkpoints"),
-    *("model_args", "sizes", "scores", "ensembles", "confusion"),
+    *("model_args", "sizes", "scores", "ensembles", "confusion", "left_out"),
 )
 _TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(Message)}
 

@@ -80,7 +80,7 @@ def result_from_plain(plain: Mapping[str, Any]) -> StudyResult:
 
 
 def _gain(plain: Mapping[str, Any]) -> EnsembleGain:
-    return EnsembleGain(**{**plain, "by_seed": tuple(plain["by_seed"])})
+    return EnsembleGain(**{**plain, **{name: tuple(plain.get(name, ())) for name in ("by_seed", "by_left_out")}})
 
 
 def _confirmation(plain: Mapping[str, Any]) -> Confirmation:
@@ -96,7 +96,7 @@ def test_result_to_plain(result: TestResult) -> dict[str, Any]:
 
 def test_result_from_plain(plain: Mapping[str, Any]) -> TestResult:
     """Invert `test_result_to_plain`."""
-    names = ("members", "notices", "sizes", "scores", "ensembles", "confusion")
+    names = ("members", "notices", "sizes", "scores", "ensembles", "confusion", "left_out")
     return TestResult(**{**plain, **{name: tuple(plain[name]) for name in names if name in plain}})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ import torch
 from few_images import N_CLASSES, FewImages, fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytorch_lightning import LightningModule
 from scipy import stats
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from lightning_modules.callbacks.epoch_checkpoint import EpochCheckpoint
 from lightning_modules.callbacks.epoch_seeding import EpochSeeding
 from lightning_modules.ensembles.ensemble_gain import ensemble_gain
 from lightning_modules.ensembles.member_predictions import MemberPredictions, predict_members
+from search.worker.averaged_probabilities import AveragedProbabilities
 
 Weights = dict[str, Tensor]
 
@@ -200,6 +202,44 @@ def test_gain_is_told_with_its_spread_and_never_assumed() -> None:
         "there is one ensemble: nothing is known of the gain's spread. Its members differ by a standard deviation of "
         "0.0354."
     )
+
+
+@pytest.mark.parametrize(
+    ("left_out", "lowest", "is_shown"),
+    [((0.86, 0.88, 0.93), "+0.0100", True), ((0.86, 0.84, 0.93), "-0.0100", False)],
+)
+def test_gain_without_one_member_is_told_as_its_spread(
+    left_out: tuple[float, ...], lowest: str, is_shown: bool
+) -> None:
+    gain = ensemble_gain(ensembles=[0.92], members=[[0.83, 0.8, 0.85]], maximize=True, left_out=left_out)
+    best_of_the_others = (0.85, 0.85, 0.83)
+    expected = [each - best for each, best in zip(left_out, best_of_the_others, strict=True)]
+    assert gain.by_left_out == pytest.approx(expected)
+    text = gain.in_words("test_acc")
+    assert f"without one of its members, each in turn, the gain is {lowest} to +0.1000." in text
+    assert ("No gain is shown." not in text) is is_shown
+
+
+def test_scores_without_one_member_are_those_of_the_others_mean() -> None:
+    torch.manual_seed(0)
+    batches = [(torch.randn(20, 5), torch.randint(3, (20,))) for _ in range(2)]
+    members = [cast(LightningModule, nn.Linear(5, 3)) for _ in range(3)]
+
+    def averaged(chosen: list[LightningModule]) -> AveragedProbabilities:
+        scores = AveragedProbabilities([1] * len(chosen))
+        for batch in batches:
+            assert scores.add(batch, chosen) is None
+        return scores
+
+    expected = [averaged(members[:index] + members[index + 1 :]).together() for index in range(3)]
+    assert [dict(each) for each in averaged(members).left_out()] == [pytest.approx(dict(each)) for each in expected]
+    assert averaged(members[:2]).left_out() == ()
+    assert AveragedProbabilities([2, 1]).left_out() == ()
+
+
+def test_as_many_ensembles_without_a_member_as_members_are_needed() -> None:
+    with pytest.raises(ValueError, match="`left_out` must have a score for each member of a single ensemble"):
+        ensemble_gain(ensembles=[0.9], members=[[0.8, 0.85, 0.8]], maximize=True, left_out=[0.9, 0.9])
 
 
 @pytest.mark.parametrize(

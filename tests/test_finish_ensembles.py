@@ -55,6 +55,7 @@ class Watched:
     """What workers are asked for by a study's finish."""
 
     sizes: int = 1
+    left_out: tuple[dict[str, float], ...] = ()
     scores: tuple[tuple[float, float], ...] = ()
     refits: dict[str, TrialAssignment] = field(default_factory=dict)
     tests: list[TestAssignment] = field(default_factory=list)
@@ -83,6 +84,7 @@ class Watched:
             sizes=(self.sizes,) * len(assignment.trial_keys),
             scores=tuple(scores),
             ensembles=tuple({"test_acc": each + 0.01 + 0.001 * i, "test_loss": 0.6} for i, each in enumerate(best)),
+            left_out=self.left_out,
         )
 
 
@@ -113,6 +115,17 @@ def test_members_of_seeds_are_one_ensemble_and_nothing_is_known_of_its_spread(tm
     assert keys["ensemble_gain_acc"] == pytest.approx(0.01)
     assert keys["ensemble_gain_loss"] == pytest.approx(-0.1)
     assert "ensemble_gain_acc_low" not in keys
+
+
+def test_the_gain_without_one_of_three_members_is_told(tmp_path: Path) -> None:
+    left_out = tuple({"test_acc": each, "test_loss": 0.6} for each in (0.91, 0.906, 0.901))  # of 0.9, 0.901 and 0.904
+    record, result = run(study(ensemble=True, n_seeds=3), Watched(left_out=left_out), tmp_path)
+    gain = result.ensemble_gain["test_acc"]
+    assert gain.by_left_out == pytest.approx((0.006, 0.002, 0.0))
+    assert "without one of its members, each in turn, the gain is +0.0000 to +0.0060." in gain.in_words("test_acc")
+    keys = {row.key: row.value for row in result_rows(record, result)}
+    assert keys["ensemble_gain_acc_left_out_min"] == pytest.approx(0.0)
+    assert keys["ensemble_gain_acc_left_out_max"] == pytest.approx(0.006)
 
 
 def test_each_confirmed_configuration_is_refitted_for_the_epochs_of_its_own(tmp_path: Path) -> None:

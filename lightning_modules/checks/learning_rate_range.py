@@ -141,7 +141,7 @@ def learning_rate_range(
     return Finding(
         check="learning-rate range",
         verdict=verdict,
-        seen=f"the loss falls from {low:g} on and is lowest at {high:g}; {what}",
+        seen=f"the loss falls from {low:g} on and is lowest at {high:g}: a range to begin with; {what}",
         healthy=healthy,
         advice="" if is_ok else f"search {low:g} to {high:g}",
         figures=figures,

@@ -37,6 +37,7 @@ def ensemble_plain(result: StudyResult | None) -> dict[str, Any] | None:
             "low": gain.low,
             "high": gain.high,
             "by_seed": list(gain.by_seed),
+            "by_left_out": list(gain.by_left_out),
             "member_deviation": gain.member_deviation,
         }
         for name, gain in result.ensemble_gain.items()

@@ -34,8 +34,9 @@ def gains_on_test(test: TestResult) -> tuple[Mapping[str, EnsembleGain], tuple[s
         members = [[each[name] for each in group if name in each] for group in groups]
         if len(test.scores) < 2 or not own:
             continue
-        if all(map(math.isfinite, [*own, *(score for each in members for score in each)])):
-            gains[name] = ensemble_gain(ensembles=own, members=members, maximize=maximize)
+        left_out = [each[name] for each in test.left_out if name in each]
+        if all(map(math.isfinite, [*own, *(score for each in members for score in each), *left_out])):
+            gains[name] = ensemble_gain(ensembles=own, members=members, maximize=maximize, left_out=left_out)
         else:
             notices.append(f"no gain of the ensemble in {name} can be given: it is infinite, or no number, somewhere.")
     return gains, tuple(notices)

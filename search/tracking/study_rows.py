@@ -124,6 +124,8 @@ def _ensemble_gain(result: StudyResult) -> dict[str, float]:
         name = f"ensemble_gain_{short}"
         values |= {name: gain.mean, f"{name}_low": gain.low, f"{name}_high": gain.high}
         values[f"ensemble_member_deviation_{short}"] = gain.member_deviation
+        if gain.by_left_out:
+            values |= {f"{name}_left_out_min": min(gain.by_left_out), f"{name}_left_out_max": max(gain.by_left_out)}
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 

@@ -13,9 +13,14 @@ from torch import Tensor
 from lightning_modules.image_classifier import ImageClassifier
 from search.worker.members import copied
 
+_FEWEST_TO_LEAVE_OUT = 3
+"""What is left is an ensemble then."""
+
 
 class AveragedProbabilities:
     """Accuracy and negative log-likelihood of probabilities: of each member, each refit's mean, and the mean of all.
+
+    Of three or more refits with one member each, also of the means without one of them.
 
     Args:
         sizes: Members of each refit, >= 1; empty if nothing is to be averaged.
@@ -31,6 +36,7 @@ class AveragedProbabilities:
         self._of_members = [_Score() for _ in range(ends[-1])]
         self._of_refits = [_Score() for _ in self.sizes]
         self._together = _Score()
+        self._left_out = [_Score() for _ in self.sizes] if len(self.sizes) == ends[-1] >= _FEWEST_TO_LEAVE_OUT else []
 
     def refusal(self, batch: Any) -> str | None:
         """Say why batches of this kind cannot be used, or None."""
@@ -67,6 +73,8 @@ class AveragedProbabilities:
             score.add(each, y)
         for score, own in zip(self._of_refits, self._refits, strict=True):
             score.add(_mean(probabilities[own]), y)
+        for index, score in enumerate(self._left_out):
+            score.add(_mean([*probabilities[:index], *probabilities[index + 1 :]]), y)
         self._together.add(_mean(probabilities), y)
         return None
 
@@ -85,6 +93,10 @@ class AveragedProbabilities:
     def of_refits(self) -> tuple[Mapping[str, float], ...]:
         """Return the metrics of the mean of each refit's members, likewise."""
         return tuple(each.metrics() for each in self._of_refits)
+
+    def left_out(self) -> tuple[Mapping[str, float], ...]:
+        """Return the metrics of the mean of all members but one, for each; empty unless each is a refit, of three."""
+        return tuple(each.metrics() for each in self._left_out)
 
 
 class _Score:

@@ -65,6 +65,7 @@ def _read(assignment: TestAssignment, callbacks: Sequence[Callback]) -> TestResu
         scores=averaged.of_members(),
         ensembles=averaged.of_refits(),
         confusion=averaged.confusion(),
+        left_out=averaged.left_out(),
     )
 
 
