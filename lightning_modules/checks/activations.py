@@ -82,8 +82,9 @@ def activations(module: LightningModule, batch: Any, *, scheme: str = "") -> Fin
     """
     layers = layer_activations(module, batch)
     weighted = {name for name, layer in module.named_modules() if isinstance(layer, WEIGHTED)}
-    stds = [each.std for each in layers if each.name in weighted]
-    if not stds:
+    shown = [each for each in layers if each.name in weighted]
+    stds = [each.std for each in shown]
+    if not shown:
         raise CannotBeCheckedError("no linear or convolutional layer runs in the training step")
     hidden = stds[:-1] or [1.0]  # small logits are as good a start as any
     dead = max((each.dead for each in layers if math.isfinite(each.dead)), default=0.0)
@@ -101,8 +102,8 @@ def activations(module: LightningModule, batch: Any, *, scheme: str = "") -> Fin
     return Finding(
         check=f"activations ({scheme})" if scheme else "activations",
         verdict=verdict,
-        seen=f"std layer by layer {' '.join(f'{each:.2g}' for each in _few(stds))}; dead units at most {dead:.0%}, "
-        f"saturated at most {saturated:.0%}",
+        seen=f"mean ± std layer by layer {', '.join(f'{each.mean:.1g} ± {each.std:.2g}' for each in _few(shown))}; dead "
+        f"units at most {dead:.0%}, saturated at most {saturated:.0%}",
         healthy=f"std {_WARN[0]:g} to {_WARN[1]:g} (failed beyond {_FAIL[0]:g} to {_FAIL[1]:g}), dead and saturated "
         f"under {_WARN_SHARE:.0%} (failed over {_FAIL_SHARE:.0%})",
         advice="" if verdict is Verdict.OK else _advice(hidden, stds),
@@ -118,11 +119,11 @@ def _advice(hidden: list[float], stds: list[float]) -> str:
     return "units do not react to the images: smaller weights, biases of 0, standardized inputs, leaky ReLU"
 
 
-def _few(stds: list[float]) -> list[float]:
+def _few(layers: list[LayerActivations]) -> list[LayerActivations]:
     """All of them, or eight evenly spaced from the first to the last."""
-    if len(stds) <= 8:
-        return stds
-    return [stds[round(index * (len(stds) - 1) / 7)] for index in range(8)]
+    if len(layers) <= 8:
+        return layers
+    return [layers[round(index * (len(layers) - 1) / 7)] for index in range(8)]
 
 
 def _noting(name: str, found: dict[str, LayerActivations]) -> Callable[[nn.Module, Any, Any], None]:
