@@ -99,11 +99,11 @@ def activations(module: LightningModule, batch: Any, *, scheme: str = "") -> Fin
         for what in ("mean", "std", "dead", "saturated")
         if math.isfinite(getattr(each, what))
     }
+    spreads = ", ".join(f"{each.mean:.1g} ± {each.std:.2g}" for each in _few(shown))
     return Finding(
         check=f"activations ({scheme})" if scheme else "activations",
         verdict=verdict,
-        seen=f"mean ± std layer by layer {', '.join(f'{each.mean:.1g} ± {each.std:.2g}' for each in _few(shown))}; dead "
-        f"units at most {dead:.0%}, saturated at most {saturated:.0%}",
+        seen=f"mean ± std layer by layer {spreads}; dead units at most {dead:.0%}, saturated at most {saturated:.0%}",
         healthy=f"std {_WARN[0]:g} to {_WARN[1]:g} (failed beyond {_FAIL[0]:g} to {_FAIL[1]:g}), dead and saturated "
         f"under {_WARN_SHARE:.0%} (failed over {_FAIL_SHARE:.0%})",
         advice="" if verdict is Verdict.OK else _advice(hidden, stds),
