@@ -352,8 +352,8 @@ class TestResult:
         scores: Metrics of each member's own probabilities, measured like those of an ensemble; empty without one.
         ensembles: Of each refit, the metrics of the probabilities that its own members average to; empty without an
             ensemble.
-        confusion: How often images of each class, a row each, were taken for each class by the average of all members;
-            empty without an ensemble.
+        confusion: How often images of each class, a row each, were taken for each class by the average of all members,
+            or, without an ensemble, by the first one; empty if it has no classes to tell apart.
         left_out: Metrics of the probabilities that all members but one average to, for each of them; empty unless there
             are three or more, each a refit of its own.
     """

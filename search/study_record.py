@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import fmean
 
 from lightning_modules.ensembles.ensemble_gain import EnsembleGain
 from search.search_space import SearchSpace
@@ -234,6 +235,12 @@ class StudyResult:
     device_use: Mapping[str, float] = field(default_factory=dict)
     is_packaged: bool = False
     ensemble_gain: Mapping[str, EnsembleGain] = field(default_factory=dict)
+
+    @property
+    def test_mean(self) -> Mapping[str, float]:
+        """Each metric's mean over the members on the test split that have it."""
+        names = dict.fromkeys(name for metrics in self.test_members for name in metrics)
+        return {name: fmean(each[name] for each in self.test_members if name in each) for name in names}
 
 
 class StudyState(StrEnum):

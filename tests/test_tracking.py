@@ -170,7 +170,8 @@ def test_the_study_has_ranges_stage_bests_and_result(mlflow_uri: str, client: Ml
     assert history("stages/best_val_acc") == [(1, bests[0].best_value), (2, bests[1].best_value)]
     assert history("stages/best_reward") == [(1, bests[0].reward), (2, bests[1].reward)]
     assert run.data.metrics["best_val_acc"] == bests[0].best_value  # of the result's best trial, whatever came later
-    assert history("test_acc") == [(1, 0.9), (2, 0.95)]
+    assert history("test_acc_members") == [(1, 0.9), (2, 0.95)]
+    assert run.data.metrics["test_acc"] == pytest.approx(0.925), "not the last member's"
     assert run.data.metrics["test_acc_ensemble"] == 0.97
     assert "test_loss_ensemble" not in run.data.metrics
     assert (run.data.metrics["n_epochs"], run.data.metrics["seconds"]) == (12.0, 12.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from small_training import Coordinator, Data, Net, Stops, assembly, assignment, tensors
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, SubsetRandomSampler
 
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
-from search.messages import TestAssignment
+from search.messages import TestAssignment, TestResult
 from search.worker.test_reading import read_test
 from search.worker.training import train
 
@@ -131,6 +131,20 @@ def test_test_split_is_read_once_for_all_members_and_their_ensemble(tmp_path: Pa
     mean = torch.stack(probabilities).mean(0)
     assert result.ensemble["test_acc"] == pytest.approx((mean.argmax(1) == y).float().mean().item())
     assert result.ensemble["test_loss"] == pytest.approx(nn.functional.nll_loss(mean.log(), y).item(), rel=1e-5)
+    assert sum(map(sum, result.confusion)) == 50
+    _check_left_out(result, probabilities, y)
+    alone = read_test(replace(order, ensemble=False))
+    assert (alone.members, alone.notices) == (result.members, ())
+    assert (alone.ensemble, alone.scores, alone.ensembles, alone.left_out) == ({}, (), (), ())
+    n_right = sum(row[index] for index, row in enumerate(alone.confusion))
+    assert n_right / 50 == pytest.approx(result.members[0]["test_acc"]), "of the first member"
+
+
+def _check_left_out(result: TestResult, probabilities: list[Tensor], y: Tensor) -> None:
+    for index, metrics in enumerate(result.left_out):
+        mean = torch.stack([*probabilities[:index], *probabilities[index + 1 :]]).mean(0)
+        assert metrics["test_acc"] == pytest.approx((mean.argmax(1) == y).float().mean().item())
+    assert len(result.left_out) == 3
 
 
 def test_test_and_validation_data_may_be_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,10 +170,10 @@ def test_reading_without_test_data_weights_or_fitting_scores_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = members(tmp_path, Net, 1)
-    nothing = read_test(dataclasses.replace(order, assembly=assembly(Net, Data)))
+    nothing = read_test(replace(order, assembly=assembly(Net, Data)))
     assert (nothing.members, nothing.error) == ((), "")
     assert "test_dataloader" in nothing.notices[0]
-    lost = read_test(dataclasses.replace(order, directories=(str(tmp_path),)))
+    lost = read_test(replace(order, directories=(str(tmp_path),)))
     assert "there are no weights" in lost.error
     monkeypatch.setattr(TestedData, "test_dataloader", lambda self: DataLoader(tensors(8, 2), 8, collate_fn=_as_dict))
     monkeypatch.setattr(Net, "validation_step", lambda self, batch, batch_idx: self.log("val_n", 1.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
@@ -81,8 +80,8 @@ def _test_table(result: StudyResult) -> Table:
     table = plain_table([*titles[:1], ("ensemble", "right"), *titles[1:]] if result.test_ensemble else titles)
     for name in _metric_names(result):
         values = [member[name] for member in members if name in member]
-        mean = figures.metric(statistics.fmean(values)) if values else figures.MISSING
         ensemble = [_shown(result.test_ensemble, name)] if result.test_ensemble else []
+        mean = _shown(result.test_mean, name)
         table.add_row(name, *ensemble, mean, "  ".join(figures.metric(value) for value in values))
     return table
 

@@ -18,6 +18,7 @@ from search.reward import measured_name
 from search.search_space import Dimension
 from search.study_definition import Direction, StudyDefinition
 from search.tracking.trial_rows import (
+    DIAGNOSIS_TAG,
     FEASIBLE_TAG,
     PARETO_TAG,
     STAGE_TAG,
@@ -39,6 +40,7 @@ _SPACE, _CURVES, _CONDITIONAL = "zeroin-space", "zeroin-curves", "zeroin-conditi
 _PIXELS_PER_CHARACTER = 7
 _PADDING_PIXELS = 32
 _MIN_COLUMN_PIXELS = 96
+_SENTENCE_PIXELS = 640
 
 
 def experiment_tags(definition: StudyDefinition, *, time_ms: int) -> dict[str, str]:
@@ -95,6 +97,8 @@ def _view(definition: StudyDefinition, dimensions: tuple[Dimension, ...]) -> dic
     columns = [f"tags.`{name}`" for name in (STAGE_TAG, STATE_TAG, *marks)]
     columns += [f"metrics.`{metric_key(name)}`" for name in summary]
     columns += [f"params.`{dimension.name}`" for dimension in dimensions]
+    diagnosis = f"tags.`{DIAGNOSIS_TAG}`"
+    columns.append(diagnosis)
     return {
         "searchFilter": f"tags.`{TRIAL_TAG}` LIKE 'trial-%'",
         "orderByKey": "metrics.`reward`",
@@ -105,7 +109,7 @@ def _view(definition: StudyDefinition, dimensions: tuple[Dimension, ...]) -> dic
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": columns,
-        "columnWidths": {column: _column_pixels(column) for column in columns},
+        "columnWidths": {**{column: _column_pixels(column) for column in columns}, diagnosis: _SENTENCE_PIXELS},
         "runsHiddenMode": "SHOW_ALL",
         **_charts(dimensions, monitor=monitor, best=metric_key(best)),
         "hideEmptyCharts": True,

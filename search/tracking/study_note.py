@@ -40,10 +40,11 @@ def result_note(record: StudyRecord, result: StudyResult) -> str:
         numbers = ", ".join(f"`{each.record.key}`" for each in front[:_MAX_FRONT])
         more = f" and {len(front) - _MAX_FRONT} more" if len(front) > _MAX_FRONT else ""
         facts.append(f"Pareto front: {numbers}{more}; all of it stands in the artifact `pareto.json`.")
-    if result.test_ensemble:
-        readings = ", ".join(f"{test_name(name)} {value:.4g}" for name, value in result.test_ensemble.items())
-        members = f"ensemble of {len(result.test_members)}"
-        facts.append(f"Test split ({result.n_test_samples} samples), {members}: {readings}.")
+    if result.test_members:
+        n_members = len(result.test_members)
+        metrics, of = (result.test_ensemble, "ensemble") if result.test_ensemble else (result.test_mean, "mean")
+        readings = ", ".join(f"{test_name(name)} {value:.4g}" for name, value in metrics.items())
+        facts.append(f"Test split ({result.n_test_samples} samples), {of} of {n_members}: {readings}.")
     facts += [gain.in_words(f"`{name}`") for name, gain in result.ensemble_gain.items()]
     facts.append(f"{sum(result.n_epochs.values())} epochs trained in {result.seconds:.0f} s.")
     return _note(record.definition, facts, record.openings, winner=winner)

@@ -82,7 +82,10 @@ def portfolio_rows(number: int, trials: Iterable[ScoredTrial], *, objective: Obj
 
 
 def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
-    """Return the winner's summary under the names that its own run has, and the readings of the test split."""
+    """Return the winner's summary under the names that its own run has, and the readings of the test split.
+
+    Of the members' metrics the mean is ``test_acc``, say, and ``test_acc_members`` has them all, a step each.
+    """
     monitor = record.definition.objective.monitor
     step = len(record.definition.stages)
     rows = [
@@ -96,11 +99,13 @@ def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:
     devices = {f"devices/seconds_{use}": seconds for use, seconds in result.device_use.items()}
     if devices:
         devices["devices/lost_share"] = lost_share(result.device_use)
-    ensemble = {f"{test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
+    tested = {test_name(name): value for name, value in result.test_mean.items()}
+    tested |= {f"{test_name(name)}_ensemble": value for name, value in result.test_ensemble.items()}
     certainty = {**_confirmed(result), **_early_end(record)}
-    rows += _rows({**totals, **devices, **certainty, **ensemble, **_ensemble_gain(result)}, step, result.time_ms)
+    rows += _rows({**totals, **devices, **certainty, **tested, **_ensemble_gain(result)}, step, result.time_ms)
+    # The UI's table shows a metric's last value, which would be one member's.
     for member, metrics in enumerate(result.test_members, start=1):
-        rows += _rows({test_name(name): value for name, value in metrics.items()}, member, result.time_ms)
+        rows += _rows({f"{test_name(name)}_members": each for name, each in metrics.items()}, member, result.time_ms)
     return rows
 
 

@@ -56,14 +56,14 @@ def _read(assignment: TestAssignment, callbacks: Sequence[Callback]) -> TestResu
     averaged = committee.averaged
     return TestResult(
         members=tuple(committee.results),
-        ensemble=averaged.together(),
+        ensemble=averaged.together() if assignment.ensemble else {},
         n_samples=committee.n_samples,
         notices=tuple(committee.notices),
         error="",
         traceback="",
         sizes=left.sizes,
-        scores=averaged.of_members(),
-        ensembles=averaged.of_refits(),
+        scores=averaged.of_members() if assignment.ensemble else (),
+        ensembles=averaged.of_refits() if assignment.ensemble else (),
         confusion=averaged.confusion(),
         left_out=averaged.left_out(),
     )
@@ -74,7 +74,8 @@ class _Committee(Members):
 
     Args:
         left: The members.
-        ensemble: Whether to average probabilities.
+        ensemble: Whether to average probabilities; else those of the first member, which is the model then, only make
+            a confusion matrix.
     """
 
     def __init__(self, left: Left, *, ensemble: bool) -> None:
@@ -83,7 +84,8 @@ class _Committee(Members):
         self.notices: list[str] = []
         self.n_samples = 0
         self._evaluations: list[CapturedEvaluation] = []
-        self.averaged = AveragedProbabilities(left.sizes if ensemble else ())
+        self.averaged = AveragedProbabilities(left.sizes if ensemble else (1,))
+        self._is_ensemble = ensemble
         self._split: Split = "test" if is_overridden("test_step", left.modules[0]) else "validation"
         if self._split == "validation":
             self.notices.append("the model defines no `test_step`: its `validation_step` was run on the test split.")
@@ -101,9 +103,11 @@ class _Committee(Members):
             refusal = refusal or self.averaged.refusal(batch)
             if refusal is None:
                 with self.trainer.precision_plugin.test_step_context():
-                    refusal = self.averaged.add(batch, self.modules_in_order)
+                    averaged = self.modules_in_order if self._is_ensemble else self.modules_in_order[:1]
+                    refusal = self.averaged.add(batch, averaged)
             if refusal is not None:
-                self.notices.append(f"there is no ensemble: {refusal}.")
+                if self._is_ensemble:
+                    self.notices.append(f"there is no ensemble: {refusal}.")
                 self.averaged = AveragedProbabilities(())
         self.n_samples += extract_batch_size(batch)
         # A step may change its batch in place; the others must not see that.
