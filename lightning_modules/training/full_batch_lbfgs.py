@@ -118,7 +118,7 @@ def check_full_batch(trainer: Trainer) -> None:
     begin = "`optimizer` 'lbfgs' takes each step on the whole train set at once, "
     try:
         n_batches = len(trainer.train_dataloader)  # type: ignore[arg-type]  # None has no length either
-    except (TypeError, NotImplementedError):
+    except (TypeError, NotImplementedError):  # as Lightning's `sized_len`: without `__len__`, with one that is a stub
         raise ArgumentError(f"{begin}but the train dataloader has no length.") from None
     if n_batches > 1:
         raise ArgumentError(

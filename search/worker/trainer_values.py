@@ -97,5 +97,5 @@ def _culprit(trainer_args: Mapping[str, Any], directory: Path) -> str | None:
 def _n_batches(loader: Any) -> int | None:
     try:
         return len(loader)
-    except (TypeError, NotImplementedError):
+    except (TypeError, NotImplementedError):  # as Lightning's `sized_len`: without `__len__`, with one that is a stub
         return None  # a stream
