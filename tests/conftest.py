@@ -43,10 +43,17 @@ if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK):
 # The same code gives the same answer. `pytest --hypothesis-profile=explore` draws examples that nobody has seen.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.register_profile("quick", parent=settings.get_profile("repeatable"), max_examples=50)
 settings.load_profile("repeatable")
 
 # Before anything imports Lightning, which imports a torchvision that it finds.
 torchvision_shim.make_importable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw half as many examples where slow tests are left out, unless the command line names a profile."""
+    if "not slow" in config.option.markexpr:
+        settings.load_profile("quick")
 
 
 @pytest.hookimpl(wrapper=True)
