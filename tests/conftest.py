@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import fcntl
+import functools
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +18,7 @@ import torchvision_shim
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from forked_workers import WorkerTemplate
     from mlflow import MlflowClient
     from postgresql_server import PostgresqlServer
@@ -38,10 +43,29 @@ if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK):
 # The same code gives the same answer. `pytest --hypothesis-profile=explore` draws examples that nobody has seen.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.register_profile("quick", parent=settings.get_profile("repeatable"), max_examples=50)
 settings.load_profile("repeatable")
 
 # Before anything imports Lightning, which imports a torchvision that it finds.
 torchvision_shim.make_importable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw half as many examples where slow tests are left out, unless the command line names a profile."""
+    if "not slow" in config.option.markexpr:
+        settings.load_profile("quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector out of the hundreds of thousands of objects that imports make and that stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,6 +79,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="torchvision is not installed (the extra `vision`)"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _read_once() -> Iterator[None]:
+    """Read once what stays as it is: Optuna reads migrations with every storage, Lightning all packages' metadata."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "optuna" in sys.modules:
+            from alembic.script import ScriptDirectory
+
+            read = ScriptDirectory.from_config
+            known: dict[str | None, ScriptDirectory] = {}
+
+            def from_config(config: Config) -> ScriptDirectory:
+                place = config.get_main_option("script_location")
+                if place not in known:
+                    known[place] = read(config)
+                return known[place]
+
+            patch.setattr(ScriptDirectory, "from_config", from_config)
+        if "lightning_fabric" in sys.modules:
+            from lightning_fabric.utilities import registry
+
+            patch.setattr(registry, "entry_points", functools.cache(registry.entry_points))
+        yield
+
+
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without experiments; making one takes seconds, copying it nothing."""
@@ -62,8 +110,14 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from search.tracking.quiet import prepare_environment
 
     prepare_environment()
-    directory = tmp_path_factory.mktemp("mlflow-template")
-    ensure_database(f"sqlite:///{directory / 'mlflow.db'}", str(directory / "artifacts"))
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # imported whichever process makes the database
+
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent  # all processes of this run have it
+    with (directory / "mlflow-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ensure_database(f"sqlite:///{directory / 'mlflow.db'}", str(directory / "artifacts"))
     return directory / "mlflow.db"
 
 

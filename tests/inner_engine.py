@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from search.engines.engine import EngineEvent, MessageReceived, WorkerLost
 from search.messages import (
@@ -36,13 +37,20 @@ class InnerEngine:
         self._events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
         self._orders: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
         self._decisions: queue.SimpleQueue[Decision] = queue.SimpleQueue()
+        self._answers: Mapping[type[ToWorker], Callable[[Any], FromWorker]] = {
+            Inspect: inspect_assembly,
+            TrialAssignment: lambda assignment: train(assignment, _Line(self)),
+            TestAssignment: read_test,
+            PackageAssignment: package_model,
+            LookAssignment: look_inside,
+        }
         self._thread = threading.Thread(target=self._work)
 
     def device(self, slot: int) -> str:
         return "this process"
 
     def share_devices(self, *, n_sharing: int) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"there is one worker, in a thread of this process: nothing for {n_sharing} to share")
 
     def start_worker(self, *, slot: int) -> int:
         self._thread.start()
@@ -50,7 +58,12 @@ class InnerEngine:
         return 0
 
     def send(self, worker: int, message: ToWorker) -> None:
-        (self._decisions.put if isinstance(message, Decision) else self._orders.put)(message)  # type: ignore[arg-type]
+        if isinstance(message, Decision):
+            self._decisions.put(message)
+        elif isinstance(message, Shutdown) or type(message) in self._answers:
+            self._orders.put(message)
+        else:
+            raise AssertionError(f"the worker in a thread of this process does not know the order {message!r}")
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         try:
@@ -73,16 +86,7 @@ class InnerEngine:
 
     def _work(self) -> None:
         while not isinstance(order := self._orders.get(), Shutdown):
-            if isinstance(order, Inspect):
-                self.send_back(inspect_assembly(order))
-            elif isinstance(order, TrialAssignment):
-                self.send_back(train(order, _Line(self)))
-            elif isinstance(order, TestAssignment):
-                self.send_back(read_test(order))
-            elif isinstance(order, PackageAssignment):
-                self.send_back(package_model(order))
-            elif isinstance(order, LookAssignment):
-                self.send_back(look_inside(order))
+            self.send_back(self._answers[type(order)](order))
         self._events.put(WorkerLost(worker=0, reason="exited with status 0", output=""))
 
 

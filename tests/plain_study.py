@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from hypothesis import strategies as st
@@ -38,6 +39,7 @@ def digits(*overrides: str) -> StudyDefinition:
     return load_study_file(built_in_studies()["digits"], overrides=overrides)
 
 
+@functools.cache
 def halving_digits() -> StudyDefinition:
     """The shipped study with ever fewer and ever longer trials, and the median rule."""
     stages = [

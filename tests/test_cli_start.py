@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -33,40 +35,41 @@ def zeroin(*arguments: str, cwd: Path, code: str = "") -> subprocess.CompletedPr
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["no-such-command"]])
-def test_answers_without_any_heavy_import(arguments: list[str], tmp_path: Path) -> None:
+def needless_imports(*commands: list[str], unwanted: Iterable[str], cwd: Path) -> dict[str, list[str]]:
+    """Run commands one after another in a new process; return for each what was `unwanted` and imported after it."""
     code = f"""
-import sys
+import json, sys
 from search.cli.main import exit_code_of
-exit_code_of({arguments!r})
-print("LOADED", *sorted(set({HEAVY!r}) & set(sys.modules)))
+imported = {{}}
+for arguments in {commands!r}:
+    exit_code_of(arguments)
+    imported[" ".join(arguments)] = sorted({set(unwanted)!r} & set(sys.modules))
+print(json.dumps(imported))
 """
-    done = zeroin(cwd=tmp_path, code=code)
-    assert done.stdout.splitlines()[-1] == "LOADED", done.stdout + done.stderr
+    done = zeroin(cwd=cwd, code=code)
+    assert done.returncode == 0, done.stderr
+    imported: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    assert list(imported) == [" ".join(arguments) for arguments in commands]
+    return imported
 
 
-@pytest.mark.parametrize("command", ["run", "trials", "ranges", "ui", "init"])
-def test_help_of_a_command_needs_neither_torch_nor_mlflow_nor_optuna(command: str, tmp_path: Path) -> None:
-    code = f"""
-import sys
-from search.cli.main import exit_code_of
-exit_code_of([{command!r}, "--help"])
-print("LOADED", *sorted({{"torch", "pytorch_lightning", "mlflow", "optuna", "pandas"}} & set(sys.modules)))
-"""
-    done = zeroin(cwd=tmp_path, code=code)
-    assert done.stdout.splitlines()[-1] == "LOADED", done.stdout + done.stderr
+def test_answers_without_any_heavy_import(tmp_path: Path) -> None:
+    imported = needless_imports(["--help"], ["--version"], ["no-such-command"], unwanted=HEAVY, cwd=tmp_path)
+    assert not any(imported.values()), imported
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["status", "digits"], ["best", "digits"]])
-def test_looking_at_studies_needs_nothing_that_only_running_them_does(arguments: list[str], tmp_path: Path) -> None:
-    code = f"""
-import sys
-from search.cli.main import exit_code_of
-exit_code_of({arguments!r})
-print("LOADED", *sorted({{"torch", "pytorch_lightning", "mlflow", "scipy"}} & set(sys.modules)))
-"""
-    done = zeroin(cwd=tmp_path, code=code)
-    assert done.stdout.splitlines()[-1] == "LOADED", done.stdout + done.stderr
+def test_help_of_a_command_needs_neither_torch_nor_mlflow_nor_optuna(tmp_path: Path) -> None:
+    helps = [[command, "--help"] for command in ("init", "trials", "ranges", "ui", "run")]
+    unwanted = {"torch", "pytorch_lightning", "mlflow", "optuna", "pandas"}
+    imported = needless_imports(*helps, unwanted=unwanted, cwd=tmp_path)
+    assert not any(imported.values()), imported
+
+
+def test_looking_at_studies_needs_nothing_that_only_running_them_does(tmp_path: Path) -> None:
+    looks = [["list"], ["status", "digits"], ["best", "digits"]]
+    unwanted = {"torch", "pytorch_lightning", "mlflow", "scipy"}
+    imported = needless_imports(*looks, unwanted=unwanted, cwd=tmp_path)
+    assert not any(imported.values()), imported
 
 
 def test_help_lists_every_command_within_80_columns(tmp_path: Path) -> None:

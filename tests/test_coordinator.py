@@ -412,6 +412,7 @@ def test_ctrl_c_while_the_test_split_is_read_does_not_lose_it(state: StateDirect
     assert (record.result.n_test_readings, record.result.test_ensemble) == (1, {"test_acc": 0.95})
 
 
+@pytest.mark.slow
 def test_every_run_of_the_finish_reaches_mlflow_after_a_kill(
     state: StateDirectory, tmp_path: Path, copied_mlflow_database: Any
 ) -> None:

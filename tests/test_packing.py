@@ -139,6 +139,7 @@ def test_the_middle_stands_for_all_where_no_size_is_searched(state: StateDirecto
     assert engine.n_slots == 2
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_training_on_the_cpu_is_measured() -> None:
     small = inspect_assembly(Inspect(assembly=assembly(Net, model_args={"hidden": 8}), searched=()))
     large = inspect_assembly(Inspect(assembly=assembly(Net, model_args={"hidden": 2_000_000}), searched=()))

@@ -44,6 +44,7 @@ def test_what_is_asked_for_at_once_is_diverse_and_stays_good() -> None:
     assert np.mean([each["kind"] == "b" for each in asked]) > 0.5
 
 
+@pytest.mark.slow
 def test_pruned_trials_teach() -> None:
     def told(*, prune_kind: str) -> Study:
         def objective(trial: Trial) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from dataclasses import replace
@@ -90,6 +91,7 @@ def decades_off(rate: Value) -> float:
     return abs(math.log10(float(rate)) + 4.0)
 
 
+@functools.cache
 def trials(best_rate: float, n_trials: int = 40) -> tuple[Observation, ...]:
     """Evenly spread ones of an earlier stage, the better the closer to a rate."""
     plain = SearchSpace(dimensions=tuple(replace(each, prior=None) for each in SPACE))

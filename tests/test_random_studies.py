@@ -196,6 +196,7 @@ def patched_session() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(plain=studies(), seed=st.integers(0, 10**6))
 def test_every_trial_is_run_once_and_every_second_is_counted(plain: dict[str, Any], seed: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -92,6 +93,7 @@ def quality(hyperparameters: Hyperparameters) -> float:
     return 1.0 - (rate - 0.6) ** 2 - (0.1 if hyperparameters.get("optimizer") == "sgd" else 0.0)
 
 
+@functools.cache
 def history(n_trials: int, *, box: SearchSpace = BOX, stage: str = "coarse") -> tuple[Observation, ...]:
     points = [ask("qmc", box=box, index=index, seed=7) for index in range(n_trials)]
     return tuple(

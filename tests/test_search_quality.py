@@ -97,7 +97,7 @@ def test_a_trial_of_zeroin_that_is_continued_pays_the_same() -> None:
         assert account.n_spent == n_spent
 
 
-@pytest.mark.parametrize("method", ["random", "random-asha", "zeroin"])
+@pytest.mark.parametrize("method", ["random", "random-asha", pytest.param("zeroin", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("n_workers", [1, 4])
 def test_a_method_spends_its_budget_exactly_and_its_regret_never_grows(method: str, n_workers: int) -> None:
     account = meter()
@@ -180,6 +180,7 @@ def test_the_incumbent_is_chosen_by_what_is_seen_and_judged_by_what_is_true() ->
     assert account.regret_after(N_EPOCHS) == truth
 
 
+@pytest.mark.slow
 def test_runs_are_resumed_and_files_of_them_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, part, other = (tmp_path / name for name in ("whole.jsonl", "part.jsonl", "other.jsonl"))
     wanted = [*SMOKE, "--instances", "0"]

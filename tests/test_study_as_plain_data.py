@@ -41,6 +41,7 @@ def test_plain_data_and_yaml_give_the_same_definition_back(plain: dict[str, Any]
     assert definition_to_plain(definition_from_plain(again)) == again
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(plain=studies())
 def test_the_yaml_text_gives_the_same_definition_back(tmp_path_factory: pytest.TempPathFactory, plain: Any) -> None:

@@ -257,6 +257,7 @@ def asked(
     return [each for each in found if each is not None]
 
 
+@functools.cache
 def kept(n_trials: int = 60, *, sign: float = 1.0) -> tuple[PastObservation, ...]:
     trials = [replace(each, reward=sign * each.reward) for each in past_trials(n_trials)]
     return observed(trials, space=space(), direction=Direction.MAXIMIZE, study="old")

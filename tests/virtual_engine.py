@@ -201,10 +201,11 @@ class VirtualEngine:
             self._say(worker, Views())
         elif isinstance(message, PackageAssignment):
             self._say(worker, self._package(message))
-        else:
-            assert isinstance(message, Shutdown)
+        elif isinstance(message, Shutdown):
             self.retired.append(worker)
             self._lose(worker, "exited with status 0")
+        else:
+            raise AssertionError(f"virtual workers do not know the order {message!r}")
 
     def _n_epochs_kept(self, message: TrialAssignment) -> int:
         if message.directory in self.checkpoints or not message.inherited_directory:

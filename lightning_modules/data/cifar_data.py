@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from lightning_modules.arguments import check_choice
@@ -31,7 +32,7 @@ _CIFAR10 = (
 )
 
 
-class _CifarDataModule(ImageDataModule):
+class _CifarDataModule(ImageDataModule, ABC):
     """What the two have in common."""
 
     data_set: ClassVar[str]
@@ -40,8 +41,9 @@ class _CifarDataModule(ImageDataModule):
         super().__init__(**image_data)
         self.directory = check_directory(directory)
 
+    @abstractmethod
     def _versions(self) -> tuple[CifarFiles, ...]:
-        raise NotImplementedError
+        """Names of the files, of each version that is published."""
 
     def load(self) -> LabelledImages:
         """Return the images to train on ``(N, 3, 32, 32)``, then those of the test, in the order of their files.

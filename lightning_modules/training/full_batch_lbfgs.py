@@ -118,6 +118,8 @@ def check_full_batch(trainer: Trainer) -> None:
     begin = "`optimizer` 'lbfgs' takes each step on the whole train set at once, "
     try:
         n_batches = len(trainer.train_dataloader)  # type: ignore[arg-type]  # None has no length either
+    # TypeError: an iterator, a DataLoader of a stream; NotImplementedError: loaders whose `__len__` is a stub,
+    # as that of Lightning's own iterators. Lightning's `sized_len` takes both for a loader without a length.
     except (TypeError, NotImplementedError):
         raise ArgumentError(f"{begin}but the train dataloader has no length.") from None
     if n_batches > 1:

@@ -97,5 +97,7 @@ def _culprit(trainer_args: Mapping[str, Any], directory: Path) -> str | None:
 def _n_batches(loader: Any) -> int | None:
     try:
         return len(loader)
+    # TypeError: an iterator, a DataLoader of a stream; NotImplementedError: loaders whose `__len__` is a stub,
+    # as that of Lightning's own iterators. Lightning's `sized_len` takes both for a loader without a length.
     except (TypeError, NotImplementedError):
         return None  # a stream
