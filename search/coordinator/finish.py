@@ -206,7 +206,7 @@ class Finish:
             trial_keys=tuple(record.key for record in refits),
             directories=tuple(str(each.directory) for each in paths),
             checkpoints=tuple(each.checkpoints for each in paths if each.checkpoints),
-            ensemble=settings.ensemble is not Ensemble.NONE,
+            ensemble=settings.averages,
             hang_timeout_seconds=definition.resources.hang_timeout_seconds,
             model_args=model_args_of(definition, refits),
             has_snapshots=settings.keeps_snapshots,
