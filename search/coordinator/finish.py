@@ -82,8 +82,8 @@ class Finish:
         if refits is None:
             return None
         test = self._test(refits, settings)
-        if refits:
-            look_inside(self.context, refits[0], test, notices=self.notices)
+        if refits and not look_inside(self.context, refits[0], test, notices=self.notices):
+            return None
         is_packaged = package_refits(self.context, refits, settings, notices=self.notices)
         if is_packaged is None:
             return None

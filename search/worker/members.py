@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, SNAPSHOTS_NAME, WEIGHTS_NAME
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from search.errors import SearchError
-from search.messages import PackageAssignment, TestAssignment
+from search.messages import LookAssignment, PackageAssignment, TestAssignment
 from search.worker.assembly import make_model
 from search.worker.checkpoint_mirror import fetched_members
 
@@ -43,16 +43,25 @@ class Left:
     model_args: Sequence[Mapping[str, Any]]
 
 
-def left_by_refits(assignment: TestAssignment | PackageAssignment, into: Path) -> Left:
+def left_by_refits(assignment: TestAssignment | PackageAssignment | LookAssignment, into: Path) -> Left:
     """Build the members of an assignment, and find their weights.
 
     Args:
-        assignment: Of them.
+        assignment: Of them; one to be looked at is looked at without its snapshots.
         into: Where weights behind URLs are downloaded to; exists.
 
     Raises:
         SearchError: If there are no weights, or a store does not answer.
     """
+    if isinstance(assignment, LookAssignment):
+        urls = (assignment.checkpoint,) if assignment.checkpoint else ()
+        (directory,) = fetched_members(urls, (assignment.directory,), into)
+        return Left(
+            modules=[make_model(assignment.assembly, seed=0)],
+            weights=[partial(refit_weights, directory)],
+            sizes=(1,),
+            model_args=[assignment.assembly.model_args],
+        )
     directories = fetched_members(
         assignment.checkpoints, assignment.directories, into, with_snapshots=assignment.has_snapshots
     )
