@@ -254,9 +254,14 @@ def _recorded(
     edited: StudyDefinition | None,
     finish: FinishSettings | None = None,
 ) -> _Found:
-    """Return a recorded study, by `edited` if that is given; `finish` is how it ends if neither says."""
+    """Return a recorded study, by `edited` if that is given; `finish` is how it ends if that does not say.
+
+    Raises:
+        StudyNotFoundError: If there is no such study.
+    """
     with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
-        given = replace(edited or store.open(name).definition, study=name)
+        recorded = store.open(name).definition
+        given = replace(edited or recorded, study=name)
         given = replace(given, finish=given.finish or finish)
         return _found(with_stores(given, storage=store.uri, tracking_uri=tracking_uri), store, state, new=False)
 
