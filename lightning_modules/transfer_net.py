@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import nn
@@ -33,6 +33,9 @@ class TransferNet(ImageClassifier):
         n_frozen: How many of them, from the first on, never train.
     """
 
+    args_when_weights_follow: ClassVar[Mapping[str, Any]] = {"weights": None}
+    """Init arguments to be replaced where all weights are loaded next: the backbone's file need not be there then."""
+
     # `train` may be called before they are known.
     blocks: tuple[Block, ...] = ()
     n_frozen: int = 0
@@ -44,7 +47,7 @@ class TransferNet(ImageClassifier):
         in_channels: int,
         n_classes: int,
         backbone: str | Mapping[str, Any],
-        weights: str,
+        weights: str | None,
         unfreeze_depth: int | str = RECOMMENDED,
         freeze_up_to: str | None = None,
         n_train_images: int | None = None,
@@ -61,7 +64,8 @@ class TransferNet(ImageClassifier):
             backbone: Class path of the network, ``lightning_modules.ConvNet`` or ``torchvision.models.resnet18``; with
                 arguments as ``{class_path: …, init_args: {…}}``, those that it had when `weights` were trained.
             weights: A checkpoint of zeroin or Lightning, a trial's directory, a file with a ``state_dict``, a name of
-                torchvision's weights (``IMAGENET1K_V1``), or ``digits-0-to-4``, which come with this package.
+                torchvision's weights (``IMAGENET1K_V1``), or ``digits-0-to-4``, which come with this package; None to
+                draw them all.
             unfreeze_depth: How many of the backbone's last blocks train, >= 0, or ``all``; ``recommended`` takes it
                 from `n_train_images` and `similar`, see `recommended_transfer`.
             freeze_up_to: Name of the last block that is frozen, in place of `unfreeze_depth`.
@@ -89,9 +93,10 @@ class TransferNet(ImageClassifier):
             n_train_images=n_train_images,
             similar=similar,
         )
-        state = read_weights(weights, class_path=class_path_of(backbone))
+        state = None if weights is None else read_weights(weights, class_path=class_path_of(backbone))
         super().__init__(network, **training)
-        load_backbone(self.network, state, head=head, first_layer=first_layer_name(self.network), source=weights)
+        if weights is not None and state is not None:
+            load_backbone(self.network, state, head=head, first_layer=first_layer_name(self.network), source=weights)
         if self.optimizer_settings.name == "lbfgs" and n_frozen < len(blocks) and backbone_lr_ratio != 1.0:
             raise ArgumentError(
                 "`backbone_lr_ratio` must be 1.0 with `optimizer` 'lbfgs', which knows one learning rate only, "

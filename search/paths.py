@@ -152,10 +152,21 @@ class StudyPaths:
         return self.directory / "views.json"
 
     def write_views(self, text: str) -> None:
-        """Write them, or nothing."""
+        """Write them, or nothing.
+
+        Raises:
+            OSError: If they cannot be written.
+        """
         partial = self.views.with_suffix(".partial")
-        partial.write_text(text)
-        partial.replace(self.views)
+        try:
+            partial.write_text(text)
+            partial.replace(self.views)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def remove_views(self) -> None:
+        """Remove those of an earlier session, if there are any."""
+        self.views.unlink(missing_ok=True)
 
     def remove_model_package(self) -> None:
         """Remove the packaged model of an earlier finish, wherever it is.

@@ -234,6 +234,11 @@ class FinishSettings:
             )
 
     @property
+    def averages(self) -> bool:
+        """Whether several members' probabilities are averaged; else the first refit is the model."""
+        return self.ensemble is not Ensemble.NONE
+
+    @property
     def keeps_snapshots(self) -> bool:
         """Whether each refit keeps further weights beside its final ones."""
         return self.ensemble in (Ensemble.SNAPSHOTS, Ensemble.LAST_N)

@@ -189,12 +189,12 @@ def test_gain_is_over_the_best_member_with_the_t_interval_of_its_mean(
 def test_gain_is_told_with_its_spread_and_never_assumed() -> None:
     shown = ensemble_gain(ensembles=[0.92, 0.93, 0.92], members=[[0.90, 0.91], [0.92], [0.91]], maximize=True)
     assert shown.in_words("test_acc") == (
-        "test_acc of the ensemble is 0.0100 better than that of its best member (95 % interval of the gain +0.0100 to "
-        "+0.0100, standard deviation 0.0000 over 3 seeds)."
+        "test_acc of an ensemble is on average 0.0100 better than that of its best member (95 % interval of the gain "
+        "+0.0100 to +0.0100, standard deviation 0.0000 over 3 seeds)."
     )
     not_shown = ensemble_gain(ensembles=[0.50, 0.40], members=[[0.45], [0.42]], maximize=False)
     assert not_shown.mean == pytest.approx(-0.015)
-    assert not_shown.in_words("test_loss").startswith("test_loss of the ensemble is 0.0150 worse than")
+    assert not_shown.in_words("test_loss").startswith("test_loss of an ensemble is on average 0.0150 worse than")
     assert not_shown.in_words("test_loss").endswith("No gain is shown.")
     single = ensemble_gain(ensembles=[0.9], members=[[0.8, 0.85]], maximize=True)
     assert not single.is_shown

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ import torch
 from PIL import Image
 from plain_study import BELL
 from study_runs import run_session
-from virtual_engine import Faults, VirtualEngine
+from virtual_engine import Faults, VirtualEngine, usual_test
 
 from lightning_modules import ConvNet, DigitsDataModule
 from lightning_modules.callbacks.checkpoint_files import WEIGHTS_NAME
-from search.messages import LookAssignment, ModelAssembly, Views
-from search.paths import StateDirectory
+from search.messages import LookAssignment, ModelAssembly, TestAssignment, TestResult, Views
+from search.paths import StateDirectory, StudyPaths
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain
 from search.tracking.pictures import pictures_of
@@ -101,3 +103,32 @@ def test_a_worker_that_dies_over_it_costs_the_pictures_alone(state: StateDirecto
     record = run_session(state, VirtualEngine(faults=Faults(dies_of={LookAssignment: 3})), definition())
     assert record.result is not None and record.result.n_test_readings == 1
     assert any("no pictures of the model" in notice for notice in record.result.notices)
+
+
+@pytest.mark.usefixtures("untracked")
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_the_confusion_matrix_does_not_depend_on_the_look(state: StateDirectory, is_lost: bool) -> None:
+    def test(assignment: TestAssignment) -> TestResult:
+        return replace(usual_test(assignment), confusion=([3, 1], [0, 4]))
+
+    paths = state.study("bell")
+    paths.directory.mkdir(parents=True)
+    paths.write_views("what another finish has left")
+    faults = Faults(dies_of={LookAssignment: 3 if is_lost else 0})
+    run_session(state, VirtualEngine(faults=faults, test=test), definition())
+    seen = json.loads(paths.views.read_text())
+    assert seen["confusion"] == [[3, 1], [0, 4]]
+    assert set(pictures_of(seen)) == {"confusion.png"}
+
+
+@pytest.mark.usefixtures("untracked")
+def test_pictures_that_cannot_be_kept_cost_the_study_nothing(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(paths: StudyPaths, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(StudyPaths, "write_views", full)
+    record = run_session(state, VirtualEngine(), definition())
+    assert record.result is not None
+    assert any("No space left on device" in notice for notice in record.result.notices)

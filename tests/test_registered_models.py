@@ -15,9 +15,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 from study_runs import Listener, run_session
-from virtual_engine import Faults, KilledError, VirtualEngine
+from virtual_engine import Faults, KilledError, VirtualEngine, usual_test
 
-from search.messages import PackageAssignment, PackageResult
+from search.messages import PackageAssignment, PackageResult, TestAssignment, TestResult
 from search.model_package import CODE, DATA, EXAMPLES_NAME, PackageDescription, write_description
 from search.paths import StateDirectory
 from search.storage import StoredStudy
@@ -89,14 +89,19 @@ def run(state: StateDirectory, package: Path) -> Run:
     checkpoints: dict[str, int] = {}
 
     def go(
-        study: StudyDefinition | None = None, *, observer: Any = None, answer: Any = None, n_deaths: int = 0
+        study: StudyDefinition | None = None,
+        *,
+        observer: Any = None,
+        answer: Any = None,
+        n_deaths: int = 0,
+        test: Any = usual_test,
     ) -> StudyRecord:
         def pack(message: PackageAssignment) -> PackageResult:
             shutil.copy(package, message.file)
             return PackageResult(is_packaged=True, notices=("packed",))
 
         faults = Faults(dies_of={PackageAssignment: n_deaths})
-        engine = VirtualEngine(checkpoints=checkpoints, package=answer or pack, faults=faults)
+        engine = VirtualEngine(checkpoints=checkpoints, package=answer or pack, faults=faults, test=test)
         return run_session(state, engine, study or definition(), observer=observer)
 
     return go
@@ -176,7 +181,8 @@ def test_an_outage_between_upload_and_registering_is_made_up_for(
         failing.setattr(mlflow.MlflowClient, "create_model_version", fail)
         record = run(observer=listener)
     assert (record.state, record.model_uri) == (StudyState.UNFINISHED, "")
-    assert any("MLflow lacks the latest of" in each and "packaged model" in each for each in listener.notices)
+    (told,) = (each for each in listener.notices if "MLflow lacks the latest of" in each)
+    assert "packaged model" in told and told.endswith("zeroin resume bell")
     assert versions(registry) == []
     record = run()
     assert (record.state, record.model_uri) == (StudyState.FINISHED, "models:/bell/1")
@@ -246,6 +252,28 @@ def test_the_members_of_the_ensemble_are_packaged_or_the_first(
     (message,) = asked
     assert message.trial_keys == keys
     assert message.directories == tuple(str(state.study("bell").trial(key).directory) for key in keys)
+
+
+def test_a_version_of_a_single_member_says_so(run: Run, registry: mlflow.MlflowClient) -> None:
+    run(definition(finish={"top_k": 1, "n_seeds": 2, "ensemble": False}))
+    (version,) = versions(registry)
+    assert version.tags["zeroin.members"] == "refit-seed0"
+    assert version.tags["test_acc"] == "0.9"
+    assert version.description.startswith("One model, ")
+
+
+def test_a_version_of_snapshots_counts_every_member(run: Run, registry: mlflow.MlflowClient) -> None:
+    finish = {"top_k": 1, "n_seeds": 2, "ensemble": "last_n", "last_n": 2}
+    run(definition(finish=finish), test=_two_members_a_refit)
+    (version,) = versions(registry)
+    assert version.tags["zeroin.members"] == "refit-seed0, refit-seed1"
+    assert version.description.startswith("Ensemble of 4, ")
+
+
+def _two_members_a_refit(assignment: TestAssignment) -> TestResult:
+    usual = usual_test(assignment)
+    n_refits = len(assignment.trial_keys)
+    return replace(usual, members=usual.members * 2, sizes=(2,) * n_refits)
 
 
 def test_a_name_that_somebody_else_has_is_left_to_them(run: Run, registry: mlflow.MlflowClient) -> None:

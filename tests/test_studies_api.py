@@ -19,6 +19,7 @@ from search.storage import StudyStore
 from search.studies_api import (
     delete_study,
     find_study,
+    finish_study,
     list_studies,
     preview_study,
     read_study,
@@ -27,7 +28,7 @@ from search.studies_api import (
 )
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain, with_overrides
-from search.study_record import StudyState
+from search.study_record import StudyRecord, StudyState
 
 PLAIN: dict[str, Any] = {
     **BELL,
@@ -185,10 +186,13 @@ def test_an_edited_study_is_resumed_on_the_engine_that_is_asked_for(state: State
 
 
 @pytest.mark.parametrize("edited", [None, definition()])
-def test_a_study_that_is_not_there_cannot_be_resumed(state: StateDirectory, edited: StudyDefinition | None) -> None:
+@pytest.mark.parametrize("go_on", [resume_study, finish_study])
+def test_a_study_that_is_not_there_cannot_be_resumed_or_finished(
+    state: StateDirectory, go_on: Callable[..., StudyRecord], edited: StudyDefinition | None
+) -> None:
     recorded(state, "other")
     with pytest.raises(StudyNotFoundError, match="it has other"):
-        resume_study("bell", directory=state, edited=edited)
+        go_on("bell", directory=state, edited=edited)
 
 
 SECRET = "tok-123456"

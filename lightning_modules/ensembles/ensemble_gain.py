@@ -46,16 +46,15 @@ class EnsembleGain:
             metric: What the scores are, ``test_acc``, say.
         """
         n = len(self.by_seed)
-        text = f"{metric} of the ensemble is {abs(self.mean):.4f} {'better' if self.mean >= 0 else 'worse'} than"
+        gain = f"{abs(self.mean):.4f} {'better' if self.mean >= 0 else 'worse'} than that of its best member"
         if n == 1:
+            text = f"{metric} of the ensemble is {gain}; {self._spread_of_one()}"
             differ = f" Its members differ by a standard deviation of {self.member_deviation:.4f}."
-            return f"{text} that of its best member; {self._spread_of_one()}" + (
-                "" if math.isnan(self.member_deviation) else differ
-            )
+            return text if math.isnan(self.member_deviation) else text + differ
         interval = f"95 % interval of the gain {self.low:+.4f} to {self.high:+.4f}"
         spread = f"standard deviation {self.deviation:.4f} over {n} seeds"
         verdict = "" if self.is_shown else " No gain is shown."
-        return f"{text} that of its best member ({interval}, {spread}).{verdict}"
+        return f"{metric} of an ensemble is on average {gain} ({interval}, {spread}).{verdict}"
 
     def _spread_of_one(self) -> str:
         if not self.by_left_out:

@@ -24,7 +24,11 @@ def _what(record: StudyRecord, result: StudyResult) -> str:
     finish, members = record.definition.finish, f"{len(result.test_members)} members"
     kind = members if finish is None else f"{finish.ensemble.value}: {members}"
     n_ensembles = max(len(each.by_seed) for each in result.ensemble_gain.values())
-    return kind if n_ensembles == 1 else f"{kind} of {n_ensembles} refits; each refit is an ensemble of its own here"
+    return (
+        kind
+        if n_ensembles == 1
+        else f"{kind} of {n_ensembles} refits; each refit is compared as an ensemble of its own"
+    )
 
 
 def ensemble_plain(result: StudyResult | None) -> dict[str, Any] | None:

@@ -137,5 +137,5 @@ def phase_line(name: str, *, n_runs: int, n_epochs: int) -> str:
     if name == "confirm":
         return f"confirm: the best configurations again over seeds, {runs}"
     if name == "refit":
-        return f"refit: the winner on train and validation data, {runs}"
+        return f"refit: what was confirmed best, on train and validation data, {runs}"
     return f"{name}: {runs}"

@@ -17,4 +17,17 @@ def model_parts(record: StudyRecord) -> list[RenderableType]:
         f'mlflow.set_tracking_uri("{record.tracking_uri}")',
         f'mlflow.pyfunc.load_model("{record.model_uri}").predict(images)  # a NumPy array; one row for each image',
     )
-    return [heading(f"Registered model {record.model_uri}"), *(unbroken(f"  {line}") for line in lines)]
+    what = _what(record)
+    title = f"Registered model {record.model_uri}{what and f': {what}'}"
+    return [heading(title), *(unbroken(f"  {line}") for line in lines)]
+
+
+def _what(record: StudyRecord) -> str:
+    """Return which refits it consists of; the test split shows several, and the model need not be the best of them."""
+    finish, result = record.definition.finish, record.result
+    if finish is None or result is None or not result.refit_keys:
+        return ""
+    if not finish.averages:
+        return result.refit_keys[0]
+    n_members = len(result.test_members or result.refit_keys)
+    return f"the mean of {n_members} members" if n_members > 1 else result.refit_keys[0]

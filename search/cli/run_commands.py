@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import TypedDict, Unpack
 
 import click
@@ -24,6 +25,7 @@ from search.cli.progress_plain import CHECKING, PlainProgress
 from search.cli.result_story import result_story
 from search.cli.study_reference import Stores, StudyToRun, errors_in, find_recorded, recorded_name, study_to_run
 from search.paths import StateDirectory
+from search.study_definition import StudyDefinition
 from search.study_file import with_overrides
 from search.study_record import StudyRecord
 
@@ -115,19 +117,8 @@ def resume(context: CommandContext, *, study: str, plain: bool, **where: Unpack[
     STUDY given by name goes on as it is recorded; one given as a file goes by what the file says now, as far as the
     trials that it has stay comparable.
     """
-    places = _places(where)
-    name, places, edited = recorded_name(study, stores=places)
-    where |= {"storage": places.storage, "tracking_uri": places.tracking_uri}
-    with _display(plain=plain) as progress:
-        progress.checking()
-        record = context.studies.resume_study(
-            name,
-            directory=places.directory,
-            observer=progress,
-            edited=edited,
-            **where,
-        )
-    _tell(record, was_run=progress.was_opened, again=study)
+    name, places, edited = recorded_name(study, stores=_places(where))
+    _go_on(context.studies.resume_study, name, places, edited=edited, plain=plain, again=study, where=where)
 
 
 @click.command()
@@ -152,22 +143,39 @@ def finish(
     Trials under way run to their ends, and no other begins. A study whose definition has no `finish` confirms its best
     3 with 3 seeds each. Of a finished one the result is printed: the test split is read once.
     """
-    places = _places(where)
-    name, places, edited = recorded_name(study, stores=places)
-    where |= {"storage": places.storage, "tracking_uri": places.tracking_uri}
+    name, places, edited = recorded_name(study, stores=_places(where))
     if overrides:
         recorded = edited or find_recorded(study, api=context.studies, stores=places)[0].definition
         edited = with_overrides(recorded, overrides)
+    _go_on(context.studies.finish_study, name, places, edited=edited, plain=plain, again=study, where=where)
+
+
+def _go_on(
+    go_on: Callable[..., StudyRecord],
+    name: str,
+    places: Stores,
+    *,
+    edited: StudyDefinition | None,
+    plain: bool,
+    again: str,
+    where: _Where,
+) -> None:
+    """Have a recorded study continued, and tell its result.
+
+    Args:
+        go_on: Continues it.
+        name: The study.
+        places: Its stores.
+        edited: What it goes by from now on, None for what is recorded.
+        plain: Whether lines are printed instead of a display.
+        again: What the user called it.
+        where: Where it runs; `places` has its stores.
+    """
+    where |= {"storage": places.storage, "tracking_uri": places.tracking_uri}
     with _display(plain=plain) as progress:
         progress.checking()
-        record = context.studies.finish_study(
-            name,
-            directory=places.directory,
-            observer=progress,
-            edited=edited,
-            **where,
-        )
-    _tell(record, was_run=progress.was_opened, again=study)
+        record = go_on(name, directory=places.directory, observer=progress, edited=edited, **where)
+    _tell(record, was_run=progress.was_opened, again=again)
 
 
 def _places(where: _Where) -> Stores:

@@ -26,6 +26,7 @@ from search.reward import best_epoch
 from search.study_definition import Ensemble, FinishSettings
 from search.study_record import Confirmation, StudyResult
 from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
+from search.users_traceback import users_traceback
 from search.wall_clock import CLOCK
 
 
@@ -82,8 +83,8 @@ class Finish:
         if refits is None:
             return None
         test = self._test(refits, settings)
-        if refits:
-            look_inside(self.context, refits[0], test, notices=self.notices)
+        if refits and not look_inside(self.context, refits[0], test, notices=self.notices):
+            return None
         is_packaged = package_refits(self.context, refits, settings, notices=self.notices)
         if is_packaged is None:
             return None
@@ -171,11 +172,10 @@ class Finish:
         if not self.context.has_test_data:
             self.notices.append("there is no test split: neither the data nor the model define `test_dataloader()`.")
             return None
-        result = self.context.study.test_result() or self._read_test(refits, settings)
+        result = self.context.study.test_result()
+        if result is None or result.error:  # an earlier version stored errors, too
+            result = self._read_test(refits, settings)
         self.notices.extend((*result.notices, *fallen_short(settings, result)))
-        if result.error:
-            self.notices.append(f"the test split could not be read: {result.error}")
-            return None
         return result
 
     def _read_test(self, refits: Sequence[TrialRecord], settings: FinishSettings) -> TestResult:
@@ -195,6 +195,11 @@ class Finish:
         )
         if result is None:
             raise StudyInterruptedError(f"stopped before the test split was read; everything is saved. {go_on}")
+        if result.error:
+            raise StudyFailedError(
+                f"the test split could not be read: {result.error}\n{users_traceback(result.traceback)}\n"
+                f"All that was trained is saved. {go_on}, once that is mended."
+            )
         study.record_test_result(result)
         return result
 
@@ -206,7 +211,7 @@ class Finish:
             trial_keys=tuple(record.key for record in refits),
             directories=tuple(str(each.directory) for each in paths),
             checkpoints=tuple(each.checkpoints for each in paths if each.checkpoints),
-            ensemble=settings.ensemble is not Ensemble.NONE,
+            ensemble=settings.averages,
             hang_timeout_seconds=definition.resources.hang_timeout_seconds,
             model_args=model_args_of(definition, refits),
             has_snapshots=settings.keeps_snapshots,

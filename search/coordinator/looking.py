@@ -13,7 +13,7 @@ from search.messages import LookAssignment, TestResult, Views
 from search.trial import TrialRecord
 
 
-def look_inside(context: StudyContext, member: TrialRecord, test: TestResult | None, *, notices: list[str]) -> None:
+def look_inside(context: StudyContext, member: TrialRecord, test: TestResult | None, *, notices: list[str]) -> bool:
     """Have a worker look at a refitted member, and keep what it has seen beside the trials for the records.
 
     Whatever goes wrong costs the pictures, nothing else. The confusion matrix comes from the one reading of the test
@@ -24,10 +24,15 @@ def look_inside(context: StudyContext, member: TrialRecord, test: TestResult | N
         member: A refit that trained to its end.
         test: The reading of the test split, None if there was none.
         notices: What the user should know is added to them.
+
+    Returns:
+        Whether to go on: False if the user interrupted.
     """
     paths = context.paths.trial(member.key)
+    views = Views()
     try:
-        views = context.pool.ask(
+        context.paths.remove_views()
+        answer = context.pool.ask(
             Request(
                 message=LookAssignment(
                     assembly=assemble(context.definition, member.hyperparameters),
@@ -42,12 +47,16 @@ def look_inside(context: StudyContext, member: TrialRecord, test: TestResult | N
                 interruptible=False,  # it takes a moment
             )
         )
-    except StudyFailedError as error:
+        if answer is None:
+            return False
+        views = answer
+        if views.error:
+            notices.append(f"there are no pictures of the model: looking at it raised {views.error}")
+    except (StudyFailedError, OSError) as error:
         notices.append(f"there are no pictures of the model: {error}")
-        return
-    if views is None:
-        return
-    if views.error:
-        notices.append(f"there are no pictures of the model: looking at it raised {views.error}")
     seen = {**dataclasses.asdict(views), "confusion": () if test is None else test.confusion}
-    context.paths.write_views(json.dumps(seen))
+    try:
+        context.paths.write_views(json.dumps(seen))
+    except OSError as error:
+        notices.append(f"the pictures of the model cannot be kept: {error}")
+    return True

@@ -9,7 +9,7 @@ from search.coordinator.request import Request
 from search.coordinator.study_context import StudyContext
 from search.errors import StateError, StudyFailedError
 from search.messages import PackageAssignment, PackageResult
-from search.study_definition import Ensemble, FinishSettings
+from search.study_definition import FinishSettings
 from search.trial import TrialRecord
 
 
@@ -33,7 +33,7 @@ def package_refits(
         return False
     try:
         context.paths.remove_model_package()
-        members = refits[:1] if settings.ensemble is Ensemble.NONE else refits
+        members = refits if settings.averages else refits[:1]
         answer = context.pool.ask(
             Request(
                 message=_assignment(context, members, settings),

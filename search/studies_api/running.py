@@ -113,10 +113,7 @@ def resume_study(
         StudyInterruptedError: If the user stopped it.
     """
     state = directory or StateDirectory.default()
-    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
-        recorded = store.open(name).definition
-        definition = with_stores(replace(edited or recorded, study=name), storage=store.uri, tracking_uri=tracking_uri)
-        found = _found(definition, store, state, new=False)
+    found = _recorded(name, state, storage=storage, tracking_uri=tracking_uri, edited=edited)
     return _run(found, state, observer=observer, devices=devices, engine=engine, ray_address=ray_address)
 
 
@@ -156,11 +153,7 @@ def finish_study(
         StudyInterruptedError: If the user stopped it.
     """
     state = directory or StateDirectory.default()
-    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
-        given = replace(edited or store.open(name).definition, study=name)
-        given = replace(given, finish=given.finish or DEFAULT_FINISH)
-        definition = with_stores(given, storage=store.uri, tracking_uri=tracking_uri)
-        found = _found(definition, store, state, new=False)
+    found = _recorded(name, state, storage=storage, tracking_uri=tracking_uri, edited=edited, finish=DEFAULT_FINISH)
     record = found[1]
     if record is not None and not may_win(record.trials):
         raise StudyConflictError(
@@ -250,6 +243,27 @@ def _require_usable(uris: StoreUris) -> None:
 
 _Found = tuple[StudyDefinition, StudyRecord | None, tuple[Edit, ...]]
 """A study to be run, what is recorded under its name, and what of its definition differs from that."""
+
+
+def _recorded(
+    name: str,
+    state: StateDirectory,
+    *,
+    storage: str | None,
+    tracking_uri: str | None,
+    edited: StudyDefinition | None,
+    finish: FinishSettings | None = None,
+) -> _Found:
+    """Return a recorded study, by `edited` if that is given; `finish` is how it ends if that does not say.
+
+    Raises:
+        StudyNotFoundError: If there is no such study.
+    """
+    with closing(StudyStore(storage_uri(storage, state), create=False)) as store:
+        recorded = store.open(name).definition
+        given = replace(edited or recorded, study=name)
+        given = replace(given, finish=given.finish or finish)
+        return _found(with_stores(given, storage=store.uri, tracking_uri=tracking_uri), store, state, new=False)
 
 
 def _found(given: StudyDefinition, store: StudyStore | None, state: StateDirectory, *, new: bool) -> _Found:

@@ -168,7 +168,7 @@ def _model_tags(client: MlflowClient, name: str) -> Mapping[str, str] | None:
 def _tags(record: StudyRecord, result: StudyResult) -> dict[str, str]:
     """Return what the model was made by, and what it was worth on the test split."""
     winner = next(each.record for each in record.trials if each.record.number == result.best_trial_number)
-    is_ensemble = bool(record.definition.finish and record.definition.finish.ensemble)
+    is_ensemble = _is_ensemble(record)
     members = result.refit_keys if is_ensemble else result.refit_keys[:1]
     readings = result.test_ensemble if is_ensemble else next(iter(result.test_members), {})
     return {
@@ -183,8 +183,13 @@ def _tags(record: StudyRecord, result: StudyResult) -> dict[str, str]:
 
 
 def _description(record: StudyRecord, result: StudyResult) -> str:
-    n_members = len(result.refit_keys) if record.definition.finish and record.definition.finish.ensemble else 1
+    n_members = len(result.test_members or result.refit_keys) if _is_ensemble(record) else 1
     what = f"Ensemble of {n_members}" if n_members > 1 else "One model"
     return (
         f"{what}, trained for {result.refit_epochs} epochs on train and validation data of {record.definition.study}."
     )
+
+
+def _is_ensemble(record: StudyRecord) -> bool:
+    finish = record.definition.finish
+    return finish is not None and finish.averages

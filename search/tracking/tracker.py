@@ -194,7 +194,8 @@ class MlflowTracker:
             missing = tuple({**self._in_delivery, **self._waiting})
             refused = tuple(self._refused)
         if missing:
-            self._notice(f"MLflow lacks the latest of {self._listed(missing)}.")
+            study = self._identity.definition.study
+            self._notice(f"MLflow lacks the latest of {self._listed(missing)}. It is sent by: zeroin resume {study}")
         if len(refused) > 1:  # of the first one a notice told when it happened
             self._notice(f"MLflow refused {self._listed(refused)}.")
         self._pass_on_notices()

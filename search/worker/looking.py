@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from lightning_modules.inside.feature_maps import feature_maps
 from lightning_modules.inside.filters import first_layer_filters
 from lightning_modules.inside.saliency import saliency
 from search.messages import LookAssignment, Views
-from search.worker.assembly import Assembled, make_data, make_model, seed_setup
-from search.worker.checkpoint_mirror import fetched_members
-from search.worker.members import Members, copied, refit_weights
+from search.worker.assembly import make_data
+from search.worker.members import left_by_refits
 from search.worker.process_group import leave_process_group, this_group
 from search.worker.scratch_directory import scratch_directory
-from search.worker.trainer_settings import check_trainer_args, make_trainer, one_batch_args, quiet_libraries
+from search.worker.trainer_settings import quiet_libraries
 from search.worker.user_error import describe
+from search.worker.validation_batch import first_validation_batch
 
 _N_IMAGES = 8
 _MOST_FILTERS = 64
@@ -45,43 +44,17 @@ def look_inside(assignment: LookAssignment, *, callbacks: Sequence[Callback] = (
         return Views(error=error, traceback=trace)
 
 
-class _Sight(Members):
-    """Keeps the first validation batch."""
-
-    def __init__(self, member: LightningModule, directory: Path) -> None:
-        super().__init__([member], [partial(refit_weights, directory)])
-        self.batch: Any = None
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if self.batch is None:
-            self.batch = copied(batch)
-
-
 def _seen(assignment: LookAssignment, directory: Path, callbacks: Sequence[Callback]) -> Views:
     leave_process_group()
     if this_group().rank != 0:
         return Views()
     data = make_data(assignment.assembly)
-    model = make_model(assignment.assembly, seed=0)
-    Assembled(model=model, data=data)
-    checkpoints = (assignment.checkpoint,) if assignment.checkpoint else ()
-    (weights,) = fetched_members(checkpoints, (assignment.directory,), directory)
-    sight = _Sight(model, weights)
-    trainer_args = dict(assignment.assembly.trainer_args)
-    check_trainer_args(trainer_args)
-    trainer = make_trainer(
-        {**one_batch_args(trainer_args), "limit_val_batches": 1},
-        directory=directory,
-        max_epochs=1,
-        callbacks=callbacks,
-        alone=True,
-    )
-    seed_setup(assignment.assembly)
-    trainer.validate(sight, datamodule=data, verbose=False)
-    model.trainer = None
+    left = left_by_refits(assignment, directory)
+    (model,) = left.modules
+    batch = first_validation_batch(left, assignment.assembly, data, directory=directory, callbacks=callbacks)
     filters = first_layer_filters(model)
     shown = () if filters is None else _plain(filters[:_MOST_FILTERS])
-    images, labels = _images_of(sight.batch)
+    images, labels = _images_of(batch)
     if images is None or labels is None:
         return Views(filters=shown)
     # Lightning validates in inference mode, whose tensors know no gradients; their copies do.

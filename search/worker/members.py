@@ -16,8 +16,8 @@ from torch import Tensor
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME, SNAPSHOTS_NAME, WEIGHTS_NAME
 from lightning_modules.callbacks.epoch_checkpoint import load_checkpoint
 from search.errors import SearchError
-from search.messages import PackageAssignment, TestAssignment
-from search.worker.assembly import make_model
+from search.messages import LookAssignment, ModelAssembly, PackageAssignment, TestAssignment
+from search.worker.assembly import import_class, make_model
 from search.worker.checkpoint_mirror import fetched_members
 
 _DATA_HOOKS = (
@@ -43,16 +43,27 @@ class Left:
     model_args: Sequence[Mapping[str, Any]]
 
 
-def left_by_refits(assignment: TestAssignment | PackageAssignment, into: Path) -> Left:
+def left_by_refits(assignment: TestAssignment | PackageAssignment | LookAssignment, into: Path) -> Left:
     """Build the members of an assignment, and find their weights.
 
     Args:
-        assignment: Of them.
+        assignment: Of them; one to be looked at is looked at without its snapshots.
         into: Where weights behind URLs are downloaded to; exists.
 
     Raises:
         SearchError: If there are no weights, or a store does not answer.
     """
+    assembly = assignment.assembly
+    if isinstance(assignment, LookAssignment):
+        urls = (assignment.checkpoint,) if assignment.checkpoint else ()
+        (directory,) = fetched_members(urls, (assignment.directory,), into)
+        arguments = _args_without_files(assembly, assembly.model_args)
+        return Left(
+            modules=[make_model(replace(assembly, model_args=arguments), seed=0)],
+            weights=[partial(refit_weights, directory)],
+            sizes=(1,),
+            model_args=[arguments],
+        )
     directories = fetched_members(
         assignment.checkpoints, assignment.directories, into, with_snapshots=assignment.has_snapshots
     )
@@ -61,14 +72,25 @@ def left_by_refits(assignment: TestAssignment | PackageAssignment, into: Path) -
         kept = _snapshots(directory) if assignment.has_snapshots else []
         weights.append([*kept, partial(refit_weights, directory)])
     sizes = tuple(map(len, weights))
-    arguments = assignment.model_args or (assignment.assembly.model_args,) * len(sizes)
-    by_member = [each for each, size in zip(arguments, sizes, strict=True) for _ in range(size)]
+    by_refit = assignment.model_args or (assembly.model_args,) * len(sizes)
+    by_member = [
+        _args_without_files(assembly, each) for each, size in zip(by_refit, sizes, strict=True) for _ in range(size)
+    ]
     return Left(
-        modules=[make_model(replace(assignment.assembly, model_args=each), seed=0) for each in by_member],
+        modules=[make_model(replace(assembly, model_args=each), seed=0) for each in by_member],
         weights=[each for own in weights for each in own],
         sizes=sizes,
         model_args=by_member,
     )
+
+
+def _args_without_files(assembly: ModelAssembly, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return init arguments with which the class reads no weights that are replaced anyway.
+
+    What a member began its training with may be gone by now, and is not there where a packaged model is loaded.
+    """
+    cls = import_class(assembly.model_class, base=LightningModule, key="model.class_path")
+    return {**arguments, **getattr(cls, "args_when_weights_follow", {})}
 
 
 class Members(LightningModule):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from search.messages import PackageAssignment, PackageResult
 from search.model_package import DATA, PackageDescription, write_description
 from search.worker import packaged_model
-from search.worker.assembly import Assembled, make_data, seed_setup
+from search.worker.assembly import make_data
 from search.worker.export import ExportError, drawn_alike, export, require_same
-from search.worker.members import Members, copied, left_by_refits
+from search.worker.members import left_by_refits
 from search.worker.package_file import deliver, pinned, write_code, write_examples, zipped
 from search.worker.packaged_model import DESCRIPTION_NAME, EXPORTED_NAME, PREPROCESSING_NAME, RawImageEnsemble
 from search.worker.process_group import leave_process_group, this_group
 from search.worker.scratch_directory import scratch_directory
-from search.worker.trainer_settings import check_trainer_args, make_trainer, one_batch_args, quiet_libraries
+from search.worker.trainer_settings import quiet_libraries
 from search.worker.user_error import describe
 from search.worker.users_code import files_of
+from search.worker.validation_batch import first_validation_batch
 
 _N_EXAMPLES = 2
 _EXPORTED_NEEDS = ("torch", "numpy", "pandas")
@@ -79,20 +80,8 @@ def _packaged(assignment: PackageAssignment, directory: Path, callbacks: Sequenc
     weights = directory / "weights"
     weights.mkdir()
     left = left_by_refits(assignment, weights)
-    Assembled(model=left.modules[0], data=data)
-    probe = _Probe(left.modules, left.weights)
-    trainer_args = dict(assignment.assembly.trainer_args)
-    check_trainer_args(trainer_args)
-    trainer = make_trainer(
-        {**one_batch_args(trainer_args), "limit_val_batches": 1},
-        directory=directory,
-        max_epochs=1,
-        callbacks=callbacks,
-        alone=True,
-    )
-    seed_setup(assignment.assembly)
-    trainer.validate(probe, datamodule=data, verbose=False)
-    subject = _subject(probe, data)
+    batch = first_validation_batch(left, assignment.assembly, data, directory=directory, callbacks=callbacks)
+    subject = _subject(left.modules, data, batch)
     names, notices = _class_names(data, n_classes=subject.probabilities.shape[1])
     package = directory / "package"
     (package / DATA).mkdir(parents=True)
@@ -153,29 +142,15 @@ def _form(
     return _Form(code={}, needs=_EXPORTED_NEEDS)
 
 
-class _Probe(Members):
-    """Members that see one batch of validation data."""
-
-    def __init__(self, members: Sequence[LightningModule], weights: Sequence[Callable[[], Mapping[str, Any]]]) -> None:
-        super().__init__(members, weights)
-        self.inputs: Any = None
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if self.inputs is None:
-            self.inputs = copied(batch[0] if isinstance(batch, list | tuple) and batch else batch)
-
-
-def _subject(probe: _Probe, data: LightningDataModule | None) -> _Subject:
+def _subject(members: Sequence[LightningModule], data: LightningDataModule | None, batch: Any) -> _Subject:
     """Put the members together and run them once.
 
     Raises:
         _UnfitError: If they are no classifiers of tensors.
     """
-    members = probe.modules_in_order
-    for member in members:
-        member.trainer = None
     preprocessing, raw, notices = _raw(data)
-    images = probe.inputs if raw is None else raw
+    inputs = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    images = inputs if raw is None else raw
     if not isinstance(images, Tensor) or images.dim() == 0:
         raise _UnfitError("validation batches are not pairs (x, y) of tensors, so that what a network takes is unknown")
     images = images[:_N_EXAMPLES].cpu()
