@@ -29,7 +29,14 @@ from lightning_modules.training.optimizers import (
     make_optimizer,
     parameter_groups,
 )
-from lightning_modules.training.schedulers import ScheduleSettings, check_length, cycle_ends, make_schedulers
+from lightning_modules.training.schedulers import (
+    PLATEAU,
+    ScheduleSettings,
+    check_length,
+    check_monitored,
+    cycle_ends,
+    make_schedulers,
+)
 from lightning_modules.training.weight_averaging import WeightAveragingSettings
 from lightning_modules.training.weight_regularization import WeightRegularization, bound_after_steps, weight_penalty
 
@@ -208,6 +215,15 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
             return []
         return [AveragedWeights(self.averaging_settings, device=self.trainer.strategy.root_device)]
 
+    def on_train_start(self) -> None:
+        """Find out before the first step whether a plateau lacks the loss that it goes by.
+
+        Raises:
+            ValueError: If it does.
+        """
+        if not self.trainer.enable_validation:
+            check_monitored(self.trainer.lr_scheduler_configs, there_are=("train_loss",))
+
     def on_train_epoch_start(self) -> None:
         self._totals = EpochTotals()
 
@@ -233,6 +249,9 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         if totals.n_images:
             loss, n_correct, n = map(self._over_ranks, (totals.loss, totals.n_correct, totals.n_images))
             self.log_dict({"train_loss": loss / n, "train_acc": n_correct / n})
+        if self.schedule_settings.name == PLATEAU:
+            there_are = {*self.trainer.callback_metrics, "train_loss"}
+            check_monitored(self.trainer.lr_scheduler_configs, there_are=there_are)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
