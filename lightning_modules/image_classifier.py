@@ -21,7 +21,7 @@ from lightning_modules.training.activation_gain import activation_of, maxout_pie
 from lightning_modules.training.epoch_totals import EpochTotals
 from lightning_modules.training.full_batch_lbfgs import FullBatchLBFGS, check_full_batch
 from lightning_modules.training.initialization import initialize
-from lightning_modules.training.loss import LossSettings, cross_entropy, rightness
+from lightning_modules.training.loss import LossSettings, cross_entropy, in_full, rightness
 from lightning_modules.training.monte_carlo_dropout import monte_carlo_log_probabilities
 from lightning_modules.training.optimizers import (
     OptimizerSettings,
@@ -264,7 +264,7 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the class probabilities ``(N, n_classes)`` of a batch of images and labels."""
         images, _ = batch
-        return self.predicted_scores(images).softmax(dim=1)
+        return in_full(self.predicted_scores(images)).softmax(dim=1)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return what is trained, as groups for a torch optimizer; weights decay, biases and norms do not."""

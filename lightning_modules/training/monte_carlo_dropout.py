@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.training.batch_norm_statistics import BATCH_NORMALIZATIONS
+from lightning_modules.training.loss import in_full
 
 _INSTANCE_NORMALIZATIONS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -47,5 +48,5 @@ def monte_carlo_log_probabilities(module: nn.Module, images: Tensor, *, n_sample
         (arXiv 1506.02142), section 4, eq. 6: the predictive mean.
     """
     with dropout_on(module):
-        passes = torch.stack([module(images).log_softmax(dim=1) for _ in range(n_samples)])
+        passes = torch.stack([in_full(module(images)).log_softmax(dim=1) for _ in range(n_samples)])
     return passes.logsumexp(dim=0) - math.log(n_samples)
