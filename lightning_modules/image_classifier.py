@@ -18,6 +18,7 @@ from lightning_modules.callbacks.averaged_weights import AveragedWeights
 from lightning_modules.init_signature import KnowsItsKeywords
 from lightning_modules.matching_data import check_matches
 from lightning_modules.training.activation_gain import activation_of, maxout_pieces_of
+from lightning_modules.training.batch_norm_statistics import naming_batch_size
 from lightning_modules.training.epoch_totals import EpochTotals
 from lightning_modules.training.full_batch_lbfgs import FullBatchLBFGS, check_full_batch
 from lightning_modules.training.initialization import initialize
@@ -228,8 +229,14 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         self._totals = EpochTotals()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of a batch.
+
+        Raises:
+            ValueError: If it is a single image whose maps batch normalization cannot measure.
+        """
         images, labels = batch
-        logits = self(images)
+        with naming_batch_size(images):
+            logits = self(images)
         loss = cross_entropy(logits, labels, label_smoothing=self.loss_settings.label_smoothing)
         # Summed up and logged once an epoch: `self.log` in every step would cost a tenth of the step.
         self._totals.add(batch_idx, loss=loss, right=rightness(logits, labels))

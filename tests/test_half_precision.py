@@ -99,7 +99,7 @@ def test_an_average_that_finds_no_train_data_for_batch_norm_names_its_argument()
             return super().training_step(batch[0], batch_idx)
 
     net = Net(in_channels=1, n_classes=N_CLASSES, widths=[4], weight_averaging="ema")
-    with pytest.raises(ValueError, match="`weight_averaging` must be 'none' where .* the train data come from a list"):
+    with pytest.raises(ValueError, match=r"`weight_averaging` must be 'none' where .* the train data come from a list"):
         fit(net, data=TwoLoaders())
     assert net.trainer.global_step == 0
     without = Net(in_channels=1, n_classes=N_CLASSES, widths=[4], weight_averaging="ema", norm="none")

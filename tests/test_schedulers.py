@@ -285,7 +285,9 @@ def test_ranks_reduce_the_learning_rate_by_their_common_loss() -> None:
 )
 def test_a_plateau_whose_loss_is_not_there_names_its_argument(trainer: dict[str, int], n_epochs_before: int) -> None:
     net = make_net(optimizer="sgd", lr_schedule="plateau", lr_monitor="val_loss")
-    message = "`lr_monitor` must be a loss that every epoch has, but got 'val_loss', and an epoch has none: .*train_loss"
+    message = (
+        "`lr_monitor` must be a loss that every epoch has, but got 'val_loss', and an epoch has none: .*train_loss"
+    )
     with pytest.raises(ArgumentError, match=message):
         fit(net, max_epochs=3, **trainer)
     assert net.trainer.global_step == 3 * n_epochs_before

@@ -54,7 +54,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
 
 
 def rightness(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return for each image whether its class was found ``(N,)``: bool, or float, in 32 bits at least, of probabilities.
+    """Return for each image whether its class was found ``(N,)``: bool, or float where labels are probabilities.
 
     Of label probabilities, it is the probability of the class that the logits choose. So an image that mixup made of
     0.7 of one class and 0.3 of another counts 0.7 if the first is found, 0.3 if the second, and the mean over images is
