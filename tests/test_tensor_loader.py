@@ -104,17 +104,14 @@ def test_ranks_share_out_the_global_batches_of_a_single_process(
 ) -> None:
     n = data.draw(st.integers(n_ranks, 80))
     torch.manual_seed(seed)
-    whole = [
-        set(labels.tolist()) for _, labels in TensorLoader(dataset_of(n), batch_size=batch_size * n_ranks, shuffle=True)
-    ]
+    whole = [set(labels.tolist()) for labels in torch.randperm(n).split(batch_size * n_ranks)]
     by_rank = []
     for rank in range(n_ranks):
         torch.manual_seed(seed)
         loader = TensorLoader(dataset_of(n), batch_size=batch_size, shuffle=True, rank=rank, n_ranks=n_ranks)
         by_rank.append([labels.tolist() for _, labels in loader])
         assert len(loader) == len(by_rank[-1])
-    n_last = n % (batch_size * n_ranks)
-    if batch_size > 1 and 1 < n_last < min(2 * n_ranks, n):
+    if batch_size > 1 and len(whole) > 1 and len(whole[-1]) < 2 * n_ranks:
         whole.pop()  # some rank would train on one sample of it
     for together, *parts in zip(whole, *by_rank, strict=True):
         assert min(map(len, parts)) > 1 or batch_size == 1 or len(whole) == 1

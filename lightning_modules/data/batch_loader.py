@@ -28,6 +28,7 @@ class BatchLoader(ABC):
         transform: Applied to the images of each batch ``(N, C, H, W)`` on their device, or None.
         mixup: Applied to the transformed images and the labels of each batch, likewise, or None.
         is_random: Whether `transform` or `mixup` draw random numbers; shuffled, each rank then draws some of its own.
+        shuffle: Whether every epoch has an order of its own, see `BatchOrder`.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class BatchLoader(ABC):
             transform: See the class.
             mixup: See the class.
             is_random: See the class; without effect where there is neither of the two.
-            shuffle: Whether every epoch has an order of its own, see `BatchOrder`.
+            shuffle: See the class.
             rank: Which share of the samples this process has, in ``range(n_ranks)``.
             n_ranks: Among how many processes they are divided, >= 1, at most the number of samples.
 
@@ -65,6 +66,7 @@ class BatchLoader(ABC):
         self.batch_size = batch_size
         self.transform = transform
         self.mixup = mixup
+        self.shuffle = shuffle
         self.is_random = is_random and not (transform is None and mixup is None)
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.arguments import ArgumentError
+from lightning_modules.module_modes import modes_restored
 
 BATCH_NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Layers that measure the batch in train mode."""
@@ -61,18 +62,16 @@ def measure_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
     layers = normalizing_layers(module)
     if not layers:
         return
-    modes = [(each, each.training) for each in module.modules()]
     momenta = [layer.momentum for layer in layers]
-    module.eval()
-    try:
-        for layer in layers:
-            layer.train()
-            layer.reset_running_stats()
-            layer.momentum = None  # a plain mean over the batches
-        for images in batches:
-            module(images)
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for each, mode in modes:
-            each.training = mode
+    with modes_restored(module):
+        module.eval()
+        try:
+            for layer in layers:
+                layer.train()
+                layer.reset_running_stats()
+                layer.momentum = None  # a plain mean over the batches
+            for images in batches:
+                module(images)
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum

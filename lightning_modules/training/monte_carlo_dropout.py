@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.module_modes import modes_restored
 from lightning_modules.training.batch_norm_statistics import BATCH_NORMALIZATIONS
 from lightning_modules.training.loss import in_full
 
@@ -23,16 +24,12 @@ def dropout_on(module: nn.Module) -> Iterator[None]:
     an image's logits do not depend on the others of its batch. What the module's own `train` keeps in eval mode (frozen
     layers) stays so. Each submodule's own mode is restored.
     """
-    modes = [(each, each.training) for each in module.modules()]
-    try:
+    with modes_restored(module):
         module.train()
-        for each, _ in modes:
+        for each in module.modules():
             if isinstance(each, BATCH_NORMALIZATIONS + _INSTANCE_NORMALIZATIONS):
                 each.training = False
         yield
-    finally:
-        for each, mode in modes:
-            each.training = mode
 
 
 def monte_carlo_log_probabilities(module: nn.Module, images: Tensor, *, n_samples: int) -> Tensor:
