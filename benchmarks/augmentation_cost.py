@@ -38,14 +38,15 @@ COLOUR = {**GREY, "saturation and hue": {"max_saturation": 0.4, "max_hue": 20.0}
 
 
 class Noise(ImageDataModule):
-    """Random images of 8-bit integers."""
+    """Random images of 8-bit integers, or of the same values in 32 bits, which are prepared once."""
 
-    def __init__(self, *, shape: tuple[int, int, int], **image_data: Any) -> None:
+    def __init__(self, *, shape: tuple[int, int, int], in_8_bits: bool = True, **image_data: Any) -> None:
         super().__init__(**image_data)
         generator = np.random.default_rng(0)
         n = 3 * N_BATCHES * self.batch_size
+        images = generator.integers(256, size=(n, *shape), dtype=np.uint8)
         self._loaded = LabelledImages(
-            images=generator.integers(256, size=(n, *shape), dtype=np.uint8), labels=np.arange(n) % N_CLASSES
+            images=images if in_8_bits else images.astype(np.float32), labels=np.arange(n) % N_CLASSES
         )
 
     def load(self) -> LabelledImages:
@@ -65,7 +66,7 @@ def main() -> None:
 def report(shape: tuple[int, int, int], settings: dict[str, dict[str, Any]], *, batch_size: int) -> None:
     together = {name: value for each in settings.values() for name, value in each.items()}
     runs: dict[str, Callable[[], None]] = {"training step": training_steps(shape, batch_size=batch_size)}
-    for name, strengths in {"plain": {}, **settings, "all of them": together}.items():
+    for name, strengths in {"plain": {"in_8_bits": False}, "8 bits": {}, **settings, "all of them": together}.items():
         runs[name] = batches(Noise(shape=shape, batch_size=batch_size, **strengths))
     seconds = {name: float("inf") for name in runs}
     for _ in range(N_REPEATS):

@@ -18,10 +18,11 @@ from lightning_modules.callbacks.averaged_weights import AveragedWeights
 from lightning_modules.init_signature import KnowsItsKeywords
 from lightning_modules.matching_data import check_matches
 from lightning_modules.training.activation_gain import activation_of, maxout_pieces_of
+from lightning_modules.training.batch_norm_statistics import naming_batch_size
 from lightning_modules.training.epoch_totals import EpochTotals
 from lightning_modules.training.full_batch_lbfgs import FullBatchLBFGS, check_full_batch
 from lightning_modules.training.initialization import initialize
-from lightning_modules.training.loss import LossSettings, cross_entropy, rightness
+from lightning_modules.training.loss import LossSettings, cross_entropy, in_full, rightness
 from lightning_modules.training.monte_carlo_dropout import monte_carlo_log_probabilities
 from lightning_modules.training.optimizers import (
     OptimizerSettings,
@@ -29,7 +30,14 @@ from lightning_modules.training.optimizers import (
     make_optimizer,
     parameter_groups,
 )
-from lightning_modules.training.schedulers import ScheduleSettings, check_length, cycle_ends, make_schedulers
+from lightning_modules.training.schedulers import (
+    PLATEAU,
+    ScheduleSettings,
+    check_length,
+    check_monitored,
+    cycle_ends,
+    make_schedulers,
+)
 from lightning_modules.training.weight_averaging import WeightAveragingSettings
 from lightning_modules.training.weight_regularization import WeightRegularization, bound_after_steps, weight_penalty
 
@@ -208,12 +216,27 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
             return []
         return [AveragedWeights(self.averaging_settings, device=self.trainer.strategy.root_device)]
 
+    def on_train_start(self) -> None:
+        """Find out before the first step whether a plateau lacks the loss that it goes by.
+
+        Raises:
+            ValueError: If it does.
+        """
+        if not self.trainer.enable_validation:
+            check_monitored(self.trainer.lr_scheduler_configs, there_are=("train_loss",))
+
     def on_train_epoch_start(self) -> None:
         self._totals = EpochTotals()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of a batch.
+
+        Raises:
+            ValueError: If it is a single image whose maps batch normalization cannot measure.
+        """
         images, labels = batch
-        logits = self(images)
+        with naming_batch_size(images):
+            logits = self(images)
         loss = cross_entropy(logits, labels, label_smoothing=self.loss_settings.label_smoothing)
         # Summed up and logged once an epoch: `self.log` in every step would cost a tenth of the step.
         self._totals.add(batch_idx, loss=loss, right=rightness(logits, labels))
@@ -233,6 +256,9 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         if totals.n_images:
             loss, n_correct, n = map(self._over_ranks, (totals.loss, totals.n_correct, totals.n_images))
             self.log_dict({"train_loss": loss / n, "train_acc": n_correct / n})
+        if self.schedule_settings.name == PLATEAU:
+            there_are = {*self.trainer.callback_metrics, "train_loss"}
+            check_monitored(self.trainer.lr_scheduler_configs, there_are=there_are)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
@@ -245,7 +271,7 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the class probabilities ``(N, n_classes)`` of a batch of images and labels."""
         images, _ = batch
-        return self.predicted_scores(images).softmax(dim=1)
+        return in_full(self.predicted_scores(images)).softmax(dim=1)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return what is trained, as groups for a torch optimizer; weights decay, biases and norms do not."""

@@ -10,8 +10,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lightning_modules.arguments import ArgumentError, check_count, check_number
+from lightning_modules.class_paths import class_path_of
 from lightning_modules.image_classifier import ImageClassifier
-from lightning_modules.transfer.backbone import class_path_of, first_layer_name, head_name, make_network
+from lightning_modules.transfer.backbone import NAME, first_layer_name, head_name, make_network
 from lightning_modules.transfer.blocks import Block, backbone_blocks
 from lightning_modules.transfer.loading import load_backbone
 from lightning_modules.transfer.recommended import recommended_transfer
@@ -93,7 +94,7 @@ class TransferNet(ImageClassifier):
             n_train_images=n_train_images,
             similar=similar,
         )
-        state = None if weights is None else read_weights(weights, class_path=class_path_of(backbone))
+        state = None if weights is None else read_weights(weights, class_path=class_path_of(backbone, name=NAME))
         super().__init__(network, **training)
         if weights is not None and state is not None:
             load_backbone(self.network, state, head=head, first_layer=first_layer_name(self.network), source=weights)

@@ -69,10 +69,33 @@ def test_8_bit_images_wait_for_their_augmentation_in_8_bits() -> None:
 
 
 def test_without_augmentation_a_batch_is_what_was_prepared_once() -> None:
-    loader = RandomImages(mixup_alpha=0.0).train_dataloader()
+    loader = DigitsDataModule(mixup_alpha=0.0).train_dataloader()
     assert loader.transform is None
     assert loader.mixup is None
     assert loader.dataset.tensors[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("strengths", [{}, {"max_shift": 1}])
+def test_8_bit_images_are_held_once_and_preprocessed_batch_by_batch(strengths: dict[str, Any]) -> None:
+    module = RandomImages(**strengths)
+    loaders = [module.train_dataloader(), module.train_eval_dataloader(), module.val_dataloader()]
+    images = [loader.dataset.tensors[0] for loader in loaders]
+    assert {each.dtype for each in images} == {torch.uint8}
+    assert len({each.untyped_storage().data_ptr() for each in images}) == 1
+    for loader, indices in ((loaders[1], module.splits.train), (loaders[2], module.splits.val)):
+        expected = module.preprocessing(torch.from_numpy(random_images()[indices]))
+        assert torch.equal(images_of(loader), expected)
+
+
+@pytest.mark.parametrize("scheme", ["standardize", "zca_whitening"])
+def test_others_are_preprocessed_once_and_split_without_a_copy(scheme: str) -> None:
+    images = random_images() if scheme == "zca_whitening" else random_images().astype(np.float32)
+    module = RandomImages(images=images, preprocessing_scheme=scheme)
+    loaders = [module.train_dataloader(), module.train_eval_dataloader(), module.test_dataloader()]
+    kept = [loader.dataset.tensors[0] for loader in loaders]
+    assert {each.dtype for each in kept} == {torch.float32}
+    assert len({each.untyped_storage().data_ptr() for each in kept}) == 1
+    assert torch.equal(kept[2], module.preprocessing(torch.from_numpy(images))[module.splits.test])
 
 
 @pytest.mark.parametrize("strengths", [{"mixup_alpha": 0.5}, {"mixup_alpha": 0.5, "max_shift": 1}])

@@ -59,6 +59,14 @@ def test_saliency_needs_no_gradient_mode_and_leaves_the_mode(net: ConvNet) -> No
     assert net.training
 
 
+def test_parts_that_are_frozen_in_eval_mode_stay_so(net: ConvNet) -> None:
+    frozen = next(layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)).eval()
+    feature_maps(net, torch.randn(2, 3, 8, 8))
+    assert (frozen.training, net.training) == (False, True)
+    saliency(net, torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))
+    assert (frozen.training, net.training) == (False, True)
+
+
 def test_saliency_refuses_what_gives_no_scores() -> None:
     with pytest.raises(ValueError, match=r"\(N, n_classes\), but got \(2, 3, 8, 8\)"):
         saliency(nn.Identity(), torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))

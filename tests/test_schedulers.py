@@ -278,3 +278,22 @@ def test_ranks_reduce_the_learning_rate_by_their_common_loss() -> None:
     net.lr_scheduler_step(plateau, logged)
     assert plateau.best == 2.0
     assert logged == 1.0
+
+
+@pytest.mark.parametrize(
+    ("trainer", "n_epochs_before"), [({"limit_val_batches": 0}, 0), ({"check_val_every_n_epoch": 2}, 1)]
+)
+def test_a_plateau_whose_loss_is_not_there_names_its_argument(trainer: dict[str, int], n_epochs_before: int) -> None:
+    net = make_net(optimizer="sgd", lr_schedule="plateau", lr_monitor="val_loss")
+    message = (
+        "`lr_monitor` must be a loss that every epoch has, but got 'val_loss', and an epoch has none: .*train_loss"
+    )
+    with pytest.raises(ArgumentError, match=message):
+        fit(net, max_epochs=3, **trainer)
+    assert net.trainer.global_step == 3 * n_epochs_before
+
+
+def test_a_plateau_goes_by_the_train_loss_without_validation() -> None:
+    net = make_net(optimizer="sgd", learning_rate=1e-9, lr_schedule="plateau", lr_decay=1e-3, lr_patience_epochs=2)
+    watch = fit(net, max_epochs=4, limit_val_batches=0)
+    assert watch.rates[::3] == pytest.approx([1e-9, 1e-9, 1e-9, 1e-10])

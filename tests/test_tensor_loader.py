@@ -23,12 +23,31 @@ def order(loader: TensorLoader) -> list[int]:
 def test_an_epoch_is_every_sample_once_in_full_batches_but_the_last(n: int, batch_size: int, shuffle: bool) -> None:
     loader = TensorLoader(dataset_of(n), batch_size=batch_size, shuffle=shuffle)
     batches = list(loader)
+    if shuffle and n > batch_size > 1 and n % batch_size == 1:
+        n_left = set(range(n)) - {int(label) for _, labels in batches for label in labels}
+        assert len(n_left) == 1  # a batch of one sample, on which batch normalization cannot train
+        assert sum(len(labels) for _, labels in batches) == n - 1
+        return
     assert len(batches) == len(loader)
     assert all(len(labels) == batch_size for _, labels in batches[:-1])
     for images, labels in batches:
         assert images.shape == (len(labels), 1, 2, 2)
         assert torch.equal(images[:, 0, 0, 0], labels.float())
     assert sorted(order(loader)) == list(range(n))
+
+
+def test_a_batch_of_one_sample_is_left_out_of_training_another_one_in_every_epoch() -> None:
+    loader = TensorLoader(dataset_of(9), batch_size=4, shuffle=True)
+    torch.manual_seed(0)
+    left = [set(range(9)) - set(order(loader)) for _ in range(20)]
+    assert {len(each) for each in left} == {1}
+    assert len(set.union(*left)) > 4
+    assert [len(labels) for _, labels in TensorLoader(dataset_of(9), batch_size=4)] == [4, 4, 1]
+
+
+def test_a_batch_of_one_sample_stays_if_there_is_no_other_or_all_are_such() -> None:
+    assert sorted(order(TensorLoader(dataset_of(1), batch_size=4, shuffle=True))) == [0]
+    assert sorted(order(TensorLoader(dataset_of(3), batch_size=1, shuffle=True))) == [0, 1, 2]
 
 
 def test_without_shuffling_the_order_is_the_datasets_and_no_random_number_is_drawn() -> None:
@@ -85,16 +104,17 @@ def test_ranks_share_out_the_global_batches_of_a_single_process(
 ) -> None:
     n = data.draw(st.integers(n_ranks, 80))
     torch.manual_seed(seed)
-    whole = [
-        set(labels.tolist()) for _, labels in TensorLoader(dataset_of(n), batch_size=batch_size * n_ranks, shuffle=True)
-    ]
+    whole = [set(labels.tolist()) for labels in torch.randperm(n).split(batch_size * n_ranks)]
     by_rank = []
     for rank in range(n_ranks):
         torch.manual_seed(seed)
         loader = TensorLoader(dataset_of(n), batch_size=batch_size, shuffle=True, rank=rank, n_ranks=n_ranks)
         by_rank.append([labels.tolist() for _, labels in loader])
         assert len(loader) == len(by_rank[-1])
+    if batch_size > 1 and len(whole) > 1 and len(whole[-1]) < 2 * n_ranks:
+        whole.pop()  # some rank would train on one sample of it
     for together, *parts in zip(whole, *by_rank, strict=True):
+        assert min(map(len, parts)) > 1 or batch_size == 1 or len(whole) == 1
         assert set().union(*parts) == together
         assert all(parts)
         if len(together) >= n_ranks:

@@ -106,6 +106,8 @@ def test_blocks_are_what_one_would_freeze(name: str, head: str, blocks: list[str
 
 
 def test_without_torchvision_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(ValueError, match=r"cannot be imported: .*torchvision.*pip install 'zeroin\[vision\]'"):
         net_from("IMAGENET1K_V1")

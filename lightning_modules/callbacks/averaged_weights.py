@@ -12,7 +12,7 @@ from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_avg_fn
 
 from lightning_modules.arguments import ArgumentError
 from lightning_modules.callbacks.captured_evaluation import to_device
@@ -44,13 +44,26 @@ class AveragedWeights(WeightAveraging):
     """
 
     def __init__(self, settings: WeightAveragingSettings, *, device: torch.device) -> None:
-        average = {"multi_avg_fn": self._move_average} if settings.name == "ema" else {}
-        super().__init__(device=device, use_buffers=True, **average)
+        # Both leave the average in 32 bits where the weights that are trained have 16.
+        if settings.name == "ema":
+            super().__init__(device=device, use_buffers=True, multi_avg_fn=self._move_average)
+        else:
+            super().__init__(device=device, use_buffers=True, avg_fn=get_swa_avg_fn())  # type: ignore[no-untyped-call]
         self._settings = settings
         self._has_average = False
         self._is_due = False
         self._n_steps_before = 0
         self._subset: TrainSubset | None = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Find the train data that batch normalization is measured on, before an epoch is trained in vain.
+
+        Raises:
+            ValueError: If they are no loader that a part can be taken of.
+        """
+        if self._subset is None and batch_idx == 0 and normalizing_layers(pl_module):
+            with isolate_rng(include_cuda=False):
+                self._subset = _some_train_data(trainer, pl_module)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make room for the average.
@@ -113,14 +126,11 @@ class AveragedWeights(WeightAveraging):
         """Move the average a step; the steps are counted here, since reading `n_averaged` makes a GPU wait."""
         decay = ema_decay_at(self._n_steps_before, decay=self._settings.ema_decay)
         move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch left its types out
-        move(averaged, current, n_averaged)
+        move(averaged, [each.to(average.dtype) for each, average in zip(current, averaged, strict=True)], n_averaged)
 
     def _measure_batch_norm(self, trainer: Trainer, module: LightningModule) -> None:
-        if self._subset is None:
-            loader = train_source(trainer, module).loader
-            self._subset = TrainSubset(
-                loader, n_samples=_N_BATCH_NORM_SAMPLES, seed=_SUBSET_SEED, cache_bytes=_CACHE_BYTES
-            )
+        if self._subset is None:  # an epoch that a checkpoint continues in its middle
+            self._subset = _some_train_data(trainer, module)
         # With validation's hooks the average takes the place of the module's weights, and gives it back.
         self.on_validation_epoch_start(trainer, module)
         isolated = isolate_rng(include_cuda=module.device.type == "cuda")
@@ -133,3 +143,15 @@ class AveragedWeights(WeightAveraging):
         assert self._subset is not None
         for batch in self._subset:
             yield to_device(trainer, module, batch)[0]
+
+
+def _some_train_data(trainer: Trainer, module: LightningModule) -> TrainSubset:
+    loader = train_source(trainer, module).loader
+    try:
+        return TrainSubset(loader, n_samples=_N_BATCH_NORM_SAMPLES, seed=_SUBSET_SEED, cache_bytes=_CACHE_BYTES)
+    except TypeError as error:
+        raise ArgumentError(
+            "`weight_averaging` must be 'none' where batch normalization cannot be measured on a part of the train "
+            f"data, but {error}. Give the data module a `train_eval_dataloader()` that returns a DataLoader, or take "
+            "another normalization (`norm`)."
+        ) from error

@@ -17,9 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSa
 
 from lightning_modules.callbacks.attached_data import attached_datamodule
 from lightning_modules.callbacks.batch_samples import part_of_batch
+from lightning_modules.data.batch_loader import BatchLoader
 from lightning_modules.data.even_shares import even_batches, even_share
-from lightning_modules.data.stream_loader import StreamLoader
-from lightning_modules.data.tensor_loader import TensorLoader
 
 _UNKNOWN_N_BATCHES = 16
 """How many batches are read where the validation loader does not tell its length."""
@@ -52,7 +51,7 @@ class TrainSubset:
 
     Args:
         loader: A DataLoader; of one with an `IterableDataset` the first batches are taken, from a copy of the data set.
-            Or a TensorLoader or StreamLoader, or any other iterable over batches that has a length; whole batches are
+            Or a BatchLoader, or any other iterable over batches that has a length; whole batches are
             taken of the latter.
         n_samples: Samples at most, >= 1; fewer if there are fewer, more where whole batches are taken.
         seed: Draws which samples.
@@ -76,7 +75,7 @@ class TrainSubset:
         self._n_batches: int | None = None
         if isinstance(loader, DataLoader):
             self._loader, self._n_batches = _subset_loader(loader, n_samples, seed, rank=rank, n_ranks=n_ranks)
-        elif isinstance(loader, TensorLoader | StreamLoader):
+        elif isinstance(loader, BatchLoader):
             self._loader = _some_samples(loader, n_samples, seed, rank=rank, n_ranks=n_ranks)
         elif _is_loader(loader):
             self._loader = _SomeBatches(loader, n_batches=-(-n_samples // _batch_size(loader)), seed=seed)
@@ -103,9 +102,7 @@ class TrainSubset:
             self._cache = cache
 
 
-def _some_samples(
-    loader: TensorLoader | StreamLoader, n_samples: int, seed: int, *, rank: int, n_ranks: int
-) -> Iterable[Any]:
+def _some_samples(loader: BatchLoader, n_samples: int, seed: int, *, rank: int, n_ranks: int) -> Iterable[Any]:
     """Single samples, not whole batches: files are often in the order of their classes."""
     n_train = len(loader.dataset)
     if n_train < n_ranks:

@@ -17,8 +17,10 @@ class BatchOrder:
     """How samples are put into batches; the same batches however many ranks share them out.
 
     Shuffled, a rank has its part of each global batch of ``n_ranks * batch_size`` samples, the very ones that a single
-    process with that batch size has. A last global batch that is not whole is divided as evenly as can be; if it has
-    fewer samples than there are ranks, some of them see the same one. In order, no sample is seen twice.
+    process with that batch size has. A last global batch that is not whole is divided as evenly as can be. If a rank
+    would have a single sample of it, on which batch normalization cannot train, that batch is left out: other samples
+    in every epoch. It stays if it is the only one, or batches are meant to have one sample. In order, every sample is
+    seen, and none twice.
 
     Attributes:
         n_samples: >= 0.
@@ -52,7 +54,7 @@ class BatchOrder:
     def __len__(self) -> int:
         """Batches of an epoch, as many on every rank."""
         if self.shuffle:
-            return -(-self.n_samples // (self.batch_size * self.n_ranks))
+            return -(-self._n_shuffled // (self.batch_size * self.n_ranks))
         return n_even_batches(self.n_samples, batch_size=self.batch_size, n_ranks=self.n_ranks)
 
     def batches(self, *, device: torch.device, parts_generators: bool) -> Iterator[Tensor | slice]:
@@ -67,7 +69,7 @@ class BatchOrder:
             order = torch.randperm(self.n_samples)
             if parts_generators and self.rank > 0:
                 torch.default_generator.manual_seed(int(torch.randint(2**62, ())) + self.rank)
-            for whole in torch.split(order.to(device), self.batch_size * self.n_ranks):
+            for whole in torch.split(order[: self._n_shuffled].to(device), self.batch_size * self.n_ranks):
                 yield self._own_part(whole)
         elif self.n_ranks > 1:
             own = even_batches(self.n_samples, batch_size=self.batch_size, rank=self.rank, n_ranks=self.n_ranks)
@@ -75,6 +77,13 @@ class BatchOrder:
         else:
             for start in range(0, self.n_samples, self.batch_size):
                 yield slice(start, min(start + self.batch_size, self.n_samples))
+
+    @property
+    def _n_shuffled(self) -> int:
+        """Samples of a shuffled epoch."""
+        n_left = self.n_samples % (self.batch_size * self.n_ranks)
+        is_too_small = 0 < n_left < 2 * self.n_ranks and self.batch_size > 1
+        return self.n_samples - n_left if is_too_small and n_left < self.n_samples else self.n_samples
 
     def _own_part(self, whole: Tensor) -> Tensor:
         """Return this rank's indices ``(n,)`` of a global batch, n >= 1."""

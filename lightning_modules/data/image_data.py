@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,11 +16,12 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lightning_modules.arguments import check_count, check_number
+from lightning_modules.data.batch_loader import BatchLoader
 from lightning_modules.data.image_source import LabelledSource
 from lightning_modules.data.pixel_statistics import PixelStatistics, pixel_statistics
 from lightning_modules.data.prepares_images import PreparesImages
+from lightning_modules.data.preprocessing import Preprocessing
 from lightning_modules.data.splits import stratified_split
-from lightning_modules.data.stream_loader import StreamLoader
 from lightning_modules.data.tensor_loader import TensorLoader
 
 _N_AT_ONCE = 1024
@@ -60,17 +62,32 @@ class ImageSplits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    """The whole data set on the training device.
+    """The whole data set on the training device, the train split first, then validation, then test.
 
     Attributes:
-        images: As the network takes them, ``(N, C, H, W)``.
+        images: ``(N, C, H, W)``; after preprocessing, unless `transform` is to do it.
         labels: ``(N,)``.
         raw: The images before preprocessing, where they are augmented; of 8-bit integers if they came so.
+        transform: The preprocessing of each batch, or None where it is done.
+        places: Where each image of the data set is, ``(N,)``.
     """
 
     images: Tensor
     labels: Tensor
     raw: Tensor | None
+    transform: Preprocessing | None
+    places: NDArray[np.int64]
+
+    def rows(self, indices: NDArray[np.int64], *, raw: bool = False) -> TensorDataset:
+        """Return some of the data set's images; those of a split are not copied."""
+        images = self.raw if raw else self.images
+        assert images is not None
+        places = self.places[indices]
+        if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
+            split = slice(int(places[0]), int(places[0]) + len(places))
+            return TensorDataset(images[split], self.labels[split])
+        rows = torch.from_numpy(places).to(images.device)
+        return TensorDataset(images[rows], self.labels[rows])
 
 
 class ImageDataModule(PreparesImages):
@@ -78,8 +95,9 @@ class ImageDataModule(PreparesImages):
 
     The splits depend on `split_seed` and the shares alone, and the test split not on `val_share` either; the seed of
     the training moves no image. The preprocessing is fitted to the train split alone, also where train and validation
-    images are trained on together, and is applied once, unless the images are augmented. Several processes share the
-    images out.
+    images are trained on together. Images of 8-bit integers stay so, at a quarter of the memory, and are preprocessed
+    batch by batch; others once, unless they are augmented, and whitened ones too, since whitening takes long. Several
+    processes share the images out.
 
     A subclass says in `load` where the images come from, and passes all other keywords on.
     """
@@ -161,15 +179,22 @@ class ImageDataModule(PreparesImages):
         device = self._device()
         if self._prepared is not None and self._prepared.images.device == device:
             return
-        loaded = self.load()
-        raw = torch.from_numpy(loaded.images)
+        loaded, splits = self.load(), self.splits
+        order = torch.from_numpy(np.concatenate([splits.train, splits.val, splits.test]))
+        places = np.empty(len(order), dtype=np.int64)
+        places[order.numpy()] = np.arange(len(order))
+        is_augmented, raw = self.augments_raw_images, torch.from_numpy(loaded.images)
+        is_late = raw.dtype == torch.uint8 and not self.preprocessing_settings.whitens
+        kept = _compact(raw)[order].to(device) if is_augmented or is_late else None
         self._prepared = _Prepared(
-            images=torch.cat([self.preprocessing(part) for part in torch.split(raw, _N_AT_ONCE)]).to(device),
-            labels=torch.from_numpy(loaded.labels).to(device),
-            raw=None if self.augmentation_settings.is_off else _compact(raw).to(device),
+            images=kept if kept is not None and is_late else self._preprocessed(raw, places, device),
+            labels=torch.from_numpy(loaded.labels)[order].to(device),
+            raw=kept if is_augmented else None,
+            transform=deepcopy(self.preprocessing).to(device) if is_late else None,
+            places=places,
         )
 
-    def train_dataloader(self) -> TensorLoader | StreamLoader:
+    def train_dataloader(self) -> BatchLoader:
         """Train images, shuffled, augmented if the settings say so.
 
         Raises:
@@ -177,19 +202,19 @@ class ImageDataModule(PreparesImages):
         """
         return self._training_loader(self.splits.train)
 
-    def train_eval_dataloader(self) -> TensorLoader | StreamLoader:
+    def train_eval_dataloader(self) -> BatchLoader:
         """Train images as they are, in order, all on every rank: what the generalization gap is measured on."""
-        return TensorLoader(self._dataset(self.splits.train), batch_size=self.eval_batch_size)
+        return self._in_order(self.splits.train, rank=0, n_ranks=1)
 
-    def val_dataloader(self) -> TensorLoader | StreamLoader:
+    def val_dataloader(self) -> BatchLoader:
         """Validation images, in order."""
         return self._evaluation_loader(self.splits.val)
 
-    def test_dataloader(self) -> TensorLoader | StreamLoader:
+    def test_dataloader(self) -> BatchLoader:
         """Test images, in order."""
         return self._evaluation_loader(self.splits.test)
 
-    def train_val_dataloader(self) -> TensorLoader | StreamLoader:
+    def train_val_dataloader(self) -> BatchLoader:
         """Train and validation images together, for a last fit: as `train_dataloader`, with the same preprocessing."""
         return self._training_loader(np.union1d(self.splits.train, self.splits.val))
 
@@ -211,22 +236,39 @@ class ImageDataModule(PreparesImages):
             train, val = train[kept], train[held_out]
         return ImageSplits(train=train, val=val, test=test)
 
-    def _training_loader(self, indices: NDArray[np.int64]) -> TensorLoader | StreamLoader:
+    def _training_loader(self, indices: NDArray[np.int64]) -> BatchLoader:
         data = self._tensors()
+        is_augmented = data.raw is not None
         rank, n_ranks = self._place()
         return TensorLoader(
-            self._dataset(indices) if data.raw is None else _rows(data.raw, data.labels, indices),
+            data.rows(indices, raw=is_augmented),
             batch_size=self.batch_size,
             shuffle=True,
-            transform=None if data.raw is None else self.training_transform(data.raw.device),
+            transform=self.training_transform(data.images.device) if is_augmented else data.transform,
             mixup=self.training_mixup(n_classes=self.n_classes),
+            is_random=self.is_random,
             rank=rank,
             n_ranks=n_ranks,
         )
 
-    def _evaluation_loader(self, indices: NDArray[np.int64]) -> TensorLoader | StreamLoader:
+    def _evaluation_loader(self, indices: NDArray[np.int64]) -> BatchLoader:
         rank, n_ranks = self._place()
-        return TensorLoader(self._dataset(indices), batch_size=self.eval_batch_size, rank=rank, n_ranks=n_ranks)
+        return self._in_order(indices, rank=rank, n_ranks=n_ranks)
+
+    def _in_order(self, indices: NDArray[np.int64], *, rank: int, n_ranks: int) -> BatchLoader:
+        data = self._tensors()
+        return TensorLoader(
+            data.rows(indices), batch_size=self.eval_batch_size, transform=data.transform, rank=rank, n_ranks=n_ranks
+        )
+
+    def _preprocessed(self, raw: Tensor, places: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return all images preprocessed, each at its place, a part of them at a time."""
+        images = torch.empty(raw.shape, dtype=torch.float32, device=device)
+        rows = torch.from_numpy(places).to(device)
+        for start in range(0, len(raw), _N_AT_ONCE):
+            part = slice(start, start + _N_AT_ONCE)
+            images[rows[part]] = self.preprocessing(raw[part]).to(device)
+        return images
 
     def _device(self) -> torch.device:
         """Where training happens."""
@@ -235,10 +277,6 @@ class ImageDataModule(PreparesImages):
     def _place(self) -> tuple[int, int]:
         """This process's rank and the number of ranks."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _dataset(self, indices: NDArray[np.int64]) -> TensorDataset:
-        data = self._tensors()
-        return _rows(data.images, data.labels, indices)
 
     def _tensors(self) -> _Prepared:
         self.setup()
@@ -251,11 +289,6 @@ def _statistics(loaded: LabelledImages, indices: bytes, with_codeviations: bool)
     """Summarize some images, whose indices ``(n,)`` these are in int64; those for whitening can take a minute."""
     images = (images for images, _ in loaded.batches(np.frombuffer(indices, dtype=np.int64).copy()))
     return pixel_statistics(images, with_codeviations=with_codeviations)
-
-
-def _rows(images: Tensor, labels: Tensor, indices: NDArray[np.int64]) -> TensorDataset:
-    rows = torch.from_numpy(indices).to(images.device)
-    return TensorDataset(images[rows], labels[rows])
 
 
 def _compact(raw: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lightning_modules.arguments import check_number
+from lightning_modules.arguments import check_choice, check_number
 from lightning_modules.data.augmentation import Augmentation, AugmentationSettings
+from lightning_modules.data.given_transform import DRAWS, GivenTransform, made_transforms
 from lightning_modules.data.mixup import Mixup
 from lightning_modules.data.pixel_statistics import PixelStatistics
 from lightning_modules.data.preprocessing import Preprocessing, PreprocessingSettings, make_preprocessing
@@ -42,6 +43,8 @@ class PreparesImages(KnowsItsKeywords, pl.LightningDataModule):
         max_hue: float = 0.0,
         cutout_size: int = 0,
         mixup_alpha: float = 0.0,
+        train_transform: object = None,
+        train_transform_draws: str = "image",
     ) -> None:
         """Keep the settings; the preprocessing is fitted when it is first asked for.
 
@@ -61,9 +64,15 @@ class PreparesImages(KnowsItsKeywords, pl.LightningDataModule):
             cutout_size: A square of so many pixels a side is hidden, >= 0, at most the smaller side of the images.
             mixup_alpha: Each image is blended with another one of its batch, in shares of Beta(alpha, alpha), >= 0;
                 train batches then carry the probabilities of the classes, ``(N, n_classes)``, as labels.
+            train_transform: What else changes raw training images, before all of these: a class path of a transform, as
+                of ``torchvision.transforms.v2`` (which needs the extra ``vision``), ``{class_path: …, init_args: {…}}``
+                with what its arguments name so in turn, a callable, or a list of these; None or ``none`` for nothing.
+                See `GivenTransform`.
+            train_transform_draws: Whether it draws random numbers for each ``image``, or once for a ``batch``, which is
+                faster.
 
         Raises:
-            ValueError: If an argument is out of its bounds.
+            ValueError: If an argument is out of its bounds, or `train_transform` cannot be made.
         """
         super().__init__()
         check_number(mixup_alpha, name="mixup_alpha", low=0.0, includes_low=True)
@@ -82,6 +91,9 @@ class PreparesImages(KnowsItsKeywords, pl.LightningDataModule):
             cutout_size=cutout_size,
         )
         self.mixup_alpha = mixup_alpha
+        check_choice(train_transform_draws, name="train_transform_draws", choices=DRAWS)
+        self.train_transform_draws = train_transform_draws
+        self.train_transforms = made_transforms(train_transform)
         self._statistics: PixelStatistics | None = None
         self._preprocessing: Preprocessing | None = None
 
@@ -104,6 +116,16 @@ class PreparesImages(KnowsItsKeywords, pl.LightningDataModule):
             self._preprocessing = make_preprocessing(self._known_statistics(), self.preprocessing_settings)
         return self._preprocessing
 
+    @property
+    def is_random(self) -> bool:
+        """Whether what is done to training batches draws random numbers."""
+        return self.augments_raw_images or self.mixup_alpha > 0.0
+
+    @property
+    def augments_raw_images(self) -> bool:
+        """Whether training images are changed before their preprocessing."""
+        return not self.augmentation_settings.is_off or bool(self.train_transforms)
+
     def training_transform(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """Return what makes a network's input of a batch of raw training images: augmentation, then preprocessing.
 
@@ -114,11 +136,16 @@ class PreparesImages(KnowsItsKeywords, pl.LightningDataModule):
             ValueError: As `preprocessing`, or if the images do not have the size or the colours that an augmentation
                 needs.
         """
-        augmentation = Augmentation(self.augmentation_settings, statistics=self._known_statistics())
+        statistics = self._known_statistics()
+        augmentation = Augmentation(self.augmentation_settings, statistics=statistics)
+        given = GivenTransform(
+            self.train_transforms, draws=self.train_transform_draws, low=statistics.low, high=statistics.high
+        )
         preprocessing = deepcopy(self.preprocessing).to(device)
 
         def transform(images: Tensor) -> Tensor:
-            prepared: Tensor = preprocessing(augmentation(images))
+            changed = given(images) if self.train_transforms else images
+            prepared: Tensor = preprocessing(augmentation(changed))
             return prepared
 
         return transform

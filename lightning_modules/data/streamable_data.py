@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lightning_modules.arguments import check_count
+from lightning_modules.data.batch_loader import BatchLoader
 from lightning_modules.data.image_data import ImageDataModule, LabelledImages
 from lightning_modules.data.image_source import LabelledSource
 from lightning_modules.data.pixel_statistics import PixelStatistics, pixel_statistics
 from lightning_modules.data.stream_loader import SourceDataset, StreamLoader
-from lightning_modules.data.tensor_loader import TensorLoader
 
 IN_MEMORY_BYTES = 2 * 2**30
 """What ``in_memory: auto`` keeps: images that take up to 2 GiB in 32-bit floating point."""
@@ -117,13 +116,7 @@ class StreamableImageDataModule(ImageDataModule):
         else:
             super().setup(stage)
 
-    def train_eval_dataloader(self) -> TensorLoader | StreamLoader:
-        """Train images as they are, in order, all on every rank: what the generalization gap is measured on."""
-        if not self.is_streamed:
-            return super().train_eval_dataloader()
-        return self._stream(self.splits.train, rank=0, n_ranks=1)
-
-    def _training_loader(self, indices: NDArray[np.int64]) -> TensorLoader | StreamLoader:
+    def _training_loader(self, indices: NDArray[np.int64]) -> BatchLoader:
         if not self.is_streamed:
             return super()._training_loader(indices)
         device = self._device()
@@ -135,19 +128,15 @@ class StreamableImageDataModule(ImageDataModule):
             transform=self.training_transform(device),
             mixup=self.training_mixup(n_classes=self.n_classes),
             shuffle=True,
-            is_random=not self.augmentation_settings.is_off or self.mixup_alpha > 0.0,
+            is_random=self.is_random,
             n_workers=self._n_workers(device),
             rank=rank,
             n_ranks=n_ranks,
         )
 
-    def _evaluation_loader(self, indices: NDArray[np.int64]) -> TensorLoader | StreamLoader:
+    def _in_order(self, indices: NDArray[np.int64], *, rank: int, n_ranks: int) -> BatchLoader:
         if not self.is_streamed:
-            return super()._evaluation_loader(indices)
-        rank, n_ranks = self._place()
-        return self._stream(indices, rank=rank, n_ranks=n_ranks)
-
-    def _stream(self, indices: NDArray[np.int64], *, rank: int, n_ranks: int) -> StreamLoader:
+            return super()._in_order(indices, rank=rank, n_ranks=n_ranks)
         device = self._device()
         return StreamLoader(
             self._samples(indices),
@@ -190,7 +179,6 @@ def _statistics(
         SourceDataset(opened.source, opened.labels, rows),
         batch_size=_N_AT_ONCE,
         device=torch.device("cpu"),
-        transform=_as_they_are,
         n_workers=n_loader_workers,
     )
     return pixel_statistics((images for images, _ in reader), with_codeviations=with_codeviations)
@@ -199,7 +187,3 @@ def _statistics(
 def _n_cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
-
-
-def _as_they_are(images: Tensor) -> Tensor:
-    return images

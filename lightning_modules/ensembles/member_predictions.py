@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.module_modes import modes_restored
 from lightning_modules.training.loss import rightness
 
 
@@ -85,21 +86,19 @@ def predict_members(
     device = next(module.parameters()).device
     scores: Callable[[Tensor], Any] = module.predicted_scores if isinstance(module, ImageClassifier) else module
     own = {name: value.clone() for name, value in module.state_dict().items()}
-    modes = [(each, each.training) for each in module.modules()]
     predictions, labels = [], torch.empty(0, dtype=torch.int64)
-    try:
-        module.eval()
-        for weights in members:
-            module.load_state_dict(weights)
-            pairs = [(scores(images.to(device)).double().softmax(dim=1).cpu(), y.cpu()) for images, y in batches]
-            if not pairs:
-                raise ValueError("`batches` must hold at least one batch, but there is none.")
-            predictions.append(torch.cat([probabilities for probabilities, _ in pairs]))
-            labels = torch.cat([each for _, each in pairs])
-    finally:
-        module.load_state_dict(own)
-        for each, mode in modes:
-            each.training = mode
+    with modes_restored(module):
+        try:
+            module.eval()
+            for weights in members:
+                module.load_state_dict(weights)
+                pairs = [(scores(images.to(device)).double().softmax(dim=1).cpu(), y.cpu()) for images, y in batches]
+                if not pairs:
+                    raise ValueError("`batches` must hold at least one batch, but there is none.")
+                predictions.append(torch.cat([probabilities for probabilities, _ in pairs]))
+                labels = torch.cat([each for _, each in pairs])
+        finally:
+            module.load_state_dict(own)
     if not predictions:
         raise ValueError("`members` must hold at least one state dict, but there is none.")
     return MemberPredictions(probabilities=torch.stack(predictions), labels=labels)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.module_modes import modes_restored
+
 
 def feature_maps(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Return the outputs of the first and of the last convolution for a batch, in evaluation mode.
@@ -35,13 +37,11 @@ def feature_maps(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
         found[name] = output.detach().float().cpu()
 
     handles = [layers[name].register_forward_hook(partial(keep, name=name)) for name in names]
-    was_training = module.training
-    module.eval()
     try:
-        with torch.no_grad():
+        with modes_restored(module), torch.no_grad():
+            module.eval()
             module(images)
     finally:
-        module.train(was_training)
         for handle in handles:
             handle.remove()
     return {name: found[name] for name in names if name in found}

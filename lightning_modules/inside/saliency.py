@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.module_modes import modes_restored
+
 
 def saliency(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return how much the score of each image's class changes with each pixel, in evaluation mode.
@@ -24,16 +26,12 @@ def saliency(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     Source:
         Simonyan, Vedaldi and Zisserman 2014, "Deep Inside Convolutional Networks" (arXiv 1312.6034), section 3.
     """
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.enable_grad():
-            inputs = images.detach().clone().requires_grad_()
-            scores = module(inputs)
-            if scores.ndim != 2 or len(scores) != len(images):
-                raise ValueError(f"scores must have shape (N, n_classes), but got {tuple(scores.shape)}.")
-            chosen = scores.gather(1, labels.long()[:, None]).sum()
-            (gradients,) = torch.autograd.grad(chosen, inputs)
-    finally:
-        module.train(was_training)
+    with modes_restored(module), torch.enable_grad():
+        module.eval()
+        inputs = images.detach().clone().requires_grad_()
+        scores = module(inputs)
+        if scores.ndim != 2 or len(scores) != len(images):
+            raise ValueError(f"scores must have shape (N, n_classes), but got {tuple(scores.shape)}.")
+        chosen = scores.gather(1, labels.long()[:, None]).sum()
+        (gradients,) = torch.autograd.grad(chosen, inputs)
     return gradients.abs().amax(dim=1).float().cpu()

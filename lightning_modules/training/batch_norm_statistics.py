@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.arguments import ArgumentError
+from lightning_modules.module_modes import modes_restored
+
 BATCH_NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Layers that measure the batch in train mode."""
+
+_TOO_FEW_VALUES = "Expected more than 1 value per channel when training"
+"""How torch's error begins."""
+
+
+@contextmanager
+def naming_batch_size(images: Tensor) -> Iterator[None]:
+    """Say what to change where batch normalization cannot train on `images` ``(N, …)``, since N is 1.
+
+    Raises:
+        ValueError: Instead of torch's, which names no argument; others are left alone.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if len(images) > 1 or not str(error).startswith(_TOO_FEW_VALUES):
+            raise
+        raise ArgumentError(
+            "`batch_size` must leave no training batch of a single image where batch normalization sees maps of one "
+            f"pixel ({error}). Data modules of lightning_modules leave a last one out; give a DataLoader of your own"
+            " `drop_last=True`, or take another normalization (`norm`)."
+        ) from error
 
 
 def normalizing_layers(module: nn.Module) -> list[Any]:
@@ -36,18 +62,16 @@ def measure_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
     layers = normalizing_layers(module)
     if not layers:
         return
-    modes = [(each, each.training) for each in module.modules()]
     momenta = [layer.momentum for layer in layers]
-    module.eval()
-    try:
-        for layer in layers:
-            layer.train()
-            layer.reset_running_stats()
-            layer.momentum = None  # a plain mean over the batches
-        for images in batches:
-            module(images)
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for each, mode in modes:
-            each.training = mode
+    with modes_restored(module):
+        module.eval()
+        try:
+            for layer in layers:
+                layer.train()
+                layer.reset_running_stats()
+                layer.momentum = None  # a plain mean over the batches
+            for images in batches:
+                module(images)
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum

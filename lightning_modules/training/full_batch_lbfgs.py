@@ -15,6 +15,9 @@ from lightning_modules.arguments import ArgumentError
 _EVALUATIONS_PER_ITERATION = 5
 """At most, on average over a step; one or two are usual. torch's own default is 1.25, too few for a line search."""
 
+_LEFT_WEIGHTS, _TRAINED = "left_weights", "trained"
+"""What a step adds to the state: the weights that it left ``(n_parameters,)``, and which tensors had a gradient."""
+
 
 class FullBatchLBFGS(torch.optim.LBFGS):
     """torch's L-BFGS with a strong Wolfe line search, for a loss that is one and the same function within a step.
@@ -22,6 +25,10 @@ class FullBatchLBFGS(torch.optim.LBFGS):
     A step evaluates the loss and its gradient several times. So that all of them are of one function, random numbers
     (dropout) are the same in every evaluation of a step, and new ones in the next. Weight decay, which torch's does not
     know, is an L2 penalty that both the loss and the gradient that the search sees hold.
+
+    What curvature is estimated from compares gradients along the way that the steps went. Where something else moved
+    the weights since the last step (a bound on their norms), or other parameters have a gradient than then (a backbone
+    joined in), it is forgotten, and the step begins as the very first one does.
 
     Source:
         Nocedal and Wright 2006, "Numerical Optimization", 2nd edition, algorithms 7.4 and 7.5 (directions) and 3.5 and
@@ -73,20 +80,49 @@ class FullBatchLBFGS(torch.optim.LBFGS):
         device = self.param_groups[0]["params"][0].device
         state = _random_state(device)
         last = math.nan
+        is_first = True
 
         def evaluate() -> Tensor:
-            nonlocal last
+            nonlocal last, is_first
             _set_random_state(state, device)
             loss = self._decayed(closure())
             self._make_gradients_contiguous()
+            if is_first:
+                self._forget_other_weights()
+                is_first = False
             last = float(loss)
             return loss
 
         first = super().step(evaluate)  # type: ignore[no-untyped-call]
+        self._remember_weights()
         if not math.isfinite(last):
             # What is reported of a step is its last evaluation, which the search may have turned down.
             evaluate()
         return first
+
+    def _forget_other_weights(self) -> None:
+        """Begin anew unless the weights are those that the last step left, and the same of them are trained."""
+        known = self._memory()
+        if _LEFT_WEIGHTS in known and not (
+            torch.equal(known[_LEFT_WEIGHTS], self._flat_weights()) and known[_TRAINED] == self._are_trained()
+        ):
+            known.clear()
+            known.update(n_iter=0, func_evals=0)
+
+    def _remember_weights(self) -> None:
+        # In the state, since what moves the weights may do so before a checkpoint.
+        self._memory().update({_LEFT_WEIGHTS: self._flat_weights(), _TRAINED: self._are_trained()})
+
+    def _memory(self) -> dict[str, Any]:
+        """Return where torch keeps what it knows of all parameters: the state of the first one."""
+        memory: dict[str, Any] = self.state[self.param_groups[0]["params"][0]]
+        return memory
+
+    def _flat_weights(self) -> Tensor:
+        return torch.cat([each.detach().flatten() for each in self.param_groups[0]["params"]])
+
+    def _are_trained(self) -> list[bool]:
+        return [each.grad is not None for each in self.param_groups[0]["params"]]
 
     @torch.no_grad()
     def _decayed(self, loss: Any) -> Tensor:

@@ -35,7 +35,7 @@ class LossSettings:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy of images in nats, a scalar.
+    """Return the mean cross-entropy of images in nats, a scalar in 32 bits at least.
 
     Args:
         logits: ``(N, n_classes)``; log-probabilities are logits too.
@@ -44,9 +44,10 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
             where no image is of them, a data module does not know of them.
         label_smoothing: In ``[0, 1)``.
     """
+    logits = in_full(logits)
     if labels.is_floating_point():
         labels = _of_all_classes(labels, logits)
-        # Half-precision networks are given full-precision labels; torch wants both alike.
+        # torch wants both alike.
         dtype = torch.promote_types(logits.dtype, labels.dtype)
         logits, labels = logits.to(dtype), labels.to(dtype)
     return nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
@@ -69,8 +70,13 @@ def rightness(logits: Tensor, labels: Tensor) -> Tensor:
     """
     predicted = logits.argmax(dim=1)
     if labels.is_floating_point():
-        return _of_all_classes(labels, logits).gather(1, predicted[:, None])[:, 0]
+        return in_full(_of_all_classes(labels, logits)).gather(1, predicted[:, None])[:, 0]
     return predicted == labels
+
+
+def in_full(values: Tensor) -> Tensor:
+    """Return values in 32 bits where they have 16 (precision ``bf16-true``), in which no sum of an epoch is right."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _of_all_classes(labels: Tensor, logits: Tensor) -> Tensor:

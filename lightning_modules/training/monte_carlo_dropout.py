@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.module_modes import modes_restored
 from lightning_modules.training.batch_norm_statistics import BATCH_NORMALIZATIONS
+from lightning_modules.training.loss import in_full
 
 _INSTANCE_NORMALIZATIONS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -22,16 +24,12 @@ def dropout_on(module: nn.Module) -> Iterator[None]:
     an image's logits do not depend on the others of its batch. What the module's own `train` keeps in eval mode (frozen
     layers) stays so. Each submodule's own mode is restored.
     """
-    modes = [(each, each.training) for each in module.modules()]
-    try:
+    with modes_restored(module):
         module.train()
-        for each, _ in modes:
+        for each in module.modules():
             if isinstance(each, BATCH_NORMALIZATIONS + _INSTANCE_NORMALIZATIONS):
                 each.training = False
         yield
-    finally:
-        for each, mode in modes:
-            each.training = mode
 
 
 def monte_carlo_log_probabilities(module: nn.Module, images: Tensor, *, n_samples: int) -> Tensor:
@@ -47,5 +45,5 @@ def monte_carlo_log_probabilities(module: nn.Module, images: Tensor, *, n_sample
         (arXiv 1506.02142), section 4, eq. 6: the predictive mean.
     """
     with dropout_on(module):
-        passes = torch.stack([module(images).log_softmax(dim=1) for _ in range(n_samples)])
+        passes = torch.stack([in_full(module(images)).log_softmax(dim=1) for _ in range(n_samples)])
     return passes.logsumexp(dim=0) - math.log(n_samples)

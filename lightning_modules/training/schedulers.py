@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +151,25 @@ def check_length(n_steps: float, *, needed_by: str) -> None:
             f"{needed_by}, but the Trainer has no number of steps: set `max_epochs` and give a train dataloader with a "
             "length, or do without."
         )
+
+
+def check_monitored(configurations: Iterable[Any], *, there_are: Collection[str]) -> None:
+    """Require that what a plateau goes by is there.
+
+    Args:
+        configurations: Lightning's, of the Trainer; one that is not `strict` does without.
+        there_are: Names of the metrics that an epoch has.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    for each in configurations:
+        if isinstance(each.scheduler, ReduceLROnPlateau) and each.strict and each.monitor not in there_are:
+            raise ArgumentError(
+                f"`lr_monitor` must be a loss that every epoch has, but got {each.monitor!r}, and an epoch has none: it"
+                f" has {', '.join(sorted(there_are))}. Give the Trainer validation data and validate after every epoch"
+                " (`check_val_every_n_epoch` 1), or take 'train_loss'."
+            )
 
 
 def _n_warmup_steps(settings: ScheduleSettings, *, n_steps: float, max_epochs: int) -> int:

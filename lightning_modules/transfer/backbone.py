@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from lightning_modules.arguments import ArgumentError, check_count
+from lightning_modules.class_paths import class_path_of, imported, init_args_of
 from lightning_modules.networks.drop_connect import DropConnectLinear
+
+NAME = "backbone"
+"""The init argument that names the network."""
 
 _HEAD_NAMES = ("classifier", "fc", "heads", "head")
 """What networks call the part after their features, in this package and in torchvision."""
@@ -37,8 +40,8 @@ def make_network(backbone: str | Mapping[str, Any], *, in_channels: int, n_class
     """
     check_count(in_channels, name="in_channels", at_least=1)
     check_count(n_classes, name="n_classes", at_least=2)
-    class_path, init_args = class_path_of(backbone), _init_args_of(backbone)
-    make = _imported(class_path)
+    class_path, init_args = class_path_of(backbone, name=NAME), init_args_of(backbone, name=NAME)
+    make = imported(class_path, name=NAME)
     own = {"in_channels": in_channels, "n_classes": n_classes}
     try:
         taken = {name: value for name, value in own.items() if name in inspect.signature(make).parameters}
@@ -51,23 +54,6 @@ def make_network(backbone: str | Mapping[str, Any], *, in_channels: int, n_class
     _fit_first_layer(network, in_channels=in_channels)
     _replace_head(network, n_classes=n_classes)
     return network
-
-
-def class_path_of(backbone: str | Mapping[str, Any]) -> str:
-    """Return the class path, with or without arguments.
-
-    Raises:
-        ValueError: If `backbone` is neither of the forms that `make_network` takes.
-    """
-    path: object = backbone
-    if isinstance(backbone, Mapping) and set(backbone) <= {"class_path", "init_args"}:
-        path = backbone.get("class_path", "")
-    if not isinstance(path, str) or not path.rpartition(".")[0]:
-        raise ArgumentError(
-            "`backbone` must be a class path, `package.module.Class`, or {class_path: …, init_args: {…}}, "
-            f"but got {backbone!r}."
-        )
-    return path
 
 
 def head_name(network: nn.Module) -> str:
@@ -96,27 +82,6 @@ def first_layer_name(network: nn.Module) -> str:
     if not names:
         raise ArgumentError(f"`backbone` must be a network with a convolution, but {type(network).__name__} has none.")
     return names[0]
-
-
-def _init_args_of(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
-    init_args: object = {} if isinstance(backbone, str) else backbone.get("init_args", {})
-    if not isinstance(init_args, Mapping):
-        raise ArgumentError(f"`backbone.init_args` must map names to values, but got {init_args!r}.")
-    return dict(init_args)
-
-
-def _imported(class_path: str) -> Callable[..., Any]:
-    module_path, _, name = class_path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_path), name, None)
-    except ModuleNotFoundError as error:
-        is_torchvision = (error.name or "").partition(".")[0] == "torchvision"
-        hint = " It comes with `pip install 'zeroin[vision]'`." if is_torchvision else ""
-        raise ArgumentError(f"`backbone` {class_path!r} cannot be imported: {error}.{hint}") from error
-    if not callable(found):
-        raise ArgumentError(f"`backbone` must name a class or function, but {module_path!r} has no {name!r}.")
-    maker: Callable[..., Any] = found
-    return maker
 
 
 def _fit_first_layer(network: nn.Module, *, in_channels: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ class FirstBatch(Callback):
         elif self._labels is not None and self._n_outputs > int(self._labels.max()):
             finding = judged_first_loss(value, n_outputs=self._n_outputs)
             if finding.verdict is Verdict.FAILED:  # bad, but not surely wrong: no reason to stop a study
-                self.findings.append(_as_warning(finding))
+                self.findings.append(replace(finding, verdict=Verdict.WARNING))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._remove_hooks()
@@ -116,14 +117,3 @@ class FirstBatch(Callback):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-
-
-def _as_warning(finding: Finding) -> Finding:
-    return Finding(
-        check=finding.check,
-        verdict=Verdict.WARNING,
-        seen=finding.seen,
-        healthy=finding.healthy,
-        advice=finding.advice,
-        figures=finding.figures,
-    )
