@@ -222,7 +222,7 @@ class ImageClassifier(KnowsItsKeywords, pl.LightningModule):
         Raises:
             ValueError: If it does.
         """
-        if not self.trainer.enable_validation:
+        if self.schedule_settings.name == PLATEAU and not self.trainer.enable_validation:
             check_monitored(self.trainer.lr_scheduler_configs, there_are=("train_loss",))
 
     def on_train_epoch_start(self) -> None:
