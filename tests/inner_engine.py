@@ -34,7 +34,7 @@ class InnerEngine:
     n_slots = 1
 
     def __init__(self) -> None:
-        self._events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[EngineEvent | BaseException] = queue.SimpleQueue()
         self._orders: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
         self._decisions: queue.SimpleQueue[Decision] = queue.SimpleQueue()
         self._answers: Mapping[type[ToWorker], Callable[[Any], FromWorker]] = {
@@ -67,9 +67,12 @@ class InnerEngine:
 
     def poll(self, *, timeout_seconds: float) -> Sequence[EngineEvent]:
         try:
-            return [self._events.get(timeout=timeout_seconds)]
+            event = self._events.get(timeout=timeout_seconds)
         except queue.Empty:
             return []
+        if isinstance(event, BaseException):
+            raise event
+        return [event]
 
     def close(self, *, timeout_seconds: float) -> None:
         self._orders.put(Shutdown())
@@ -85,8 +88,12 @@ class InnerEngine:
         return decision.action
 
     def _work(self) -> None:
-        while not isinstance(order := self._orders.get(), Shutdown):
-            self.send_back(self._answers[type(order)](order))
+        try:
+            while not isinstance(order := self._orders.get(), Shutdown):
+                self.send_back(self._answers[type(order)](order))
+        except BaseException as error:  # for the thread that polls, which would wait for an answer for ever
+            self._events.put(error)
+            return
         self._events.put(WorkerLost(worker=0, reason="exited with status 0", output=""))
 
 
