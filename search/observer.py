@@ -14,6 +14,9 @@ class StudyObserver(Protocol):
     def notice(self, text: str) -> None:
         """Something that the user should know (a retry, a waiting store, an augmented train subset)."""
 
+    def checking(self) -> None:
+        """Before the study opens, a worker looks at the model and the data, which takes seconds."""
+
     def study_opened(self, record: StudyRecord, *, resumed: bool, n_workers: int) -> None:
         """The study is recorded and checked; `record` holds what is already done."""
 
@@ -43,6 +46,8 @@ class SilentObserver:
     """Hears everything and says nothing."""
 
     def notice(self, text: str) -> None: ...
+
+    def checking(self) -> None: ...
 
     def study_opened(self, record: StudyRecord, *, resumed: bool, n_workers: int) -> None: ...
 

@@ -168,6 +168,8 @@ class RecordedStudies:
     def _ran(
         self, what: str, definition: StudyDefinition, observer: StudyObserver, options: dict[str, Any]
     ) -> StudyRecord:
+        if self.tells:
+            observer.checking()
         self._note(what, definition=definition, **options)
         record = a_record(definition)
         if self.tells:

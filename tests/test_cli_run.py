@@ -56,6 +56,7 @@ def test_a_finished_study_is_told_and_not_run(digits: RecordedStudies, capsys: p
     assert call(digits, "run", "digits") == 0
     out = capsys.readouterr().out
     assert "is finished; this is its result" in out and "--new" in out
+    assert "checking" not in out
     assert STORAGE in out and TRACKING in out
 
 

@@ -190,6 +190,7 @@ def test_files_for_a_study_of_ones_own(digits: Digits, answers: Answers) -> None
 def test_a_finished_study_is_shown_and_not_run_again(digits: Digits, answers: Answers) -> None:
     again = answers["run again"].stdout
     assert "is finished; this is its result" in again
+    assert "checking the model" not in again
     assert "Best hyperparameters" in again
     assert "] stage" not in again
     after = read_study("digits", directory=StateDirectory(root=digits.zeroin.home))

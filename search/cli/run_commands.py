@@ -90,7 +90,6 @@ def run(
         )
         return
     with errors_in(chosen.file), _display(plain=plain) as progress:
-        progress.checking()
         record = context.studies.run_study(
             chosen.definition,
             directory=places.directory,
@@ -173,7 +172,6 @@ def _go_on(
     """
     where |= {"storage": places.storage, "tracking_uri": places.tracking_uri}
     with _display(plain=plain) as progress:
-        progress.checking()
         record = go_on(name, directory=places.directory, observer=progress, edited=edited, **where)
     _tell(record, was_run=progress.was_opened, again=again)
 

@@ -97,6 +97,7 @@ class Session:
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()
+            self.observer.checking()
             inspection = inspect_study(self.definition, workforce, notify=self.observer.notice, check=self.check)
             if self.uris.checkpoints is not None:
                 CheckpointStore(self.uris.checkpoints, pauses_seconds=()).check()
