@@ -65,6 +65,7 @@ def test_help_of_a_command_needs_neither_torch_nor_mlflow_nor_optuna(tmp_path: P
     assert not any(imported.values()), imported
 
 
+@pytest.mark.slow
 def test_looking_at_studies_needs_nothing_that_only_running_them_does(tmp_path: Path) -> None:
     looks = [["list"], ["status", "digits"], ["best", "digits"]]
     unwanted = {"torch", "pytorch_lightning", "mlflow", "scipy"}

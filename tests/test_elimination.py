@@ -72,6 +72,7 @@ def test_a_large_difference_is_found_by_the_third_run(seed: int) -> None:
     assert survivors(rewards, direction=UP, risk=0.1) == (0,)
 
 
+@pytest.mark.slow
 def test_equal_configurations_lose_the_first_one_no_more_often_than_the_risk_allows() -> None:
     rng = np.random.default_rng(0)
     risk, n_repeats, lost = 0.2, 800, 0

@@ -73,6 +73,7 @@ _goals = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(goals=_goals, is_several=st.booleans())
 def test_any_goals_survive_the_way_to_data_and_back(goals: dict[str, Any], is_several: bool) -> None:
     definition = several(**goals) if is_several else study(**goals)

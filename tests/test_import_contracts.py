@@ -21,6 +21,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_every_import_contract_is_kept(tmp_path: Path) -> None:
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(cache_dir=sys.argv[1]))"
     done = run("-c", code, str(tmp_path), cwd=ROOT)

@@ -57,6 +57,7 @@ def test_printing_to_a_full_disk_raises_nothing() -> None:
     assert (done.returncode, done.stderr) == (7, b"")
 
 
+@pytest.mark.slow
 def test_a_process_that_prints_without_end_keeps_its_file_small(tmp_path: Path) -> None:
     code = (
         "import os, time; from search.worker.output_file import bound_output\n"

@@ -116,6 +116,7 @@ def versions(registry: mlflow.MlflowClient, name: str = "bell") -> list[ModelVer
     return list(registry.search_model_versions(f"name = '{name}'"))
 
 
+@pytest.mark.slow
 def test_a_finished_study_registers_its_model(
     run: Run, registry: mlflow.MlflowClient, state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +171,7 @@ def test_a_kill_after_registering_leaves_one_version(
     assert len(versions(registry)) == 1
 
 
+@pytest.mark.slow
 def test_an_outage_between_upload_and_registering_is_made_up_for(
     run: Run, registry: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def test_without_url_a_directory_that_is_not_there_is_told(tmp_path: Path) -> No
     assert "ZEROIN_HOME" in ended.error
 
 
+@pytest.mark.slow
 def test_of_a_study_only_the_best_trials_checkpoints_stay_behind_the_url(state: StateDirectory, tmp_path: Path) -> None:
     url = tmp_path / "store"
     study = definition_from_plain(

@@ -79,6 +79,7 @@ def dangers(source: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_source_of_ours_unpickles_or_evaluates() -> None:
     assert len(SOURCES) > 100
     found = {path: found for path in SOURCES if (found := dangers(path.read_text()))}

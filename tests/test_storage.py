@@ -211,6 +211,7 @@ def test_an_unknown_name_is_answered_with_those_there_are(uri: str) -> None:
         StudyStore(uri, create=False).open("storde")
 
 
+@pytest.mark.slow
 def test_a_study_that_a_crash_left_half_recorded_is_recorded_whole(tmp_path: Path) -> None:
     uri = uri_of("sqlite", tmp_path)
     optuna.create_study(storage=uri, study_name="stored", direction="maximize")

@@ -30,6 +30,7 @@ from search.study_file import (
 # ---- there and back --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(studies())
 def test_plain_data_and_yaml_give_the_same_definition_back(plain: dict[str, Any]) -> None:

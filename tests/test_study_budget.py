@@ -166,6 +166,7 @@ def kill_in_the_last_stage(state: StateDirectory, checkpoints: dict[str, int], s
     assert len(record.openings) == 2 and record.result is None and not record.finish_has_begun
 
 
+@pytest.mark.slow
 def test_more_trials_are_taken_recorded_and_told(state: StateDirectory) -> None:
     import mlflow
 

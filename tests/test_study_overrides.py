@@ -140,6 +140,7 @@ def test_a_changed_order_of_the_space_is_a_difference() -> None:
     assert changed_lines(forth, back) == ["space: order model.a, model.b -> order model.b, model.a"]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(studies(), studies())
 def test_there_are_no_differences_just_when_definitions_are_equal(one: dict[str, Any], other: dict[str, Any]) -> None:

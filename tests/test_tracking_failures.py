@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mlflow_template")  # the seconds below are not for the import of MLflow
 def test_a_store_that_cannot_be_reached_stops_nobody_and_is_reported(tmp_path: Path) -> None:
     notices: list[str] = []
@@ -68,6 +69,7 @@ def test_what_mlflow_refuses_is_dropped_and_reported_and_the_rest_arrives(
     assert runs_of(client)["trial-0001"].info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_closing_while_mlflow_fails_waits_for_one_more_attempt_only(tmp_path: Path) -> None:
     notices: list[str] = []
     blocked = tmp_path / "file"

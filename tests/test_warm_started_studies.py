@@ -262,6 +262,7 @@ def test_passwords_of_earlier_stores_are_recorded_nowhere_and_are_no_edit(tmp_pa
 # ---- the half-recorded study of a crash ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_a_crash_left_of_another_past_is_gone(api: Path) -> None:
     state = StateDirectory(root=api / "state")
     store = StudyStore(default_storage(state), create=True)

@@ -91,6 +91,7 @@ class Lingering(Net):
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_batches_of_the_test_split_are_signs_of_life_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(meter: SilenceMeter, *, passed_seconds: float, n_signs: int) -> bool:
         monkeypatch.setattr(Lingering, "n_signs", n_signs)

@@ -67,6 +67,8 @@ class FullBatchLBFGS(torch.optim.LBFGS):
             history_size=history_size,
             line_search_fn="strong_wolfe",
         )
+        # Before the hooks that move the weights.
+        self.register_step_post_hook(lambda *_: self._remember_weights())
 
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]  # torch's takes floats and tensors
         """Take up to `max_iter` iterations.
@@ -94,7 +96,6 @@ class FullBatchLBFGS(torch.optim.LBFGS):
             return loss
 
         first = super().step(evaluate)  # type: ignore[no-untyped-call]
-        self._remember_weights()
         if not math.isfinite(last):
             # What is reported of a step is its last evaluation, which the search may have turned down.
             evaluate()
@@ -103,15 +104,17 @@ class FullBatchLBFGS(torch.optim.LBFGS):
     def _forget_other_weights(self) -> None:
         """Begin anew unless the weights are those that the last step left, and the same of them are trained."""
         known = self._memory()
-        if _LEFT_WEIGHTS in known and not (
-            torch.equal(known[_LEFT_WEIGHTS], self._flat_weights()) and known[_TRAINED] == self._are_trained()
-        ):
+        left, trained = known.pop(_LEFT_WEIGHTS, None), known.pop(_TRAINED, None)
+        if left is not None and not (torch.equal(left, self._flat_weights()) and trained == self._are_trained()):
             known.clear()
             known.update(n_iter=0, func_evals=0)
 
     def _remember_weights(self) -> None:
+        # Once a step: if the process has had an optimizer of torch's class, hooks run after torch's own `step`, too.
         # In the state, since what moves the weights may do so before a checkpoint.
-        self._memory().update({_LEFT_WEIGHTS: self._flat_weights(), _TRAINED: self._are_trained()})
+        known = self._memory()
+        if _LEFT_WEIGHTS not in known:
+            known.update({_LEFT_WEIGHTS: self._flat_weights(), _TRAINED: self._are_trained()})
 
     def _memory(self) -> dict[str, Any]:
         """Return where torch keeps what it knows of all parameters: the state of the first one."""
