@@ -344,6 +344,7 @@ def test_a_bad_file_gives_one_clear_message(
     assert error.exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "line", "expected"),
     [
@@ -469,6 +470,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=mutated())
 def test_a_mutated_file_is_read_or_refused_but_never_crashes(tmp_path: Path, text: str) -> None:

@@ -262,6 +262,7 @@ def test_batches_of_several_train_loaders_are_those_of_training() -> None:
         assert found[check].verdict is Verdict.OK, found[check]
 
 
+@pytest.mark.slow
 def test_initialization_schemes_are_compared() -> None:
     arguments = {"in_channels": 1, "n_classes": 10, "widths": [4, 4]}
     found = by_name(inspected("lightning_modules.ConvNet", arguments, init_schemes=("he", "normal")))

@@ -58,6 +58,7 @@ def test_answers_without_any_heavy_import(tmp_path: Path) -> None:
     assert not any(imported.values()), imported
 
 
+@pytest.mark.slow
 def test_help_of_a_command_needs_neither_torch_nor_mlflow_nor_optuna(tmp_path: Path) -> None:
     helps = [[command, "--help"] for command in ("init", "trials", "ranges", "ui", "run")]
     unwanted = {"torch", "pytorch_lightning", "mlflow", "optuna", "pandas"}
@@ -120,6 +121,7 @@ def test_the_working_directory_goes_last(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert sys.path == ["/somewhere/site-packages", str(ROOT), str(tmp_path)]
 
 
+@pytest.mark.slow
 def test_a_reader_that_left_is_no_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -9,6 +9,7 @@ from search.errors import StateError, StudyConflictError
 from search.lease import Lease, is_held
 
 
+@pytest.mark.slow
 def test_a_second_lease_is_refused_with_who_holds_the_first(tmp_path: Path) -> None:
     lease = Lease(tmp_path / "lease", study="digits")
     assert is_held(tmp_path / "lease")

@@ -69,6 +69,7 @@ def test_weights_that_are_missing_are_told(tmp_path: Path) -> None:
     assert "there are no weights" in views.error
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
     views = looked_at(tmp_path, ConvNet(**MODEL))
     seen = {name: getattr(views, name) for name in ("filters", "maps", "images", "saliency", "labels", "predicted")}
@@ -85,6 +86,7 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
     assert pictures_of(NOTHING) == {}
 
 
+@pytest.mark.slow
 def test_filters_of_colours_are_coloured_and_many_classes_are_not_written_out() -> None:
     colours = np.random.default_rng(0).normal(size=(2, 3, 3, 3))
     drawn = pictures_of({**NOTHING, "filters": colours.tolist(), "confusion": np.eye(40, dtype=int).tolist()})

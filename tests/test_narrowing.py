@@ -329,6 +329,7 @@ def test_a_choice_goes_only_when_it_is_worse_beyond_doubt() -> None:
     )
 
 
+@pytest.mark.slow
 def test_equal_choices_are_hardly_ever_dropped() -> None:
     box = space(KINDS_OF_THREE)
     dropped = 0

@@ -45,6 +45,7 @@ def test_it_is_retried_alone_once_while_the_others_wait(state: StateDirectory) -
     assert len(others) >= 5  # the devices are shared otherwise
 
 
+@pytest.mark.slow
 def test_one_that_loses_its_worker_while_it_is_alone_stays_alone(state: StateDirectory) -> None:
     faults = Faults(runs_out_of_memory={"trial-0001": 1})
 

@@ -116,6 +116,7 @@ def narrowed(observations: list[Observation], *, rule: NarrowRule = RULE) -> Nar
     return narrow(observations, BOX, direction=Direction.MAXIMIZE, rule=rule, study_space=DECLARED)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 99), found=st.lists(st.tuples(SEEDS, st.integers(0, 9)), min_size=1, max_size=3))
 def test_the_new_ranges_contain_the_best_trials_outside(seed: int, found: list[tuple[int, int]]) -> None:
     trials = inside_trials(seed)

@@ -35,6 +35,7 @@ def test_the_order_in_which_trials_ended_does_not_matter() -> None:
     assert first.ask(SPACE).params == second.ask(SPACE).params
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_at_once_is_diverse_and_stays_good() -> None:
     study = study_of(30)
     asked = [study.ask(SPACE).params for _ in range(16)]

@@ -34,6 +34,7 @@ def test_a_compromise_is_nearest_to_the_best_of_all() -> None:
     assert worth(ideal) == 0.0
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12), st.floats(0.1, 9), st.floats(-1, 1)
 )

@@ -131,6 +131,7 @@ def told(record: StudyRecord) -> list[object]:
     return [trials, record.result.confirmations, record.result.n_epochs, record.result.best_trial_number]
 
 
+@pytest.mark.slow
 def test_a_study_killed_anywhere_makes_the_same_promotions(run: Run) -> None:
     engine = VirtualEngine()
     expected = told(run(engine, home="undisturbed"))

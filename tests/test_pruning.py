@@ -56,6 +56,7 @@ def test_what_the_trial_itself_has_shown_is_no_peer_to_it(settings: PrunerSettin
         assert pruner.prune_reason(trial) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", RULES, ids=named)
 def test_less_is_better_is_the_mirror_image(settings: PrunerSettings) -> None:
     up = taught(settings, history(4))

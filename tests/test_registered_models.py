@@ -155,6 +155,7 @@ def test_a_finished_study_registers_its_model(
         model.predict(IMAGES[:, :1])
 
 
+@pytest.mark.slow
 def test_a_kill_after_registering_leaves_one_version(
     run: Run, registry: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def carry_out(given: TrialAssignment, coordinator: Coordinator) -> TrialEnded:
             return train(placed, coordinator)
 
 
+@pytest.mark.slow
 def test_a_trial_moves_between_machines_that_share_nothing_but_the_url(tmp_path: Path) -> None:
     given = assignment(tmp_path / "trial-0000")
     expected = Coordinator()

@@ -96,6 +96,7 @@ def rates(coordinator: Coordinator) -> list[float]:
     return [report.metrics["learning_rate"] for report in coordinator.reports]
 
 
+@pytest.mark.slow
 def test_learning_rate_of_an_epoch_is_that_of_its_first_step(tmp_path: Path) -> None:
     plateau = trained(tmp_path / "plateau", made(**CHOICES["plateau of validation"] | {"lr_decay": 1e-3}))
     assert rates(plateau) == pytest.approx([1e-9, 1e-9, 1e-10])

@@ -34,6 +34,7 @@ def study_of(
     return study
 
 
+@pytest.mark.slow
 def test_it_finds_what_random_search_does_not(sampler: Sampler) -> None:
     best = [study_of(sampler, 25, seed=seed).best_value for seed in range(2)]
     random = [study_of(RandomSampler, 25, seed=seed).best_value for seed in range(2)]

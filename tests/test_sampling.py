@@ -215,6 +215,7 @@ def test_diverged_trials_and_strangers_are_accepted(sampler: str) -> None:
     assert with_stranger == ask(sampler, observations=(*inside, diverged), index=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_models_learn_where_it_is_good(sampler: str, direction: Direction) -> None:
@@ -275,6 +276,7 @@ def test_quasi_random_points_are_stratified(exponent: int, seed: int) -> None:
     assert sorted(int(min(unit, 1 - 1e-12) * n_points) for unit in units) == list(range(n_points))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", MODEL_SAMPLERS)
 def test_zero_stays_reachable_when_zeros_are_best(sampler: str) -> None:
     box = SearchSpace(dimensions=(BOX["rate"], BOX["dropout"]))

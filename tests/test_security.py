@@ -384,6 +384,7 @@ def test_deletion_removes_no_directory_that_is_not_a_studys(where: str, tmp_path
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", ["last.ckpt", "last.ckpt/weights"])
 def test_nothing_is_written_or_removed_behind_the_link_that_a_trials_directory_is(
     checkpoint: str, tmp_path: Path

@@ -199,6 +199,7 @@ SECRET = "tok-123456"
 CHECKPOINTS = f"memory://me:{SECRET}@box/zeroin"
 
 
+@pytest.mark.slow
 def test_the_password_of_the_checkpoints_is_kept_for_their_owner_alone(
     state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +241,7 @@ def test_the_password_of_the_checkpoints_is_kept_for_their_owner_alone(
         run(state, with_overrides(again, ["stages.coarse.n_trials=6"]))
 
 
+@pytest.mark.slow
 def test_a_study_without_a_finish_is_taken_up_again_and_one_with_a_finish_is_not(state: StateDirectory) -> None:
     assert len(run(state, definition()).trials) == 2
     grown = with_overrides(definition(), ["stages.coarse.n_trials=4"])

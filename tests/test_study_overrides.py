@@ -112,6 +112,7 @@ def test_a_wrong_override_is_told_as_such(override: str, key: str, expected: str
     assert expected in str(error)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_no_override_crashes(key: str, value: str) -> None:

@@ -117,6 +117,7 @@ def test_metric_names_that_mlflow_refuses_are_made_acceptable(
     assert runs_of(client)["trial-0000"].data.metrics == {"acc_5": 0.5, "_/top": 1.0, "abs/x": 2.0, "val/acc": 3.0}
 
 
+@pytest.mark.slow
 def test_a_batch_larger_than_mlflow_takes_arrives_whole(mlflow_uri: str, client: MlflowClient, tmp_path: Path) -> None:
     epochs = tuple(
         EpochRecord(epoch=epoch, metrics={f"m{index}": float(epoch) for index in range(7)}, time_ms=START_MS + epoch)
@@ -235,6 +236,7 @@ def test_a_thread_that_ended_is_forgotten(mlflow_uri: str, tmp_path: Path) -> No
     assert n_threads() <= before
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_no_mlflow() -> None:
     code = "import sys, search.tracking; assert not {'mlflow', 'torch', 'optuna'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+@pytest.mark.slow
 def test_delivery_in_pieces_equals_delivery_at_once(
     mlflow_uri: str, copied_mlflow_database: Callable[[Path], Path], client: MlflowClient, tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_study_keeps_its_experiment_when_the_plain_name_becomes_free(
     assert client.get_run(run.info.run_id).data.tags["zeroin.study"] == "digits"
 
 
+@pytest.mark.slow
 def test_runs_of_others_in_the_experiment_are_left_alone(mlflow_uri: str, client: MlflowClient, tmp_path: Path) -> None:
     experiment = client.create_experiment("digits")  # made beforehand, empty: it is for this study
     with tracking(mlflow_uri, tmp_path) as tracker:

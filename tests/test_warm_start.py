@@ -313,6 +313,7 @@ def test_a_past_agrees_with_what_it_predicts_and_hardly_ever_by_chance(direction
     assert n_agreeing < 0.35 * 120, "half of them, if chance counted"
 
 
+@pytest.mark.slow
 def test_a_past_that_misleads_is_hardly_ever_asked() -> None:
     inverted, by_chance, constant = 0, 0, 0
     for seed in range(20):
