@@ -9,7 +9,7 @@ from statistics import fmean
 
 from lightning_modules.ensembles.ensemble_gain import EnsembleGain
 from search.search_space import SearchSpace
-from search.study_definition import StudyDefinition
+from search.study_definition import FinishSettings, StudyDefinition
 from search.trial import Score, TrialRecord
 
 
@@ -241,6 +241,12 @@ class StudyResult:
         """Each metric's mean over the members on the test split that have it."""
         names = dict.fromkeys(name for metrics in self.test_members for name in metrics)
         return {name: fmean(each[name] for each in self.test_members if name in each) for name in names}
+
+    def n_model_members(self, settings: FinishSettings | None) -> int:
+        """Return how many members the registered model has: one unless the study's finish averages them."""
+        if settings is None or not settings.averages:
+            return 1
+        return len(self.test_members or self.refit_keys)
 
 
 class StudyState(StrEnum):

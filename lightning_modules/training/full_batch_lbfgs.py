@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.data import sized_len
 from pytorch_lightning import Trainer
 from torch import Tensor
 
@@ -155,12 +156,9 @@ def check_full_batch(trainer: Trainer) -> None:
             the Trainer accumulates or clips gradients.
     """
     begin = "`optimizer` 'lbfgs' takes each step on the whole train set at once, "
-    try:
-        n_batches = len(trainer.train_dataloader)  # type: ignore[arg-type]  # None has no length either
-    # TypeError: an iterator, a DataLoader of a stream; NotImplementedError: loaders whose `__len__` is a stub,
-    # as that of Lightning's own iterators. Lightning's `sized_len` takes both for a loader without a length.
-    except (TypeError, NotImplementedError):
-        raise ArgumentError(f"{begin}but the train dataloader has no length.") from None
+    n_batches = sized_len(trainer.train_dataloader)
+    if n_batches is None:
+        raise ArgumentError(f"{begin}but the train dataloader has no length.")
     if n_batches > 1:
         raise ArgumentError(
             f"{begin}but an epoch has {n_batches} batches: set `batch_size` of the data to at least the number of its"

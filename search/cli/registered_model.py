@@ -27,7 +27,5 @@ def _what(record: StudyRecord) -> str:
     finish, result = record.definition.finish, record.result
     if finish is None or result is None or not result.refit_keys:
         return ""
-    if not finish.averages:
-        return result.refit_keys[0]
-    n_members = len(result.test_members or result.refit_keys)
+    n_members = result.n_model_members(finish)
     return f"the mean of {n_members} members" if n_members > 1 else result.refit_keys[0]

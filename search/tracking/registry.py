@@ -183,7 +183,7 @@ def _tags(record: StudyRecord, result: StudyResult) -> dict[str, str]:
 
 
 def _description(record: StudyRecord, result: StudyResult) -> str:
-    n_members = len(result.test_members or result.refit_keys) if _is_ensemble(record) else 1
+    n_members = result.n_model_members(record.definition.finish)
     what = f"Ensemble of {n_members}" if n_members > 1 else "One model"
     return (
         f"{what}, trained for {result.refit_epochs} epochs on train and validation data of {record.definition.study}."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.utilities.data import sized_len
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
@@ -67,7 +68,7 @@ def check_fractions(given: Trainer, ran: Trainer) -> None:
         if not isinstance(fraction, float) or loaders is None:
             continue
         for loader in CombinedLoader(loaders).flattened:
-            n_batches = _n_batches(loader)
+            n_batches = sized_len(loader)
             if n_batches is not None and n_batches > 0 and int(n_batches * fraction) == 0:
                 overfits = given.overfit_batches > 0  # type: ignore[attr-defined]
                 key = "overfit_batches" if overfits else name
@@ -92,12 +93,3 @@ def _culprit(trainer_args: Mapping[str, Any], directory: Path) -> str | None:
             continue
         cures.append(name)
     return cures[0] if len(cures) == 1 else None
-
-
-def _n_batches(loader: Any) -> int | None:
-    try:
-        return len(loader)
-    # TypeError: an iterator, a DataLoader of a stream; NotImplementedError: loaders whose `__len__` is a stub,
-    # as that of Lightning's own iterators. Lightning's `sized_len` takes both for a loader without a length.
-    except (TypeError, NotImplementedError):
-        return None  # a stream
