@@ -10,7 +10,8 @@ normalized: what the best value observed lacks to the best known one, in what th
 the declared ranges lacks, x 100; on a noisy surface the incumbent is judged without the noise. Differences are
 paired by instance. `cut off`: the optimum lay outside the last stage's ranges; `ever`: outside those of some stage;
 `undone`: share of the latter whose optimum was inside again in the last stage; `width`: of the last ranges, in
-declared widths.
+declared widths. The rule `oracle:0.5` draws ranges of half the declared widths round the optimum as soon as the real
+rules might narrow: what it gains is the most that any rule could.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from lcbench_surface import LCBENCH, lcbench_instances
 from narrowing_report import report
 from narrowing_runs import PLANS, UNTIL_SPENT, Conditions, Search, Setting, make_search, narrow_rule
+from oracle_ranges import oracle_share
 from ranged_surface import REGIMES
 from recorded_runs import add_file_options, at_least_one, run_command
 
@@ -43,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--regimes", nargs="+", choices=(*REGIMES, LCBENCH), default=list(REGIMES))
     parser.add_argument("--data", type=Path, metavar="DIR", help="LCBench's learning curves")
-    parser.add_argument("--rules", nargs="+", default=list(RULE_NAMES), metavar="RULE", help="posterior:0.8 too")
+    parser.add_argument(
+        "--rules", nargs="+", default=list(RULE_NAMES), metavar="RULE", help="posterior:0.8, oracle:0.5 too"
+    )
     parser.add_argument("--outside", nargs="+", type=float, default=[0.0], metavar="SHARE", help="but for rule none")
     parser.add_argument("--noise", nargs="+", type=float, default=[0.0, 0.02], help="of each epoch, in accuracy")
     parser.add_argument("--plans", nargs="+", choices=tuple(PLANS), default=list(PLANS))
@@ -60,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(options: argparse.Namespace) -> list[Setting]:
     for rule in options.rules:
-        narrow_rule(rule, outside_share=0.0)
+        if oracle_share(rule) is None:
+            narrow_rule(rule, outside_share=0.0)
     return [
         Setting(conditions=conditions, rule=rule, outside_share=share, instance=instance, seed=seed)
         for conditions in _conditions(options)

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from epoch_meter import BudgetSpentError, EpochMeter
 from lcbench_surface import LCBENCH, LCBenchSurface
+from oracle_ranges import oracle_ranges, oracle_share
 from quality_surface import Surface, SurfaceError, draw_seed
 from ranged_surface import optimum_of, ranged_surface
 from surface_trials import OBJECTIVE, declared_space, finished_trial, surface_point
 
-from search.comparable_rewards import ComparableRewards
+from search.comparable_rewards import ComparableRewards, Observation
 from search.narrowing import RULE_NAMES, declared, narrow
+from search.narrowing.evidence import MIN_TRIALS
 from search.sampling import outside_point, propose
 from search.search_space import Dimension, Hyperparameters, SearchSpace
 from search.seeds import derived_seed
@@ -110,7 +112,7 @@ def open_surface(conditions: Conditions, instance: str, *, data: Path | None) ->
 
 
 def narrow_rule(text: str, *, outside_share: float) -> NarrowRule:
-    """Return what ``quantile_box``, or ``posterior:0.8`` with its probability, stands for.
+    """Return what ``quantile_box``, or ``posterior:0.8`` with its probability, stands for in a study file.
 
     Raises:
         SurfaceError: If it stands for nothing.
@@ -153,12 +155,11 @@ def _width(dimension: Dimension) -> float:
 def _stages(setting: Setting, meter: EpochMeter) -> Iterator[SearchSpace]:
     """Search until the plan or the budget ends, and yield the ranges of each stage that begins."""
     space = declared_space(meter.surface)
-    rule = narrow_rule(setting.rule, outside_share=setting.outside_share)
     rewards = ComparableRewards(OBJECTIVE)
     box, number = declared(space).space, 0
     for stage, (n_trials, share) in enumerate(PLANS[setting.conditions.plan]):
         if stage:
-            box = narrow(rewards.observations(), box, direction=OBJECTIVE.direction, rule=rule, study_space=space).space
+            box = _narrowed(setting, rewards.observations(), space=space, box=box, surface=meter.surface)
         yield box
         for index in range(n_trials):
             point, is_outside = _point(setting, rewards, space=space, box=box, stage=stage, number=number, index=index)
@@ -178,6 +179,22 @@ def _stages(setting: Setting, meter: EpochMeter) -> Iterator[SearchSpace]:
                 )
             )
             number += 1
+
+
+def _narrowed(
+    setting: Setting, observations: Sequence[Observation], *, space: SearchSpace, box: SearchSpace, surface: Surface
+) -> SearchSpace:
+    """Return the ranges of a stage that follows these trials."""
+    share = oracle_share(setting.rule)
+    if share is None:
+        rule = narrow_rule(setting.rule, outside_share=setting.outside_share)
+        return narrow(observations, box, direction=OBJECTIVE.direction, rule=rule, study_space=space).space
+    optimum = optimum_of(surface)
+    if optimum is None:
+        raise SurfaceError(f"{setting.rule!r} must know the optimum, but nobody knows that of {setting.conditions}.")
+    if len(observations) < MIN_TRIALS:
+        return box
+    return oracle_ranges(space, optimum, share=share, instance=setting.instance)
 
 
 def _point(

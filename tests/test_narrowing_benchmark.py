@@ -11,6 +11,7 @@ import pytest
 from narrowing import main
 from narrowing_report import report
 from narrowing_runs import Conditions, Search, Setting, make_search
+from oracle_ranges import oracle_ranges
 from quality_surface import random_point
 from ranged_surface import REGIMES, ranged_surface
 from recorded_runs import read_runs
@@ -18,7 +19,7 @@ from surface_trials import declared_space
 from table_cells import half_width
 
 from search.sampling import propose
-from search.search_space import Hyperparameters
+from search.search_space import Choices, Hyperparameters
 
 CONDITIONS = Conditions(regime="wide", noise=0.0, plan="short", n_epochs=4, budget_epochs=120, sampler="tpe")
 SETTING = Setting(conditions=CONDITIONS, rule="none", outside_share=0.0, instance="0", seed=0)
@@ -110,3 +111,33 @@ def test_what_cannot_be_measured_is_told_in_a_line(
 ) -> None:
     assert main(arguments) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_the_oracles_ranges_hold_the_optimum_and_are_as_wide_as_asked(regime: str) -> None:
+    places = []
+    for instance in map(str, range(8)):
+        surface = ranged_surface(regime, instance, noise=0.0, n_epochs=4)
+        space = declared_space(surface)
+        ranges = oracle_ranges(space, surface.optimum, share=0.5, instance=instance)
+        assert ranges.contains(surface.optimum)
+        for declared, drawn in zip(space, ranges, strict=True):
+            assert not isinstance(declared.range, Choices)
+            assert not isinstance(drawn.range, Choices)
+            assert declared.range.low <= drawn.range.low < drawn.range.high <= declared.range.high
+            width = declared.range.scale(declared.range.high) - declared.range.scale(declared.range.low)
+            share = (drawn.range.scale(drawn.range.high) - drawn.range.scale(drawn.range.low)) / width
+            assert share == pytest.approx(0.5) or declared.is_integer
+        places.append(ranges["learning_rate"].to_unit(surface.optimum["learning_rate"]))
+    assert np.std(places) > 0.1, "where in the ranges it lies tells nothing"
+
+
+def test_the_oracle_narrows_when_the_rules_may_and_where_somebody_knows(tmp_path: Path) -> None:
+    starter = replace(CONDITIONS, plan="starter", n_epochs=4, budget_epochs=80)
+    searches = [make_search(replace(SETTING, conditions=starter, rule=rule), data=None) for rule in ("none", "oracle")]
+    known, drawn = (search.improvements for search in searches)
+    assert [each for each in drawn if each[0] <= 8 + 8 * 4] == [each for each in known if each[0] <= 8 + 8 * 4]
+    assert searches[1].width == pytest.approx(0.5, abs=0.1)
+    assert searches[1].is_cut_off == (False, False, False)
+    nobody = ["--regimes", "lcbench", "--data", str(tmp_path), "--rules", "oracle:2"]
+    assert main([*nobody, "--instances", "1"]) == 2
