@@ -227,5 +227,6 @@ def _point(
         trial_seed=derived_seed(seed, "sampling", number),
         index_in_stage=index,
         target_epochs=setting.conditions.n_epochs,
+        declared=space,
     )
     return point, False

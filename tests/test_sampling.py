@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,7 @@ def ask(
     index: int = 0,
     seed: int = 0,
     direction: Direction = Direction.MAXIMIZE,
+    declared: SearchSpace | None = None,
 ) -> dict[str, Value]:
     return propose(
         box=box,
@@ -84,6 +86,7 @@ def ask(
         trial_seed=1000 * seed + index,
         index_in_stage=index,
         target_epochs=8,
+        declared=declared,
     )
 
 
@@ -113,6 +116,70 @@ def test_every_proposal_lies_in_the_box(sampler: str, n_observations: int) -> No
         assert type(point["rate"]) is float
         assert type(point["flag"]) is bool
         assert ("momentum" in point) == (point["optimizer"] != "adamw")
+
+
+NARROWED = SearchSpace(
+    dimensions=(
+        replace(BOX["optimizer"], range=Choices(values=("sgd", "adamw"))),
+        replace(BOX["rate"], range=LogRange(low=1e-4, high=1e-2)),
+        replace(BOX["momentum"], range=OneMinusLogRange(low=0.8, high=0.99)),
+        replace(BOX["dropout"], range=LogRange(low=0.1, high=0.4)),
+        replace(BOX["width"], range=IntLogRange(low=20, high=60)),
+        replace(BOX["depth"], range=IntRange(low=2, high=3), zero_share=0.0),
+        replace(BOX["shift"], range=LinearRange(low=-0.3, high=0.7)),
+        replace(BOX["flag"], range=Choices(values=(False,))),
+    )
+)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_narrowed_box_holds_every_proposal_whatever_lies_outside(sampler: str) -> None:
+    n = 2 if sampler == "gp" else 12
+    asked = [
+        ask(sampler, box=NARROWED, declared=BOX, observations=history(40), running=({**each.hyperparameters},), index=i)
+        for i, each in enumerate(history(n))
+    ]
+    for point in asked:
+        assert NARROWED.contains(point)
+        assert type(point["width"]) is int
+        assert type(point["depth"]) is int
+        assert ("momentum" in point) == (point["optimizer"] != "adamw")
+
+
+@pytest.mark.parametrize("sampler", ["staged_gp", REFINE])
+def test_zeros_that_are_left_are_proposed_and_those_that_are_not_are_never(sampler: str) -> None:
+    def zeros_are_best(point: Hyperparameters) -> float:
+        return float(point["dropout"] == 0) + float(point["depth"] == 0)
+
+    known = tuple(replace(each, reward=zeros_are_best(each.hyperparameters)) for each in history(40))
+    asked = [ask(sampler, box=NARROWED, declared=BOX, observations=known, index=index) for index in range(8)]
+    if sampler == "staged_gp":  # near the best trial of the box there need not be any
+        assert sum(point["dropout"] == 0 for point in asked) >= 6
+    assert all(point["depth"] in (2, 3) for point in asked)
+
+
+def test_trials_outside_the_box_teach_a_model_of_the_whole_space() -> None:
+    """All known trials lie outside; they say that more is better, or less."""
+    box = SearchSpace(dimensions=(dimension("rate", LogRange(low=1e-3, high=1e-2)),))
+
+    def asked(sign: float) -> float:
+        known = tuple(
+            replace(each, reward=sign * RATE_ONLY["rate"].to_unit(each.hyperparameters["rate"])) for each in all_
+        )
+        points = [ask("staged_gp", box=box, declared=RATE_ONLY, observations=known, index=index) for index in range(8)]
+        return float(np.median([box["rate"].to_unit(point["rate"]) for point in points]))
+
+    all_ = tuple(each for each in history(30, box=RATE_ONLY) if not box.contains(each.hyperparameters))
+    assert asked(1.0) > 0.9
+    assert asked(-1.0) < 0.1
+    others = [ask("tpe", box=box, declared=RATE_ONLY, observations=each) for each in (all_, ())]
+    assert others[0] == others[1], "what is modelled within the box alone learns nothing from them"
+
+
+def test_where_nothing_is_narrowed_the_declared_ranges_change_nothing() -> None:
+    for index in range(3):
+        points = [ask("staged_gp", observations=history(30), index=index, declared=each) for each in (None, BOX)]
+        assert points[0] == points[1]
 
 
 @pytest.mark.parametrize("box", [RATE_ONLY, SINGLE], ids=["one dimension", "one choice left"])

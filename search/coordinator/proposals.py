@@ -16,7 +16,7 @@ from search.coordinator.promotions import Promotions
 from search.coordinator.spending import Spending, next_spending
 from search.coordinator.study_context import StudyContext
 from search.portfolio import EXPLORE, PORTFOLIO, SAMPLERS
-from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, outside_point, propose
+from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, model_ranges, outside_point, propose
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
@@ -112,6 +112,7 @@ class Proposals:
             trial_seed=derived_seed(self._definition.seed, "sampling", number),
             index_in_stage=number - self._opening.first_trial_number,
             target_epochs=max(each.max_epochs for each in self._definition.stages),
+            declared=self._definition.space,
         )
         return guided(
             proposed,
@@ -125,7 +126,10 @@ class Proposals:
     def _observations(self, sampler: str) -> tuple[Observation, ...]:
         """Return what the sampler learns from: nothing, if it does not learn, and there is no prior to be checked."""
         at_most = MOST_OBSERVATIONS.get(sampler, MOST_CHECKED if self._has_priors else None)
-        return () if at_most is None else self._history.rewards.informative(self._box, at_most=at_most)
+        if at_most is None:
+            return ()
+        known = model_ranges(sampler, box=self._box, declared=self._definition.space)
+        return self._history.rewards.informative(known, at_most=at_most)
 
     def _running(self, sampler: str) -> list[Hyperparameters]:
         """Return the trials in flight, which a model keeps away from; where there are many, the last to begin.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from scipy.special import ndtr
 
 from search.samplers.coordinates import Array, Mask, UnitCoordinates
+from search.samplers.region import Region
 
 _N_CANDIDATES = 512  # in the whole space, and as many again around the best points
 _CORNER_SHARE = 0.25  # of the coordinates of candidates are at an end of their range: many optima are
@@ -45,50 +44,21 @@ def log_expected_improvement(mean: Array, deviation: Array, *, best: float) -> A
     return np.log(deviation) + np.where(u > _FAR, near, tail)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
-    """A box of coordinates.
-
-    Attributes:
-        low: Shape ``(d,)``.
-        high: Likewise, nowhere less than `low`.
-    """
-
-    low: Array
-    high: Array
-
-    @classmethod
-    def around(cls, center: Array, *, half_width: float, is_choice: Mask) -> Self:
-        """Return the coordinates that are near a point, and have its choices.
-
-        Args:
-            center: Snapped, without NaN, shape ``(d,)``.
-            half_width: In ranges, > 0.
-            is_choice: Which columns are choices, shape ``(d,)``.
-        """
-        width = np.where(is_choice, 0.0, half_width)
-        return cls(low=np.maximum(center - width, 0.0), high=np.minimum(center + width, 1.0))
-
-    def point(self, shares: Array) -> Array:
-        """Return the points at such shares of the way from `low` to `high`, shape ``(…, d)``."""
-        points: Array = self.low + shares * (self.high - self.low)
-        return points
-
-
 class Proposer:
     """Looks for points of large acquisition by random search with shrinking variations.
 
     Args:
         coordinates: Of the ``d`` parameters.
         rng: Source of all draws.
-        region: Where to look; None for everywhere.
+        region: Where to look.
     """
 
-    def __init__(self, coordinates: UnitCoordinates, rng: np.random.Generator, region: Region | None = None) -> None:
+    def __init__(self, coordinates: UnitCoordinates, rng: np.random.Generator, region: Region) -> None:
         self._coordinates = coordinates
         self._is_choice = coordinates.is_choice
         self._rng = rng
         self._region = region
+        self._widths = region.widths
 
     def ranked(self, acquisition: Acquisition, *, around: Array) -> Array:
         """Return points, the largest acquisition first, shape ``(n, d)``.
@@ -114,22 +84,18 @@ class Proposer:
         return ranked
 
     def _anywhere(self) -> Array:
-        units = self._rng.random((_N_CANDIDATES, len(self._is_choice)))
-        if self._region is not None:
-            units = self._region.point(units)
+        units = self._region.point(self._rng.random((_N_CANDIDATES, len(self._is_choice))))
         return self._at_ends(units, self._chosen(units, _CORNER_SHARE))
 
     def _snapped(self, units: Array) -> Array:
-        if self._region is not None:
-            units = np.clip(units, self._region.low, self._region.high)
-        return self._coordinates.snap(units)
+        return self._coordinates.snap(self._region.nearest(units))
 
     def _varied(self, units: Array, *, step: float, share: float, jumps: float) -> Array:
         moved = self._chosen(units, share)
-        away = self._rng.normal(0.0, step, units.shape)
+        away = self._rng.normal(0.0, step, units.shape) * self._widths
         varied = np.where(moved & ~self._is_choice, units + away, units)
         redrawn = self._chosen(units, step) & self._is_choice
-        varied = np.where(redrawn, self._rng.random(units.shape), varied)
+        varied = np.where(redrawn, self._region.point(self._rng.random(units.shape)), varied)
         return self._at_ends(varied, self._chosen(units, jumps))
 
     def _at_ends(self, units: Array, chosen: Mask) -> Array:
@@ -140,19 +106,19 @@ class Proposer:
         return chosen
 
 
-def first_new(points: Array, known: Array, *, is_choice: Mask, distance: float) -> Array | None:
+def first_new(points: Array, known: Array, *, is_choice: Mask, distance: Array) -> Array | None:
     """Return the first point that is not too near to a known one, shape ``(d,)``; None if all are.
 
     Args:
         points: Shape ``(n, d)``.
         known: Shape ``(m, d)``; NaN where a point lacks a parameter, as good as equal.
         is_choice: Which columns are choices, shape ``(d,)``: other choices are never near.
-        distance: In ranges; nearer than that in all coordinates is too near.
+        distance: In ranges, of each coordinate, shape ``(d,)``; nearer than that in all coordinates is too near.
     """
     for point in points:
         apart = np.abs(known - point)
         apart = np.where(np.isnan(apart), 0.0, np.where(is_choice & (apart > 0.0), math.inf, apart))
-        if not len(known) or apart.max(axis=1).min() > distance:
+        if not len(known) or (apart > distance).any(axis=1).all():
             chosen: Array = point
             return chosen
     return None

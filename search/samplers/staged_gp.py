@@ -17,11 +17,12 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.samplers.acquisition import Proposer, Region, first_new, log_expected_improvement
+from search.samplers.acquisition import Proposer, first_new, log_expected_improvement
 from search.samplers.activity import Activity
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt, learning_curves
+from search.samplers.region import Intervals, Region
 from search.samplers.seeded_sampler import SeededSampler
 
 EXPLORED_SHARE = 0.05
@@ -49,6 +50,7 @@ class StagedGPSampler(SeededSampler):
         half_width: Of the region around the best trial in which suggestions lie, in ranges, > 0; those trials have its
             choices. None for the whole space.
         cells: Of parameters, by name, whose values do not all differ: suggestions do.
+        within: Coordinates of parameters, by name, to which suggestions are held; the model learns from all trials.
 
     Raises:
         ValueError: If `max_epochs` or `n_startup_trials` is less than 1, or `half_width` not above 0.
@@ -62,6 +64,7 @@ class StagedGPSampler(SeededSampler):
         seed: int | None = None,
         half_width: float | None = None,
         cells: Mapping[str, Cells] | None = None,
+        within: Mapping[str, Intervals] | None = None,
     ) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells)
         if max_epochs is not None and max_epochs < 1:
@@ -70,6 +73,7 @@ class StagedGPSampler(SeededSampler):
             raise ValueError(f"`half_width > 0` must hold, but got {half_width!r}.")
         self._max_epochs = max_epochs
         self._half_width = half_width
+        self._within = within or {}
 
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Return what is expected to improve the final value most."""
@@ -80,30 +84,37 @@ class StagedGPSampler(SeededSampler):
         rng = np.random.default_rng([self._seed, trial.number])
         n_known = sum(1 for each in curves if each.best)
         if n_known < self._n_startup_trials:
-            return coordinates.decode(self._even(coordinates, trial.number))
+            even = self._even(coordinates, trial.number)
+            return coordinates.decode(self._region(coordinates).point(even[None])[0])
         if self._half_width is None and rng.random() < EXPLORED_SHARE:
-            return coordinates.decode(rng.random(len(coordinates.names)))
+            return coordinates.decode(self._region(coordinates).point(rng.random((1, len(coordinates.names))))[0])
         return coordinates.decode(self._best_point(coordinates, curves, rng))
 
     def _best_point(self, coordinates: UnitCoordinates, curves: Sequence[Curve], rng: np.random.Generator) -> Array:
         model = CurveModel(coordinates, curves, horizon=self._max_epochs)
         ends = Activity.learned(coordinates, model.units, ~np.isnan(model.units))
-        region, distance = None, LEAST_DISTANCE
+        whole = self._region(coordinates)
+        places, distance = [whole], LEAST_DISTANCE
         if self._half_width is not None:
-            best = max(range(len(curves)), key=lambda index: curves[index].reached)
-            center = np.nan_to_num(model.units[best], nan=0.5)
-            region = Region.around(center, half_width=self._half_width, is_choice=coordinates.is_choice)
+            inside = np.flatnonzero(whole.contains(model.units)).tolist() or range(len(curves))
+            center = np.nan_to_num(model.units[max(inside, key=lambda index: curves[index].reached)], nan=0.5)
+            near = whole.around(center, half_width=self._half_width, is_choice=coordinates.is_choice)
+            places = [near, whole]  # what is near may be known, all of it
             distance = min(distance, _LEAST_STEP * self._half_width)
 
         def acquisition(units: Array) -> Array:
             return log_expected_improvement(*model.final(ends.masked(units)), best=model.best)
 
         around = np.nan_to_num(model.best_first(), nan=0.5)
-        for place in [None] if region is None else [region, None]:  # what is near may be known, all of it
+        for place in places:
             ranked = Proposer(coordinates, rng, place).ranked(acquisition, around=around)
             for share in _DISTANCE_SHARES:
-                new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=share * distance)
+                apart = share * distance * whole.widths
+                new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=apart)
                 if new is not None:
                     return new
-        anywhere: Array = rng.random(len(coordinates.names))
+        anywhere: Array = whole.point(rng.random((1, len(coordinates.names))))[0]
         return anywhere
+
+    def _region(self, coordinates: UnitCoordinates) -> Region:
+        return Region.of(coordinates.names, self._within)

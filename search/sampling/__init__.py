@@ -15,6 +15,7 @@ from search.sampling.propose import (
     MOST_OBSERVATIONS,
     SAMPLER_NAMES,
     START_UP_TRIALS,
+    model_ranges,
     propose,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "SAMPLER_NAMES",
     "START_UP_TRIALS",
     "completed",
+    "model_ranges",
     "near_past",
     "outside_point",
     "point_outside",

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.comparable_rewards import Observation
 from search.samplers.coordinates import Cells, UnitCoordinates
+from search.sampling.beyond import intervals, within
 from search.sampling.request import ProposalRequest
 from search.search_space import Choices, Dimension, Hyperparameters, IntLogRange, IntRange, SearchSpace, Value
 
@@ -92,9 +93,9 @@ def refined_point(request: ProposalRequest) -> dict[str, Value]:
 def _staged_gp_point(request: ProposalRequest, *, half_width: float | None) -> dict[str, Value]:
     from search.samplers.staged_gp import StagedGPSampler
 
-    view, sign = _view(request.box), request.direction.sign
+    view, sign = _view(request.known), request.direction.sign
     trials = []
-    for each in request.observations:
+    for each in (*request.observations, *request.beyond):
         course = () if each.losses or each.excesses else tuple((n, -sign * reward) for n, reward in each.course)
         loss = course[-1][1] if course else -sign * each.reward
         trials.append(view.finished(each.hyperparameters, (loss,), (), course))
@@ -105,8 +106,10 @@ def _staged_gp_point(request: ProposalRequest, *, half_width: float | None) -> d
         seed=request.trial_seed,
         half_width=half_width,
         cells=view.cells,
+        within=intervals(request.box, request.known, view.distributions),
     )
-    return _ask(sampler, view, trials, n_objectives=1, only_active=True)
+    point = _ask(sampler, view, trials, n_objectives=1, only_active=True)
+    return {name: within(request.box[name], value) for name, value in point.items()}
 
 
 def policy_point(request: ProposalRequest) -> dict[str, Value]:

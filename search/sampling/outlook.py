@@ -29,6 +29,7 @@ from search.samplers.activity import Activity
 from search.samplers.coordinates import Array, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve
+from search.samplers.region import Region
 from search.sampling.optuna_view import shown_parameters, view_coordinates
 from search.search_space import SearchSpace
 from search.study_definition import Direction
@@ -100,7 +101,8 @@ def _gains(
         return log_expected_improvement(*model.final(ends.masked(units)), best=incumbent)
 
     around = np.nan_to_num(model.best_first(), nan=0.5)
-    promising = Proposer(coordinates, rng).ranked(acquisition, around=around)[:_N_PROMISING]
+    everywhere = Region.of(coordinates.names, {})
+    promising = Proposer(coordinates, rng, everywhere).ranked(acquisition, around=around)[:_N_PROMISING]
     anywhere = coordinates.snap(rng.random((_N_ANYWHERE, len(coordinates.names))))
     candidates = ends.masked(np.vstack([promising, anywhere]))
     draws = model.draws(candidates, rng.standard_normal((len(candidates), _N_DRAWS)))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
 from search.portfolio import REFINE
+from search.sampling.beyond import joined
 from search.sampling.expected import with_priors
 from search.sampling.quasi_random import quasi_random_point
 from search.sampling.request import ProposalRequest
@@ -22,6 +23,9 @@ START_UP_TRIALS = 10
 
 MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "staged_gp", "policy")
 """Samplers that learn from finished trials."""
+
+WHOLE_SPACE_SAMPLERS: frozenset[str] = frozenset({"staged_gp", REFINE})
+"""Samplers whose model covers the declared ranges, whatever the box: trials outside it teach them too."""
 
 MOST_OBSERVATIONS: dict[str, int] = {
     "tpe": 256,
@@ -48,6 +52,7 @@ def propose(
     trial_seed: int,
     index_in_stage: int,
     target_epochs: int,
+    declared: SearchSpace | None = None,
 ) -> dict[str, Value]:
     """Return the hyperparameters of the next trial: active dimensions only, all inside `box`.
 
@@ -57,33 +62,50 @@ def propose(
         box: The stage's current ranges.
         sampler: One of `SAMPLER_NAMES`, or `search.portfolio.REFINE`.
         direction: Whether more reward is better.
-        observations: Finished trials of any stage with their comparable rewards; those outside the box are left out.
-            From `MOST_OBSERVATIONS` on they are taken for an excerpt.
+        observations: Finished trials of any stage with their comparable rewards; those outside `model_ranges` are left
+            out. From `MOST_OBSERVATIONS` on they are taken for an excerpt.
         running: Hyperparameters of trials in flight; model samplers keep away from them.
         stage: Name of the stage that the trial belongs to.
         stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
         trial_seed: In ``[0, 2**31)``, this trial's own.
         index_in_stage: Position of the trial in its stage, from 0.
         target_epochs: Epochs of the study's longest trials, >= 1.
+        declared: The study's declared ranges; None for the box.
 
     Raises:
         StudyDefinitionError: If no sampler has that name.
     """
-    inside = sorted((each for each in observations if box.contains(each.hyperparameters)), key=lambda each: each.number)
+    whole = model_ranges(sampler, box=box, declared=declared or box)
+    known = [each for each in observations if whole.contains(each.hyperparameters)]
+    known.sort(key=lambda each: each.number)
+    inside = [each for each in known if box.contains(each.hyperparameters)]
     request = ProposalRequest(
         box=box,
         direction=direction,
         imported=tuple(each for each in inside if each.stage != stage),
         own=tuple(each for each in inside if each.stage == stage),
-        running=tuple(each for each in running if box.contains(each)),
+        running=tuple(each for each in running if whole.contains(each)),
         stage_seed=stage_seed,
         trial_seed=trial_seed,
         index_in_stage=index_in_stage,
         target_epochs=target_epochs,
+        known=whole,
+        beyond=tuple(each for each in known if not box.contains(each.hyperparameters)),
         is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
     )
     point = _sampler(sampler)(request)
     return with_priors(point, request) if sampler in MOST_OBSERVATIONS else point
+
+
+def model_ranges(sampler: str, *, box: SearchSpace, declared: SearchSpace) -> SearchSpace:
+    """Return the ranges whose trials a sampler learns from: the box, or for some the declared ones with it.
+
+    Args:
+        sampler: One of `SAMPLER_NAMES`, or `search.portfolio.REFINE`.
+        box: The stage's current ranges.
+        declared: The study's declared ranges.
+    """
+    return joined(declared, box) if sampler in WHOLE_SPACE_SAMPLERS else box
 
 
 def _sampler(name: str) -> Sampler:
@@ -124,7 +146,7 @@ def _sampler(name: str) -> Sampler:
 
 def _after_start_up(model: Sampler) -> Sampler:
     def point(request: ProposalRequest) -> dict[str, Value]:
-        n_known = len(request.imported) + len(request.own)
+        n_known = len(request.imported) + len(request.own) + len(request.beyond)
         return quasi_random_point(request) if n_known < START_UP_TRIALS else model(request)
 
     return point

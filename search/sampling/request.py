@@ -19,11 +19,13 @@ class ProposalRequest:
         direction: Whether more reward is better.
         imported: Finished trials of earlier stages that lie in the box, by trial number.
         own: Finished trials of this stage, by trial number.
-        running: Hyperparameters of trials in flight that lie in the box.
+        running: Hyperparameters of trials in flight that lie in `known`.
         stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
         trial_seed: In ``[0, 2**31)``, this trial's own.
         index_in_stage: Position of this trial in its stage, from 0.
         target_epochs: Epochs of the study's longest trials, >= 1.
+        known: The ranges whose trials the sampler learns from: the box, or the declared ranges and the box together.
+        beyond: Finished trials that lie in those, but outside the box, by trial number.
         is_excerpt: Whether `imported` and `own` are only the most informative trials, since there are so many.
     """
 
@@ -36,6 +38,8 @@ class ProposalRequest:
     trial_seed: int
     index_in_stage: int
     target_epochs: int
+    known: SearchSpace
+    beyond: Sequence[Observation] = ()
     is_excerpt: bool = False
 
     @property
