@@ -26,6 +26,7 @@ from lcbench_surface import LCBENCH, lcbench_instances
 from narrowing_report import report
 from narrowing_runs import PLANS, UNTIL_SPENT, Conditions, Search, Setting, make_search, narrow_rule
 from oracle_ranges import oracle_share
+from quality_surface import SurfaceError
 from ranged_surface import REGIMES
 from recorded_runs import add_file_options, at_least_one, run_command
 
@@ -66,6 +67,8 @@ def _settings(options: argparse.Namespace) -> list[Setting]:
     for rule in options.rules:
         if oracle_share(rule) is None:
             narrow_rule(rule, outside_share=0.0)
+        elif LCBENCH in options.regimes:
+            raise SurfaceError(f"{rule!r} must know the optimum, but nobody knows that of LCBench.")
     return [
         Setting(conditions=conditions, rule=rule, outside_share=share, instance=instance, seed=seed)
         for conditions in _conditions(options)

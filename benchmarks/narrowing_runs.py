@@ -190,8 +190,7 @@ def _narrowed(
         rule = narrow_rule(setting.rule, outside_share=setting.outside_share)
         return narrow(observations, box, direction=OBJECTIVE.direction, rule=rule, study_space=space).space
     optimum = optimum_of(surface)
-    if optimum is None:
-        raise SurfaceError(f"{setting.rule!r} must know the optimum, but nobody knows that of {setting.conditions}.")
+    assert optimum is not None  # the command has checked it
     if len(observations) < MIN_TRIALS:
         return box
     return oracle_ranges(space, optimum, share=share, instance=setting.instance)

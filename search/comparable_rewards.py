@@ -26,6 +26,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -94,6 +95,10 @@ def comparable_observations(finished: Iterable[FinishedTrial], *, objective: Obj
     return rewards.observations()
 
 
+_MOST_BOXES = 2
+"""Ranges whose trials are kept apart: those of a stage, and what a model knows beyond them."""
+
+
 class ComparableRewards:
     """The comparable rewards of a study's finished trials, kept as trials finish.
 
@@ -112,7 +117,7 @@ class ComparableRewards:
         self._gains: dict[int, TypicalGain] = {}
         self._further_gains: dict[tuple[int, int], TypicalGain] = {}  # by objective and horizon
         self._all = _Ranking(self._sign)
-        self._box: tuple[SearchSpace, _Ranking] | None = None
+        self._boxes: OrderedDict[SearchSpace, _Ranking] = OrderedDict()
 
     def add(self, trial: FinishedTrial) -> None:
         """Take note of a trial, once, after the one that it continues.
@@ -137,8 +142,9 @@ class ComparableRewards:
                 gains = self._further_gains.setdefault((index, horizon), TypicalGain(self._objective, reading))
                 gains.add(trial)
         self._all.add(number, trial)
-        if self._box is not None and self._box[0].contains(trial.record.hyperparameters):
-            self._box[1].add(number, trial)
+        for box, inside in self._boxes.items():
+            if box.contains(trial.record.hyperparameters):
+                inside.add(number, trial)
 
     def comparable(self, number: int) -> float:
         """Return the comparable reward of a trial whose reward is finite, and that no other one supersedes."""
@@ -155,7 +161,7 @@ class ComparableRewards:
         Where there are more than `at_most`, these are the best half of so many and, of the others, the most recent.
 
         Args:
-            box: Ranges; asked again for the same ones, it costs no more than the answer.
+            box: Ranges; asked again for the same ones, or two in turns, it costs no more than the answer.
             at_most: Longest answer, >= 2.
         """
         ranking = self._inside(box)
@@ -175,17 +181,21 @@ class ComparableRewards:
         number = self._numbers[trial.record.key]
         del self._trials[number]
         self._all.remove(number, trial)
-        if self._box is not None and self._box[0].contains(trial.record.hyperparameters):
-            self._box[1].remove(number, trial)
+        for box, inside in self._boxes.items():
+            if box.contains(trial.record.hyperparameters):
+                inside.remove(number, trial)
 
     def _inside(self, box: SearchSpace) -> _Ranking:
-        if self._box is None or self._box[0] is not box:
+        if box not in self._boxes:
             inside = _Ranking(self._sign)
             for number, trial in self._trials.items():
                 if box.contains(trial.record.hyperparameters):
                     inside.add(number, trial)
-            self._box = (box, inside)
-        return self._box[1]
+            self._boxes[box] = inside
+            while len(self._boxes) > _MOST_BOXES:
+                self._boxes.popitem(last=False)
+        self._boxes.move_to_end(box)
+        return self._boxes[box]
 
     def _observed(self, numbers: Sequence[int]) -> tuple[Observation, ...]:
         worst = self._worse_than_all()

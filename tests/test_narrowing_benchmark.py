@@ -132,12 +132,27 @@ def test_the_oracles_ranges_hold_the_optimum_and_are_as_wide_as_asked(regime: st
     assert np.std(places) > 0.1, "where in the ranges it lies tells nothing"
 
 
-def test_the_oracle_narrows_when_the_rules_may_and_where_somebody_knows(tmp_path: Path) -> None:
+def test_the_oracle_narrows_when_the_rules_may() -> None:
     starter = replace(CONDITIONS, plan="starter", n_epochs=4, budget_epochs=80)
     searches = [make_search(replace(SETTING, conditions=starter, rule=rule), data=None) for rule in ("none", "oracle")]
     known, drawn = (search.improvements for search in searches)
     assert [each for each in drawn if each[0] <= 8 + 8 * 4] == [each for each in known if each[0] <= 8 + 8 * 4]
     assert searches[1].width == pytest.approx(0.5, abs=0.1)
     assert searches[1].is_cut_off == (False, False, False)
-    nobody = ["--regimes", "lcbench", "--data", str(tmp_path), "--rules", "oracle:2"]
-    assert main([*nobody, "--instances", "1"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--regimes", "wide", "--rules", "oracle:2"], "share of oracle:SHARE must be in (0, 1], but got 'oracle:2'"),
+        (
+            ["--regimes", "lcbench", "--rules", "oracle"],
+            "'oracle' must know the optimum, but nobody knows that of LCBench",
+        ),
+    ],
+)
+def test_an_oracle_that_cannot_be_is_refused(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--instances", "1"]) == 2
+    assert expected in capsys.readouterr().err

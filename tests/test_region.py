@@ -72,10 +72,10 @@ def test_what_is_near_a_point_has_its_choice_and_lies_in_the_region() -> None:
     columns: tuple[Intervals, ...] = (((0.0, 0.1), (0.4, 0.8)), ((0.1, 0.2), (0.6, 0.7)))
     region = Region(columns)
     is_choice = np.array([False, True])
-    near = region.around(np.array([0.45, 0.65]), half_width=0.1, is_choice=is_choice)
+    near = region.around(np.array([0.45, 0.65]), half_width=0.2, is_choice=is_choice)  # half of the range is left
     assert near.columns == (((0.4, pytest.approx(0.55)),), ((0.65, 0.65),))
-    wide = region.around(np.array([0.45, 0.65]), half_width=0.4, is_choice=is_choice)
+    wide = region.around(np.array([0.45, 0.65]), half_width=0.8, is_choice=is_choice)
     assert wide.columns[0] == ((pytest.approx(0.05), 0.1), (0.4, 0.8))
-    outside = region.around(np.array([0.9, 0.15]), half_width=0.1, is_choice=is_choice)
+    outside = region.around(np.array([0.9, 0.15]), half_width=0.2, is_choice=is_choice)
     assert outside.columns == (((pytest.approx(0.7), 0.8),), ((0.15, 0.15),))
     assert near.point(shares_of(2)) == pytest.approx(near.nearest(near.point(shares_of(2))))

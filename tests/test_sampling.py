@@ -96,6 +96,18 @@ def quality(hyperparameters: Hyperparameters) -> float:
     return 1.0 - (rate - 0.6) ** 2 - (0.1 if hyperparameters.get("optimizer") == "sgd" else 0.0)
 
 
+def replace_ranges(space: SearchSpace, **ranges: Range) -> SearchSpace:
+    return SearchSpace(dimensions=tuple(replace(each, range=ranges.get(each.name, each.range)) for each in space))
+
+
+def history_of(box: SearchSpace, n_trials: int) -> tuple[Observation, ...]:
+    points = [ask("qmc", box=box, index=index, seed=7) for index in range(n_trials)]
+    return tuple(
+        Observation(number=number, stage="coarse", hyperparameters=point, reward=float(number % 5))
+        for number, point in enumerate(points)
+    )
+
+
 @functools.cache
 def history(n_trials: int, *, box: SearchSpace = BOX, stage: str = "coarse") -> tuple[Observation, ...]:
     points = [ask("qmc", box=box, index=index, seed=7) for index in range(n_trials)]
@@ -146,15 +158,13 @@ def test_a_narrowed_box_holds_every_proposal_whatever_lies_outside(sampler: str)
         assert ("momentum" in point) == (point["optimizer"] != "adamw")
 
 
-@pytest.mark.parametrize("sampler", ["staged_gp", REFINE])
-def test_zeros_that_are_left_are_proposed_and_those_that_are_not_are_never(sampler: str) -> None:
+def test_zeros_that_are_left_are_proposed_and_those_that_are_not_are_never() -> None:
     def zeros_are_best(point: Hyperparameters) -> float:
         return float(point["dropout"] == 0) + float(point["depth"] == 0)
 
     known = tuple(replace(each, reward=zeros_are_best(each.hyperparameters)) for each in history(40))
-    asked = [ask(sampler, box=NARROWED, declared=BOX, observations=known, index=index) for index in range(8)]
-    if sampler == "staged_gp":  # near the best trial of the box there need not be any
-        assert sum(point["dropout"] == 0 for point in asked) >= 6
+    asked = [ask("staged_gp", box=NARROWED, declared=BOX, observations=known, index=index) for index in range(8)]
+    assert sum(point["dropout"] == 0 for point in asked) >= 6
     assert all(point["depth"] in (2, 3) for point in asked)
 
 
@@ -176,10 +186,64 @@ def test_trials_outside_the_box_teach_a_model_of_the_whole_space() -> None:
     assert others[0] == others[1], "what is modelled within the box alone learns nothing from them"
 
 
-def test_where_nothing_is_narrowed_the_declared_ranges_change_nothing() -> None:
-    for index in range(3):
-        points = [ask("staged_gp", observations=history(30), index=index, declared=each) for each in (None, BOX)]
-        assert points[0] == points[1]
+@pytest.mark.parametrize("sampler", ["staged_gp", REFINE])
+def test_in_a_narrowed_box_the_order_of_the_trials_does_not_matter(sampler: str) -> None:
+    known = history(30)
+    points = [ask(sampler, box=NARROWED, declared=BOX, observations=each) for each in (known, known[::-1])]
+    assert points[0] == points[1]
+
+
+@pytest.mark.parametrize("sampler", ["staged_gp", REFINE])
+def test_a_box_may_reach_beyond_the_declared_ranges(sampler: str) -> None:
+    limits = LogRange(low=1e-7, high=10.0)
+    declared = SearchSpace(dimensions=(replace(RATE_ONLY["rate"], limits=limits),))
+    box = replace_ranges(declared, rate=LogRange(low=0.1, high=10.0))
+    all_ = history(30, box=declared)
+    known = tuple(replace(each, reward=RATE_ONLY["rate"].to_unit(each.hyperparameters["rate"])) for each in all_)
+    rates = [float(ask(sampler, box=box, declared=declared, observations=known, index=i)["rate"]) for i in range(5)]
+    assert all(0.1 <= rate <= 10.0 for rate in rates)
+    assert max(rates) > 1.0
+
+
+def test_a_dimension_that_no_trial_had_is_drawn_from_the_box() -> None:
+    """All known trials chose what makes the others inactive."""
+    inner = Condition(name="kind", values=("a",))
+    declared = SearchSpace(
+        dimensions=(
+            dimension("kind", Choices(values=("a", "b"))),
+            dimension("nest", Choices(values=("x", "y", "z")), when=inner),
+            dimension("share", LinearRange(low=0.0, high=1.0), when=inner),
+            dimension("rate", LogRange(low=1e-5, high=1.0)),
+        )
+    )
+    box = replace_ranges(declared, nest=Choices(values=("y",)), share=LinearRange(low=0.4, high=0.6))
+    rates = [each.hyperparameters["rate"] for each in history(12, box=RATE_ONLY)]
+    known = tuple(
+        replace(each, hyperparameters={"kind": "b", "rate": rate})
+        for each, rate in zip(history(12, box=RATE_ONLY), rates, strict=True)
+    )
+    points = [ask("staged_gp", box=box, declared=declared, observations=known, index=index) for index in range(16)]
+    assert all(box.contains(point) for point in points)
+    assert len({point["share"] for point in points if point["kind"] == "a"} - {0.4, 0.6}) >= 3
+
+
+def test_what_is_drawn_from_a_narrowed_box_is_even_over_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.samplers.staged_gp.EXPLORED_SHARE", 1.0)
+    declared = SearchSpace(
+        dimensions=(
+            dimension("depth", IntRange(low=1, high=9)),
+            dimension("width", IntLogRange(low=1, high=64)),
+            dimension("kind", Choices(values=("a", "b", "c", "d"))),
+        )
+    )
+    ranges = {"depth": IntRange(low=2, high=4), "width": IntLogRange(low=8, high=9), "kind": Choices(values=("a", "d"))}
+    box = replace_ranges(declared, **ranges)
+    known = history_of(declared, 12)
+    points = [ask("staged_gp", box=box, declared=declared, observations=known, index=index) for index in range(150)]
+    for name, n in (("depth", 3), ("width", 2), ("kind", 2)):
+        counts = Counter(point[name] for point in points)
+        assert len(counts) == n
+        assert min(counts.values()) > 0.6 * 150 / n
 
 
 @pytest.mark.parametrize("box", [RATE_ONLY, SINGLE], ids=["one dimension", "one choice left"])

@@ -37,11 +37,11 @@ class Region:
 
         Args:
             center: Snapped, without NaN, shape ``(d,)``; if it lies outside, the nearest point counts.
-            half_width: In ranges, > 0.
+            half_width: In `widths`, > 0.
             is_choice: Which columns are choices, shape ``(d,)``.
         """
         center = self.nearest(center[None])[0]
-        reach = np.where(is_choice, 0.0, half_width)
+        reach = np.where(is_choice, 0.0, half_width * self.widths)
         lows, highs = (center - reach).tolist(), (center + reach).tolist()
         return type(self)(
             tuple(

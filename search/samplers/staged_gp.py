@@ -10,10 +10,12 @@ Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 140
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -26,10 +28,10 @@ from search.samplers.region import Intervals, Region
 from search.samplers.seeded_sampler import SeededSampler
 
 EXPLORED_SHARE = 0.05
-"""Share of the suggestions that are drawn from the whole space, whatever the model says."""
+"""Share of the suggestions that are drawn from all of the region, whatever the model says."""
 
 LEAST_DISTANCE = 0.03
-"""In ranges: nearer to a known point in all coordinates, another training would teach next to nothing."""
+"""In widths of the region: nearer to a known point in all coordinates, another training would teach next to nothing."""
 
 _DISTANCE_SHARES = (1.0, 0.25, 0.0)  # of that distance, where all that is promising is that near
 
@@ -47,8 +49,8 @@ class StagedGPSampler(SeededSampler):
         n_startup_trials: Trials with a value before the model is asked, >= 1; up to then points are evenly spread.
         seed: Of all draws, >= 0; None for one that differs from run to run. Equal seeds and equal trials give equal
             suggestions.
-        half_width: Of the region around the best trial in which suggestions lie, in ranges, > 0; those trials have its
-            choices. None for the whole space.
+        half_width: Of the neighbourhood of the best trial in which suggestions lie, in ranges as far as `within` allows
+            them, > 0; those trials have its choices. None for no neighbourhood.
         cells: Of parameters, by name, whose values do not all differ: suggestions do.
         within: Coordinates of parameters, by name, to which suggestions are held; the model learns from all trials.
 
@@ -96,8 +98,9 @@ class StagedGPSampler(SeededSampler):
         whole = self._region(coordinates)
         places, distance = [whole], LEAST_DISTANCE
         if self._half_width is not None:
-            inside = np.flatnonzero(whole.contains(model.units)).tolist() or range(len(curves))
-            center = np.nan_to_num(model.units[max(inside, key=lambda index: curves[index].reached)], nan=0.5)
+            is_inside = whole.contains(model.units)
+            ranks = [(bool(each.best), inside, each.reached) for each, inside in zip(curves, is_inside, strict=True)]
+            center = np.nan_to_num(model.units[ranks.index(max(ranks))], nan=0.5)
             near = whole.around(center, half_width=self._half_width, is_choice=coordinates.is_choice)
             places = [near, whole]  # what is near may be known, all of it
             distance = min(distance, _LEAST_STEP * self._half_width)
@@ -105,9 +108,10 @@ class StagedGPSampler(SeededSampler):
         def acquisition(units: Array) -> Array:
             return log_expected_improvement(*model.final(ends.masked(units)), best=model.best)
 
-        around = np.nan_to_num(model.best_first(), nan=0.5)
+        ordered = model.best_first()
+        around = np.nan_to_num(ordered[np.argsort(~whole.contains(ordered), kind="stable")], nan=0.5)
         for place in places:
-            ranked = Proposer(coordinates, rng, place).ranked(acquisition, around=around)
+            ranked = Proposer(coordinates, rng, place, whole.widths).ranked(acquisition, around=around)
             for share in _DISTANCE_SHARES:
                 apart = share * distance * whole.widths
                 new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=apart)
@@ -115,6 +119,16 @@ class StagedGPSampler(SeededSampler):
                     return new
         anywhere: Array = whole.point(rng.random((1, len(coordinates.names))))[0]
         return anywhere
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw a parameter that no trial with a value had, uniformly on its scale, where suggestions may lie."""
+        if param_name not in self._within:
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        coordinates = UnitCoordinates({param_name: param_distribution})
+        rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
+        return coordinates.decode(self._region(coordinates).point(rng.random((1, 1)))[0])[param_name]
 
     def _region(self, coordinates: UnitCoordinates) -> Region:
         return Region.of(coordinates.names, self._within)

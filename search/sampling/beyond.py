@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
 from optuna.distributions import BaseDistribution, IntDistribution
 
-from search.samplers.coordinates import UnitCoordinates
 from search.samplers.region import Intervals
 from search.search_space import Choices, Dimension, SearchSpace, Value
 
-_INSIDE = 0.25  # of a cell, from its ends: coordinates on an end may belong to the next one
+_ROUNDING = 1e-9  # coordinates on the end of a cell may belong to the next one
 
 
 @lru_cache(maxsize=8)
 def joined(declared: SearchSpace, box: SearchSpace) -> SearchSpace:
     """Return the least ranges that hold both; of choices, those that were declared."""
-    whole = SearchSpace(dimensions=tuple(_joined(each, box[each.name]) for each in declared))
-    return box if whole == box else whole
+    return SearchSpace(dimensions=tuple(_joined(each, box[each.name]) for each in declared))
 
 
 def _joined(declared: Dimension, current: Dimension) -> Dimension:
@@ -52,19 +51,25 @@ def _intervals(current: Dimension, whole: Dimension, distribution: BaseDistribut
         assert isinstance(whole.range, Choices)
         n = len(whole.range.values)
         indices = (index for index, value in enumerate(whole.range.values) if value in current.range.values)
-        return tuple(((index + _INSIDE) / n, (index + 1 - _INSIDE) / n) for index in indices)
-    ends: list[Value] = [current.range.low, current.range.high]
+        return tuple((index / n + _ROUNDING, (index + 1) / n - _ROUNDING) for index in indices)
     if isinstance(distribution, IntDistribution):
-        units, _ = UnitCoordinates({current.name: distribution}).encode([{current.name: end} for end in ends])
-        low, high = units[:, 0].tolist()
+        low, high = (_cell_border(end, distribution) for end in (current.range.low - 0.5, current.range.high + 0.5))
+        numbers = (low + _ROUNDING, high - _ROUNDING)
     else:
-        low, high = (whole.to_unit(end) for end in ends)
-    zero = ((_INSIDE * whole.zero_share, (1.0 - _INSIDE) * whole.zero_share),)
-    return (*(zero if current.zero_share > 0.0 else ()), (low, high))
+        numbers = (whole.to_unit(current.range.low), whole.to_unit(current.range.high))
+    zero = ((0.0, whole.zero_share - _ROUNDING),)
+    return (*(zero if current.zero_share > 0.0 else ()), numbers)
 
 
-def within(current: Dimension, value: Value) -> Value:
-    """Return a number that rounding may have moved out of the current range, inside it."""
+def _cell_border(border: float, distribution: IntDistribution) -> float:
+    """Return the coordinate of a number half way between two integers."""
+    ends = (distribution.low - 0.5, distribution.high + 0.5, border)
+    low, high, at = map(math.log, ends) if distribution.log else ends
+    return min(max((at - low) / (high - low), 0.0), 1.0)
+
+
+def moved_inside(current: Dimension, value: Value) -> Value:
+    """Return a number that rounding may have left outside the current range, moved inside."""
     if isinstance(current.range, Choices) or isinstance(value, str) or current.contains(value):
         return value
     bounded: Value = min(max(value, current.range.low), current.range.high)

@@ -1,7 +1,7 @@
-"""Optuna's samplers on a private in-memory study whose distributions are the stage's box.
+"""Optuna's samplers on a private in-memory study whose distributions are the stage's box, or all that a model knows.
 
 A sampler that is shown ranges which change between trials silently loses part of its model; here every trial of the
-view has the same distributions, those of the current box. Floats (and integers with an extra zero) are shown by their
+view has the same distributions. Floats (and integers with an extra zero) are shown by their
 unit coordinate, so that every scale and every share of zeros works with every sampler.
 """
 
@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.comparable_rewards import Observation
 from search.samplers.coordinates import Cells, UnitCoordinates
-from search.sampling.beyond import intervals, within
+from search.sampling.beyond import intervals, moved_inside
 from search.sampling.request import ProposalRequest
 from search.search_space import Choices, Dimension, Hyperparameters, IntLogRange, IntRange, SearchSpace, Value
 
@@ -95,7 +95,7 @@ def _staged_gp_point(request: ProposalRequest, *, half_width: float | None) -> d
 
     view, sign = _view(request.known), request.direction.sign
     trials = []
-    for each in (*request.observations, *request.beyond):
+    for each in sorted((*request.observations, *request.beyond), key=lambda each: each.number):
         course = () if each.losses or each.excesses else tuple((n, -sign * reward) for n, reward in each.course)
         loss = course[-1][1] if course else -sign * each.reward
         trials.append(view.finished(each.hyperparameters, (loss,), (), course))
@@ -109,7 +109,7 @@ def _staged_gp_point(request: ProposalRequest, *, half_width: float | None) -> d
         within=intervals(request.box, request.known, view.distributions),
     )
     point = _ask(sampler, view, trials, n_objectives=1, only_active=True)
-    return {name: within(request.box[name], value) for name, value in point.items()}
+    return {name: moved_inside(request.box[name], value) for name, value in point.items()}
 
 
 def policy_point(request: ProposalRequest) -> dict[str, Value]:
@@ -187,7 +187,7 @@ class _ViewTPESampler(TPESampler):
 
 
 class _View:
-    """Trials and proposals as the private study holds them: one distribution for each dimension of the box.
+    """Trials and proposals as the private study holds them: one distribution for each dimension.
 
     Attributes:
         box: The ranges.

@@ -19,7 +19,7 @@ from search.study_definition import Direction
 Sampler = Callable[[ProposalRequest], dict[str, Value]]
 
 START_UP_TRIALS = 10
-"""Finished trials in the box below which a model has too little to go on; quasi-random points come first."""
+"""Finished trials that a model knows below which it has too little to go on; quasi-random points come first."""
 
 MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "staged_gp", "policy")
 """Samplers that learn from finished trials."""
@@ -105,7 +105,10 @@ def model_ranges(sampler: str, *, box: SearchSpace, declared: SearchSpace) -> Se
         box: The stage's current ranges.
         declared: The study's declared ranges.
     """
-    return joined(declared, box) if sampler in WHOLE_SPACE_SAMPLERS else box
+    if sampler not in WHOLE_SPACE_SAMPLERS:
+        return box
+    whole = joined(declared, box)
+    return box if whole == box else whole
 
 
 def _sampler(name: str) -> Sampler:

@@ -26,7 +26,7 @@ class ProposalRequest:
         target_epochs: Epochs of the study's longest trials, >= 1.
         known: The ranges whose trials the sampler learns from: the box, or the declared ranges and the box together.
         beyond: Finished trials that lie in those, but outside the box, by trial number.
-        is_excerpt: Whether `imported` and `own` are only the most informative trials, since there are so many.
+        is_excerpt: Whether `imported`, `own` and `beyond` are only the most informative trials of so many.
     """
 
     box: SearchSpace
