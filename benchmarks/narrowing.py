@@ -11,7 +11,7 @@ the declared ranges lacks, x 100; on a noisy surface the incumbent is judged wit
 paired by instance. `cut off`: the optimum lay outside the last stage's ranges; `ever`: outside those of some stage;
 `undone`: share of the latter whose optimum was inside again in the last stage; `width`: of the last ranges, in
 declared widths. The rule `oracle:0.5` draws ranges of half the declared widths round the optimum as soon as the real
-rules might narrow: what it gains is the most that any rule could.
+rules might narrow: what it gains is what ranges of that width are worth to who knows where to draw them.
 """
 
 from __future__ import annotations

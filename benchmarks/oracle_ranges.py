@@ -1,4 +1,4 @@
-"""Ranges that somebody draws who knows the optimum: no narrowing rule can know more."""
+"""Ranges that somebody draws who knows the optimum: what narrowing could be worth if nothing were cut off."""
 
 from __future__ import annotations
 

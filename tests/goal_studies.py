@@ -26,6 +26,7 @@ BOUNDED: dict[str, Any] = {
     **BELL,
     **PLAN,
     "study": "bounded",
+    "stages": [PLAN["stages"][0], {**PLAN["stages"][1], "sampler": "qmc"}],  # which does not learn to keep them
     "constraints": {"gap_acc": {"at_most": 0.05}, "epoch_seconds": {"at_most": 9.0}},
 }
 TWO_FOLD: dict[str, Any] = {

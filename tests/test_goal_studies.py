@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -134,12 +133,7 @@ def test_the_winner_is_the_best_that_keeps_the_constraints(bounded: Ran) -> None
     reached = values(record)
     kept = {number: accuracy for number, (accuracy, gap) in reached.items() if gap <= 0.05}
     assert 0 < len(kept) < len(reached)
-    short = [each for each in record.trials if each.record.stage == "coarse"]
-    best = max(short, key=lambda each: each.score.reward if each.score else -math.inf).record
-    assert best.number not in kept, "of trials of one length, the best breaks a constraint"
-    continued = {each.record.continues for each in record.trials} - {""}
-    assert continued
-    assert best.key not in continued
+    assert max(accuracy for accuracy, _ in reached.values()) > max(kept.values())  # the best of all breaks one
     assert record.result.best_trial_number == max(kept, key=lambda number: kept[number])
     assert all(each.violation == 0.0 and each.measured["gap_acc"] <= 0.05 for each in record.result.confirmations)
     assert record.result.notices == ()

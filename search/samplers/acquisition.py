@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from search.samplers.coordinates import Array, Mask, UnitCoordinates
 from search.samplers.region import Region
 
-_N_CANDIDATES = 512  # in the whole space, and as many again around the best points
+_N_CANDIDATES = 512  # in the whole region, and as many again around the best points
 _CORNER_SHARE = 0.25  # of the coordinates of candidates are at an end of their range: many optima are
 _N_AROUND = 8
 _N_ROUNDS = 4
@@ -109,14 +109,14 @@ class Proposer:
         return chosen
 
 
-def first_new(points: Array, known: Array, *, is_choice: Mask, distance: Array) -> Array | None:
+def first_new(points: Array, known: Array, *, is_choice: Mask, distance: Array | float) -> Array | None:
     """Return the first point that is not too near to a known one, shape ``(d,)``; None if all are.
 
     Args:
         points: Shape ``(n, d)``.
         known: Shape ``(m, d)``; NaN where a point lacks a parameter, as good as equal.
         is_choice: Which columns are choices, shape ``(d,)``: other choices are never near.
-        distance: In ranges, of each coordinate, shape ``(d,)``; nearer than that in all coordinates is too near.
+        distance: In ranges, of each coordinate, shape ``(d,)``, or of all; nearer in all coordinates is too near.
     """
     for point in points:
         apart = np.abs(known - point)

@@ -59,18 +59,22 @@ class SeededSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw a parameter that no trial with a value had, uniformly on its scale."""
+        """Draw a parameter that no trial with a value had, uniformly on its scale where suggestions may lie."""
         self._require_one_objective(study)
         rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
-        return UnitCoordinates({param_name: param_distribution}).decode(rng.random(1))[param_name]
+        coordinates = UnitCoordinates({param_name: param_distribution})
+        return coordinates.decode(self._placed(coordinates, rng.random(1)))[param_name]
 
     def _even(self, coordinates: UnitCoordinates, number: int) -> Array:
         """Return the trial's point of a scrambled Sobol sequence, shape ``(d,)``: those of successive trials spread."""
         sequence = qmc.Sobol(len(coordinates.names), scramble=True, seed=np.random.default_rng(self._seed))
         if number > 0:
             sequence.fast_forward(number)
-        point: Array = sequence.random(1)[0]
-        return point
+        return self._placed(coordinates, sequence.random(1)[0])
+
+    def _placed(self, coordinates: UnitCoordinates, shares: Array) -> Array:
+        """Return the point at these shares of the way through what suggestions may be, shape ``(d,)``: all of it."""
+        return shares
 
     def _require_one_objective(self, study: Study) -> None:
         if len(study.directions) > 1:

@@ -10,12 +10,10 @@ Source: Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", arXiv 140
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -86,10 +84,9 @@ class StagedGPSampler(SeededSampler):
         rng = np.random.default_rng([self._seed, trial.number])
         n_known = sum(1 for each in curves if each.best)
         if n_known < self._n_startup_trials:
-            even = self._even(coordinates, trial.number)
-            return coordinates.decode(self._region(coordinates).point(even[None])[0])
+            return coordinates.decode(self._even(coordinates, trial.number))
         if self._half_width is None and rng.random() < EXPLORED_SHARE:
-            return coordinates.decode(self._region(coordinates).point(rng.random((1, len(coordinates.names))))[0])
+            return coordinates.decode(self._placed(coordinates, rng.random(len(coordinates.names))))
         return coordinates.decode(self._best_point(coordinates, curves, rng))
 
     def _best_point(self, coordinates: UnitCoordinates, curves: Sequence[Curve], rng: np.random.Generator) -> Array:
@@ -117,18 +114,12 @@ class StagedGPSampler(SeededSampler):
                 new = first_new(ranked, model.units, is_choice=coordinates.is_choice, distance=apart)
                 if new is not None:
                     return new
-        anywhere: Array = whole.point(rng.random((1, len(coordinates.names))))[0]
-        return anywhere
+        return self._placed(coordinates, rng.random(len(coordinates.names)))
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Draw a parameter that no trial with a value had, uniformly on its scale, where suggestions may lie."""
-        if param_name not in self._within:
-            return super().sample_independent(study, trial, param_name, param_distribution)
-        coordinates = UnitCoordinates({param_name: param_distribution})
-        rng = np.random.default_rng([self._seed, trial.number, zlib.crc32(param_name.encode())])
-        return coordinates.decode(self._region(coordinates).point(rng.random((1, 1)))[0])[param_name]
+    def _placed(self, coordinates: UnitCoordinates, shares: Array) -> Array:
+        """Return the point at these shares of the way through the region, shape ``(d,)``."""
+        point: Array = self._region(coordinates).point(shares[None])[0]
+        return point
 
     def _region(self, coordinates: UnitCoordinates) -> Region:
         return Region.of(coordinates.names, self._within)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 
 from optuna.distributions import BaseDistribution, IntDistribution
 
@@ -15,7 +14,6 @@ from search.search_space import Choices, Dimension, SearchSpace, Value
 _ROUNDING = 1e-9  # coordinates on the end of a cell may belong to the next one
 
 
-@lru_cache(maxsize=8)
 def joined(declared: SearchSpace, box: SearchSpace) -> SearchSpace:
     """Return the least ranges that hold both; of choices, those that were declared."""
     return SearchSpace(dimensions=tuple(_joined(each, box[each.name]) for each in declared))

@@ -1,8 +1,8 @@
 """Optuna's samplers on a private in-memory study whose distributions are the stage's box, or all that a model knows.
 
 A sampler that is shown ranges which change between trials silently loses part of its model; here every trial of the
-view has the same distributions. Floats (and integers with an extra zero) are shown by their
-unit coordinate, so that every scale and every share of zeros works with every sampler.
+view has the same distributions. Floats (and integers with an extra zero) are shown by their unit coordinate, so that
+every scale and every share of zeros works with every sampler.
 """
 
 from __future__ import annotations

@@ -78,7 +78,10 @@ def propose(
     whole = model_ranges(sampler, box=box, declared=declared or box)
     known = [each for each in observations if whole.contains(each.hyperparameters)]
     known.sort(key=lambda each: each.number)
-    inside = [each for each in known if box.contains(each.hyperparameters)]
+    inside: list[Observation] = []
+    beyond: list[Observation] = []
+    for each in known:
+        (inside if whole is box or box.contains(each.hyperparameters) else beyond).append(each)
     request = ProposalRequest(
         box=box,
         direction=direction,
@@ -90,7 +93,7 @@ def propose(
         index_in_stage=index_in_stage,
         target_epochs=target_epochs,
         known=whole,
-        beyond=tuple(each for each in known if not box.contains(each.hyperparameters)),
+        beyond=tuple(beyond),
         is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
     )
     point = _sampler(sampler)(request)
