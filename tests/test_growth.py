@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+from plain_study import MINIMAL
 from study_runs import run_session
+from surface_trials import OBJECTIVE, finished_trial
 from virtual_engine import VirtualEngine
 
+from search.comparable_rewards import ComparableRewards
 from search.paths import StateDirectory
 from search.sampling import MOST_OBSERVATIONS
+from search.search_space import IntLogRange, SearchSpace
 from search.study_file import definition_from_plain
 
 
@@ -60,3 +65,26 @@ def test_a_later_trial_costs_no_more_than_an_earlier_one(
     study_calls(tmp_path / "first", n_trials=40, sampler=sampler)  # what is imported and cached once
     small, middle, large = (study_calls(tmp_path, n_trials=n, sampler=sampler) for n in (40, 80, 160))
     assert (large - middle) / 80 < 1.15 * (middle - small) / 40
+
+
+def test_asking_for_two_ranges_in_turns_costs_no_more_the_more_trials_there_are() -> None:
+    """A stage's narrower ranges, and the declared ones that `staged_gp` learns from."""
+    whole = definition_from_plain(MINIMAL).space
+    box = SearchSpace(dimensions=(replace(whole["model.width"], range=IntLogRange(low=8, high=16)),))
+
+    def asked(n_trials: int) -> int:
+        rewards = ComparableRewards(OBJECTIVE)
+        for number in range(n_trials):
+            rewards.add(
+                finished_trial({"model.width": 8 + number % 57}, [0.5], number=number, stage=0, horizon_epochs=1)
+            )
+
+        def in_turns() -> None:
+            for ranges in (box, whole) * 5:
+                rewards.informative(ranges, at_most=16)
+                rewards.n_inside(ranges)
+
+        in_turns()  # what is sorted once
+        return n_calls(in_turns)
+
+    assert asked(800) < 1.5 * asked(100)
