@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 
 from search.samplers.coordinates import UnitCoordinates
 from search.samplers.curve_model import CurveModel
-from search.samplers.learning_curves import Curve, Scale
+from search.samplers.learning_curves import Curve, Scale, excerpt
 from search.surrogate import CurvePoints, FeatureLayout, Posterior, fitted
 from search.surrogate.kernel import Layout, covariance
 
@@ -117,6 +117,25 @@ def test_a_disaster_does_not_stretch_the_scale_and_a_unit_is_what_it_says() -> N
     assert good[0] - good[1] == pytest.approx(0.2 / scale.unit)
     assert (np.diff([*good, *bad]) < 0.0).all()
     assert good[0] - bad[-1] < 8.0 * (good[0] - bad[0])
+
+
+def test_however_many_trials_gather_about_the_best_the_others_differ_by_what_they_did() -> None:
+    """Values are a slope; five times as many trials as there were first ones lie within a thousandth of its top."""
+    coordinates = UnitCoordinates.of({"x": FloatDistribution(0.0, 1.0)})
+    first = np.random.default_rng(0).permutation(np.linspace(0.0, 1.0, 17))[:16].tolist()
+    gathered = np.linspace(0.9990, 0.9999, 80).tolist()
+    curves = [Curve.of({"x": x}, {4: x}) for x in [*first, *gathered]]
+    model = CurveModel(coordinates, curves, horizon=4)
+    places = coordinates.encode([{"x": 0.25}, {"x": 0.75}])[0]
+    (low, high), _ = model.final(places)
+    assert (high - low) * model.scale.unit == pytest.approx(0.5, abs=0.05)
+
+
+def test_what_a_long_study_shows_a_model_has_the_first_trials_too() -> None:
+    curves = [Curve.of({"x": number}, {1: number % 100}) for number in range(1000)]
+    shown = [each.params["x"] for each in excerpt(curves)]
+    assert len(shown) < 500 and shown[:16] == list(range(16)) and shown[-50:] == list(range(950, 1000))
+    assert {number for number in range(1000) if number % 100 == 99} <= set(shown)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0])

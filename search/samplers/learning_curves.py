@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.coordinates import Array
 
-_MOST_SPREADS = 3.0  # below the median, in distances of the median from the best; beyond, only the logarithm counts
+_N_FIRST = 16  # trials that do not yet gather about the best one
+_MOST_SPREADS = 3.0  # below the median of those, in its distances from the best; beyond, only the logarithm counts
 _TAIL = 0.1
 _MOST_CURVES = 384  # that a model is shown
 
@@ -81,11 +82,11 @@ def _curve(trial: FrozenTrial, *, sign: float, shift: int, longest: int) -> Curv
 
 
 def excerpt(curves: Sequence[Curve]) -> list[Curve]:
-    """Return all curves, or of many the running, the best and, of the others, the most recent."""
+    """Return all curves, or of many the first, the running, the best and, of the others, the most recent."""
     if len(curves) <= _MOST_CURVES:
         return list(curves)
     by_value = sorted(range(len(curves)), key=lambda index: (not curves[index].is_running, -curves[index].reached))
-    chosen = set(by_value[: _MOST_CURVES // 2])
+    chosen = {*range(_N_FIRST), *by_value[: _MOST_CURVES // 2]}
     others = [index for index in reversed(range(len(curves))) if index not in chosen]
     chosen.update(others[: _MOST_CURVES - len(chosen)])
     return [curves[index] for index in sorted(chosen)]
@@ -95,9 +96,12 @@ def excerpt(curves: Sequence[Curve]) -> list[Curve]:
 class Scale:
     """The unit in which a model sees rewards: they have mean 0 and standard deviation 1, and no outliers below.
 
+    What an outlier is follows from the first trials and the best one. Later trials gather about the best: measured by
+    them, all the rest would be outliers, and the model would see next to no difference between them.
+
     Attributes:
         best: What is 0 before standardizing.
-        spread: From the median curve to the best, > 0.
+        spread: From the median of the first curves to the best of all, > 0.
         mean: Of the points, before standardizing.
         deviation: Likewise, > 0.
     """
@@ -112,12 +116,12 @@ class Scale:
         """Return the scale of points.
 
         Args:
-            curves: At least one with a value.
+            curves: In the order of their trials; at least one with a value.
             values: Of the points, shape ``(n,)``, n >= 1.
         """
         reached = [each.reached for each in curves if each.best]
         best = max(reached)
-        spread = best - float(np.median(reached))
+        spread = best - float(np.median(reached[:_N_FIRST]))
         scale = cls(best=best, spread=spread if spread > 0.0 else (best - min(reached)) or 1.0)
         raw = scale.standardized(values)
         return cls(best=best, spread=scale.spread, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)
