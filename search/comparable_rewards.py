@@ -158,7 +158,8 @@ class ComparableRewards:
     def informative(self, box: SearchSpace, *, at_most: int) -> tuple[Observation, ...]:
         """Return what the trials inside `box` teach, in the order of their numbers.
 
-        Where there are more than `at_most`, these are the best half of so many and, of the others, the most recent.
+        Where there are more than `at_most`, these are the first sixteenth of so many, which tell what trials are like
+        before a search gathers them about the best, the best half and, of the others, the most recent.
 
         Args:
             box: Ranges; asked again for the same ones, or two in turns, it costs no more than the answer.
@@ -168,7 +169,7 @@ class ComparableRewards:
         if len(ranking.numbers) <= at_most:
             return self._observed(ranking.numbers)
         best = self._by_place(ranking.numbers) if self._objective.further else ranking.best_first(self._gain)
-        chosen = set(islice(best, at_most // 2))
+        chosen = {*islice(ranking.numbers, at_most // 16), *islice(best, at_most // 2)}
         others = (number for number in reversed(ranking.numbers) if number not in chosen)
         return self._observed(sorted(chosen.union(islice(others, at_most - len(chosen)))))
 
