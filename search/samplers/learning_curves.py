@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.samplers.coordinates import Array
 
 _N_FIRST = 16  # trials that do not yet gather about the best one
-_MOST_SPREADS = 3.0  # below the median of those, in its distances from the best; beyond, only the logarithm counts
+_MOST_SPREADS = 3.0  # below the median, in distances of the median from the best; beyond, only the logarithm counts
 _TAIL = 0.1
 _MOST_CURVES = 384  # that a model is shown
 
@@ -96,12 +96,13 @@ def excerpt(curves: Sequence[Curve]) -> list[Curve]:
 class Scale:
     """The unit in which a model sees rewards: they have mean 0 and standard deviation 1, and no outliers below.
 
-    What an outlier is follows from the first trials and the best one. Later trials gather about the best: measured by
-    them, all the rest would be outliers, and the model would see next to no difference between them.
+    What an outlier is follows from the best trial and what trials are like: the median of all, or of the first ones if
+    that is worse. Later trials gather about the best: measured by them, all the rest would be outliers, and the model
+    would see next to no difference between them.
 
     Attributes:
         best: What is 0 before standardizing.
-        spread: From the median of the first curves to the best of all, > 0.
+        spread: From the median to the best, > 0.
         mean: Of the points, before standardizing.
         deviation: Likewise, > 0.
     """
@@ -121,7 +122,7 @@ class Scale:
         """
         reached = [each.reached for each in curves if each.best]
         best = max(reached)
-        spread = best - float(np.median(reached[:_N_FIRST]))
+        spread = best - float(min(np.median(reached), np.median(reached[:_N_FIRST])))
         scale = cls(best=best, spread=spread if spread > 0.0 else (best - min(reached)) or 1.0)
         raw = scale.standardized(values)
         return cls(best=best, spread=scale.spread, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)
