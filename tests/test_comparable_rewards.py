@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -189,6 +190,15 @@ def test_an_excerpt_is_the_first_the_best_and_the_most_recent_inside_the_box(
         assert len(excerpt) == at_most
         assert sorted(each.reward for each in excerpt) == pytest.approx(sorted(each.reward for each in expected))
         assert excerpt == tuple(sorted(excerpt, key=lambda each: each.number))
+
+
+def test_an_excerpt_has_the_first_ones_however_bad_they_are() -> None:
+    rewards = ComparableRewards(UP)
+    for number in range(80):
+        rewards.add(trial(number, [float(number)]))
+    whole = SearchSpace(dimensions=tuple(replace(each, range=each.limits) for each in BOX))
+    numbers = [each.number for each in rewards.informative(whole, at_most=32)]
+    assert numbers == [0, 1, *range(50, 80)]
 
 
 @given(curves)

@@ -131,10 +131,21 @@ def test_however_many_trials_gather_about_the_best_the_others_differ_by_what_the
     assert (high - low) * model.scale.unit == pytest.approx(0.5, abs=0.05)
 
 
+def test_disasters_do_not_stretch_the_scale_of_a_long_study_that_began_with_most_of_them() -> None:
+    first = [*[-1e5] * 9, *np.linspace(0.2, 0.8, 7).tolist()]
+    reached = [*first, *np.linspace(0.5, 0.9, 60).tolist()]
+    scale = Scale.of([Curve.of({}, {1: value}) for value in reached], np.array(reached))
+    good, bad = scale.standardized(np.array([0.9, 0.5])), scale.standardized(np.array([0.2, -1e5]))
+    assert good[0] - bad[1] < 25.0 * (good[0] - good[1])
+    assert good[0] - bad[0] == pytest.approx(0.7 / scale.unit, rel=0.1)
+
+
 def test_what_a_long_study_shows_a_model_has_the_first_trials_too() -> None:
-    curves = [Curve.of({"x": number}, {1: number % 100}) for number in range(1000)]
+    """The first five are of workers that died: nothing is known of them, and never will be."""
+    lost = [Curve(params={"x": number}, is_running=True) for number in range(5)]
+    curves = [*lost, *(Curve.of({"x": number}, {1: number % 100}) for number in range(5, 1000))]
     shown = [each.params["x"] for each in excerpt(curves)]
-    assert len(shown) < 500 and shown[:16] == list(range(16)) and shown[-50:] == list(range(950, 1000))
+    assert len(shown) == 384 and shown[:21] == list(range(21)) and shown[-50:] == list(range(950, 1000))
     assert {number for number in range(1000) if number % 100 == 99} <= set(shown)
 
 

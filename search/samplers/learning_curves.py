@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.coordinates import Array
 
-_N_FIRST = 16  # trials that do not yet gather about the best one
+_N_FIRST = 16  # trials, most of which do not yet gather about the best one
+_MOST_QUARTILES = 4.0  # how much further below the best their median may be than their upper quartile
 _MOST_SPREADS = 3.0  # below the median, in distances of the median from the best; beyond, only the logarithm counts
 _TAIL = 0.1
 _MOST_CURVES = 384  # that a model is shown
@@ -82,11 +83,12 @@ def _curve(trial: FrozenTrial, *, sign: float, shift: int, longest: int) -> Curv
 
 
 def excerpt(curves: Sequence[Curve]) -> list[Curve]:
-    """Return all curves, or of many the first, the running, the best and, of the others, the most recent."""
+    """Return all curves, or of many the first known, the running, the best and, of the others, the most recent."""
     if len(curves) <= _MOST_CURVES:
         return list(curves)
+    first = [index for index, each in enumerate(curves) if each.best][:_N_FIRST]
     by_value = sorted(range(len(curves)), key=lambda index: (not curves[index].is_running, -curves[index].reached))
-    chosen = {*range(_N_FIRST), *by_value[: _MOST_CURVES // 2]}
+    chosen = {*first, *by_value[: _MOST_CURVES // 2]}
     others = [index for index in reversed(range(len(curves))) if index not in chosen]
     chosen.update(others[: _MOST_CURVES - len(chosen)])
     return [curves[index] for index in sorted(chosen)]
@@ -96,13 +98,13 @@ def excerpt(curves: Sequence[Curve]) -> list[Curve]:
 class Scale:
     """The unit in which a model sees rewards: they have mean 0 and standard deviation 1, and no outliers below.
 
-    What an outlier is follows from the best trial and what trials are like: the median of all, or of the first ones if
-    that is worse. Later trials gather about the best: measured by them, all the rest would be outliers, and the model
-    would see next to no difference between them.
+    What an outlier is follows from how far the median is below the best: that of all trials, or of the first ones if it
+    is further. Later trials gather about the best; measured by them, all the rest would be outliers, between which the
+    model would see next to no difference. Where most of the first trials are disasters, their upper quartile limits it.
 
     Attributes:
         best: What is 0 before standardizing.
-        spread: From the median to the best, > 0.
+        spread: That distance, > 0.
         mean: Of the points, before standardizing.
         deviation: Likewise, > 0.
     """
@@ -122,7 +124,8 @@ class Scale:
         """
         reached = [each.reached for each in curves if each.best]
         best = max(reached)
-        spread = best - float(min(np.median(reached), np.median(reached[:_N_FIRST])))
+        first_median, first_quartile = (best - float(np.quantile(reached[:_N_FIRST], each)) for each in (0.5, 0.75))
+        spread = max(best - float(np.median(reached)), min(first_median, _MOST_QUARTILES * first_quartile))
         scale = cls(best=best, spread=spread if spread > 0.0 else (best - min(reached)) or 1.0)
         raw = scale.standardized(values)
         return cls(best=best, spread=scale.spread, mean=float(raw.mean()), deviation=float(raw.std()) or 1.0)

@@ -35,7 +35,7 @@ MOST_OBSERVATIONS: dict[str, int] = {
     "policy": 512,
     REFINE: 384,
 }
-"""Observations beyond which a model is shown an excerpt, the best and the most recent: its cost grows with each."""
+"""Observations beyond which a model, whose cost grows with each, is shown the first, the best and the most recent."""
 
 SAMPLER_NAMES: tuple[str, ...] = ("random", "qmc", *MODEL_SAMPLERS)
 
