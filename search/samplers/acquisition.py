@@ -51,17 +51,15 @@ class Proposer:
         coordinates: Of the ``d`` parameters.
         rng: Source of all draws.
         region: Where to look.
-        widths: What steps are relative to, shape ``(d,)``; None for the whole ranges.
+        widths: What steps are relative to, shape ``(d,)``.
     """
 
-    def __init__(
-        self, coordinates: UnitCoordinates, rng: np.random.Generator, region: Region, widths: Array | None = None
-    ) -> None:
+    def __init__(self, coordinates: UnitCoordinates, rng: np.random.Generator, region: Region, widths: Array) -> None:
         self._coordinates = coordinates
         self._is_choice = coordinates.is_choice
         self._rng = rng
         self._region = region
-        self._widths = np.ones(len(self._is_choice)) if widths is None else widths
+        self._widths = widths
 
     def ranked(self, acquisition: Acquisition, *, around: Array) -> Array:
         """Return points, the largest acquisition first, shape ``(n, d)``.

@@ -102,7 +102,8 @@ def _gains(
 
     around = np.nan_to_num(model.best_first(), nan=0.5)
     everywhere = Region.of(coordinates.names, {})
-    promising = Proposer(coordinates, rng, everywhere).ranked(acquisition, around=around)[:_N_PROMISING]
+    proposer = Proposer(coordinates, rng, everywhere, everywhere.widths)
+    promising = proposer.ranked(acquisition, around=around)[:_N_PROMISING]
     anywhere = coordinates.snap(rng.random((_N_ANYWHERE, len(coordinates.names))))
     candidates = ends.masked(np.vstack([promising, anywhere]))
     draws = model.draws(candidates, rng.standard_normal((len(candidates), _N_DRAWS)))
