@@ -38,7 +38,8 @@ def test_a_point_is_new_where_a_number_is_far_or_a_choice_another_one() -> None:
 def test_of_many_curves_the_model_is_shown_the_running_the_best_and_the_latest() -> None:
     curves = [Curve(params={"x": n}, best={1: -float(n)}) for n in range(900)]
     running = [Curve(params={"x": n}, is_running=True) for n in range(400, 420)]
-    shown = [each.params["x"] for each in excerpt([*curves[:400], *running, *curves[420:]])]
+    known = [*curves[:400], *running, *curves[420:]]
+    shown = [known[index].params["x"] for index in excerpt(known)]
     assert shown == sorted(shown)
     assert set(range(400, 420)) <= set(shown), "those that are running"
     assert set(range(150)) <= set(shown), "the best"

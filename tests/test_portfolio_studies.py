@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -273,25 +274,37 @@ def test_paused_are_trials_that_a_later_stage_could_take_further(
     assert not is_paused(replace(trial, record=at_the_end), definition)
 
 
-def test_the_paused_trial_that_rises_most_for_its_epochs_is_gone_on_with() -> None:
-    def observed(number: int, width: float, course: dict[int, float]) -> Observation:
-        return Observation(
-            number=number,
-            stage="fine",
-            hyperparameters={"kind": "a", "width": width},
-            reward=max(course.values()),
-            course=tuple(course.items()),
-        )
+def observed(number: int, share: float, course: dict[int, float]) -> Observation:
+    """Return a trial at such a share of the way through the range."""
+    return Observation(
+        number=number,
+        stage="fine",
+        hyperparameters={"kind": "a", "width": 10.0 ** (-4 + 4 * share)},
+        reward=max(course.values()),
+        course=tuple(course.items()),
+    )
 
-    others = [
-        observed(n, 10.0 ** (-4 + 4 * n / 11), {10: 0.5 - 0.04 * abs(n - 6), 20: 0.6 - 0.04 * abs(n - 6)})
-        for n in range(12)
-    ]
-    good = observed(20, 10.0 ** (-4 + 4 * 6.2 / 11), {5: 0.38, 10: 0.51})
-    bad = observed(21, 1e-4, {5: 0.1, 10: 0.2})
+
+def test_the_paused_trial_that_rises_most_for_its_epochs_is_gone_on_with() -> None:
+    others = [observed(n, n / 11, {10: 0.5 - 0.04 * abs(n - 6), 20: 0.6 - 0.04 * abs(n - 6)}) for n in range(12)]
+    good = observed(20, 6.2 / 11, {5: 0.38, 10: 0.51})
+    bad = observed(21, 0.0, {5: 0.1, 10: 0.2})
     for paused in ([good, bad], [bad, good]):
         chosen = most_promising(paused, others, space=BOX, direction=Direction.MAXIMIZE, target_epochs=20)
         assert chosen == 20
+
+
+def test_paused_trials_are_told_apart_however_alike_later_ones_are() -> None:
+    """The first trials were all paused; long ones since then are better, and next to equal."""
+    shares = np.random.default_rng(0).permutation(np.linspace(0.02, 0.98, 20)).tolist()
+    reached = [0.65 - 0.8 * abs(share - 0.8) if share > 0.5 else 0.2 + 0.2 * share for share in shares]
+    paused = [
+        observed(n, share, {2: 0.5 * value, 5: value})
+        for n, (share, value) in enumerate(zip(shares, reached, strict=True))
+    ]
+    since = [observed(100 + n, 0.2 + n / 40_000, {5: 0.8 + 1e-5 * n, 20: 0.9 + 1e-5 * n}) for n in range(60)]
+    chosen = most_promising(paused, since, space=BOX, direction=Direction.MAXIMIZE, target_epochs=20)
+    assert chosen == reached.index(max(reached))
 
 
 @pytest.mark.slow

@@ -78,9 +78,9 @@ class ForecastPruner:
         best = max((others[number].reached for number in rivals), default=-math.inf)
         if curve.reached >= best or not self._coordinates.units.names:
             return ""
-        model = CurveModel(
-            self._coordinates.units, [*excerpt(list(others.values())), curve], horizon=record.horizon_epochs
-        )
+        peers = list(others.values())
+        shown = [*(peers[index] for index in excerpt(peers)), curve]
+        model = CurveModel(self._coordinates.units, shown, horizon=record.horizon_epochs)
         mean, deviation = (float(each[0]) for each in model.final(model.units[-1:]))
         chance = float(ndtr((mean - float(model.scale.standardized(np.array([best]))[0])) / deviation))
         risk = self._settings.risk * min(1.0, _N_AT_FULL_RISK / len(others)) ** 2

@@ -82,16 +82,22 @@ def _curve(trial: FrozenTrial, *, sign: float, shift: int, longest: int) -> Curv
     return Curve.of(trial.params, finite, is_running=trial.state is TrialState.RUNNING)
 
 
-def excerpt(curves: Sequence[Curve]) -> list[Curve]:
-    """Return all curves, or of many the first known, the running, the best and, of the others, the most recent."""
+def excerpt(curves: Sequence[Curve]) -> list[int]:
+    """Return the indices of what a model is shown, ascending.
+
+    These are all curves, or of many the first known, the running, the best and, of the others, the most recent.
+
+    Args:
+        curves: In the order of their trials.
+    """
     if len(curves) <= _MOST_CURVES:
-        return list(curves)
+        return list(range(len(curves)))
     first = [index for index, each in enumerate(curves) if each.best][:_N_FIRST]
     by_value = sorted(range(len(curves)), key=lambda index: (not curves[index].is_running, -curves[index].reached))
     chosen = {*first, *by_value[: _MOST_CURVES // 2]}
     others = [index for index in reversed(range(len(curves))) if index not in chosen]
     chosen.update(others[: _MOST_CURVES - len(chosen)])
-    return [curves[index] for index in sorted(chosen)]
+    return sorted(chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,8 @@ class StagedGPSampler(SeededSampler):
         names = coordinates.distributions.keys()
         trials = study.get_trials(deepcopy=False, states=_STATES)
         trials = [each for each in trials if each.number != trial.number and not names.isdisjoint(each.params)]
-        curves = excerpt(learning_curves(trials, direction=study.direction))
+        all_curves = learning_curves(trials, direction=study.direction)
+        curves = [all_curves[index] for index in excerpt(all_curves)]
         rng = np.random.default_rng([self._seed, trial.number])
         n_known = sum(1 for each in curves if each.best)
         if n_known < self._n_startup_trials:

@@ -35,10 +35,12 @@ def most_promising(
     coordinates = CurveCoordinates(space)
     if not coordinates.units.names:
         return paused[0].number
-    told = [_curve(each, coordinates, direction) for each in others if each.course]
-    asked = [_curve(each, coordinates, direction) for each in paused]
-    model = CurveModel(coordinates.units, [*excerpt(told), *asked], horizon=target_epochs)
-    mean, deviation = model.final(model.units[-len(asked) :])
+    told = [each for each in others if each.course]
+    chosen = excerpt([_curve(each, coordinates, direction) for each in told])
+    shown = sorted((*(told[index] for index in chosen), *paused), key=lambda each: each.number)
+    curves = [_curve(each, coordinates, direction) for each in shown]
+    model = CurveModel(coordinates.units, curves, horizon=target_epochs)
+    mean, deviation = model.final(model.units[[shown.index(each) for each in paused]])
     lacking = np.array([target_epochs - each.course[-1][0] for each in paused])
     promise = log_expected_improvement(mean, deviation, best=model.best) - np.log(lacking)
     return paused[int(np.argmax(promise))].number
