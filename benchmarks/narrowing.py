@@ -28,7 +28,7 @@ from narrowing_runs import PLANS, UNTIL_SPENT, Conditions, Search, Setting, make
 from oracle_ranges import oracle_share
 from quality_surface import SurfaceError
 from ranged_surface import REGIMES
-from recorded_runs import add_file_options, at_least_one, run_command
+from recorded_runs import add_file_options, add_seed_options, at_least_one, chosen_seeds, run_command
 
 from search.narrowing import RULE_NAMES
 from search.sampling import MODEL_SAMPLERS
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plans", nargs="+", choices=tuple(PLANS), default=list(PLANS))
     parser.add_argument("--samplers", nargs="+", choices=MODEL_SAMPLERS, default=["tpe"])
     parser.add_argument("--instances", nargs="+", metavar="NAME", help="of LCBench or synthetic, 0 to 39 by default")
-    parser.add_argument("--seeds", type=at_least_one, default=1, help="seeds 0, 1, … of each instance")
+    add_seed_options(parser, n_seeds=1, of_what="each instance")
     parser.add_argument("--epochs", type=at_least_one, help="of a full synthetic training: 52, or 24 in the short plan")
     parser.add_argument(
         "--full-trainings", type=at_least_one, default=25, help="what a search may cost whose plan has no end"
@@ -75,7 +75,7 @@ def _settings(options: argparse.Namespace) -> list[Setting]:
         for rule in options.rules
         for share in ([0.0] if rule == "none" else options.outside)
         for instance in _instances(options, conditions.regime)
-        for seed in range(options.seeds)
+        for seed in chosen_seeds(options)
     ]
 
 

@@ -18,7 +18,7 @@ import torch
 from real_report import report
 from real_runs import Run, Setting, make_run
 from real_searches import N_EPOCHS, TASKS, check_names
-from recorded_runs import add_file_options, at_least_one, run_command
+from recorded_runs import add_file_options, add_seed_options, at_least_one, chosen_seeds, run_command
 
 METHODS = ("zeroin", "zeroin-no-narrowing", "tpe-hyperband", "random")
 BUDGET_EPOCHS = 264  # 11 full trainings
@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="NAME", help=f"of {', '.join(TASKS)}")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="NAME")
-    parser.add_argument("--seeds", type=at_least_one, default=10, help="seeds 0, 1, … of each task")
+    add_seed_options(parser, n_seeds=10, of_what="each task")
     parser.add_argument("--budget", type=at_least_one, default=BUDGET_EPOCHS, metavar="EPOCHS", help="of a search")
     parser.add_argument("--epochs", type=at_least_one, default=N_EPOCHS, help="of a full training")
     add_file_options(parser)
@@ -47,7 +47,7 @@ def _settings(options: argparse.Namespace) -> list[Setting]:
     check_names(tasks=options.tasks, methods=options.methods)
     return [
         Setting(task=task, method=method, seed=seed, n_epochs=options.epochs, budget_epochs=options.budget)
-        for seed in range(options.seeds)
+        for seed in chosen_seeds(options)
         for task in options.tasks
         for method in options.methods
     ]

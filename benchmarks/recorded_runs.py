@@ -43,16 +43,39 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", nargs="+", type=Path, metavar="FILE", help="show the tables of records, run nothing")
 
 
+def add_seed_options(parser: argparse.ArgumentParser, *, n_seeds: int, of_what: str) -> None:
+    """Let a command take how many seeds to run, and from which on.
+
+    Args:
+        parser: Of the command.
+        n_seeds: By default, >= 1.
+        of_what: What has them, as "each task".
+    """
+    parser.add_argument("--seeds", type=at_least_one, default=n_seeds, help=f"number of seeds of {of_what}")
+    parser.add_argument("--first-seed", type=at_least_zero, default=0, metavar="SEED", help="the others follow it")
+
+
+def chosen_seeds(options: argparse.Namespace) -> range:
+    """Return the seeds that the options of `add_seed_options` say."""
+    return range(options.first_seed, options.first_seed + options.seeds)
+
+
+def at_least_zero(text: str) -> int:
+    """Convert an option's value.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is below 0.
+    """
+    return _at_least(0, text)
+
+
 def at_least_one(text: str) -> int:
     """Convert an option's value.
 
     Raises:
         argparse.ArgumentTypeError: If it is below 1.
     """
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
-    return value
+    return _at_least(1, text)
 
 
 def run_command(
@@ -101,6 +124,13 @@ def run_command(
         print(f"{len(runs)}/{len(wanted)} {outcome.setting}: {outcome}", flush=True)
     print(f"\n{report(runs[each] for each in wanted if each in runs)}")
     return 0 if len(runs) == len(wanted) else 1
+
+
+def _at_least(least: int, text: str) -> int:
+    value = int(text)
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, but got {value}")
+    return value
 
 
 def _outcomes(settings: Sequence[S], make: Callable[[S], R], *, n_processes: int) -> Iterator[R | str]:

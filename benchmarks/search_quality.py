@@ -28,7 +28,7 @@ from quality_methods import OURS, PEERS, SAMPLERS, why_left_out
 from quality_report import report
 from quality_runs import Conditions, Run, Setting, make_run, open_surface
 from quality_surface import N_FULL_TRAININGS, SurfaceError
-from recorded_runs import add_file_options, at_least_one, run_command
+from recorded_runs import add_file_options, add_seed_options, at_least_one, chosen_seeds, run_command
 
 _SYNTHETIC_INSTANCES = tuple(str(index) for index in range(10))
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=at_least_one, default=52, help="of a full training on the synthetic surface")
     parser.add_argument("--methods", nargs="+", default=[OURS, *SAMPLERS, *PEERS], metavar="NAME")
     parser.add_argument("--instances", nargs="+", metavar="NAME", help="all of the data by default")
-    parser.add_argument("--seeds", type=at_least_one, default=5, help="seeds 0, 1, … of each instance")
+    add_seed_options(parser, n_seeds=5, of_what="each instance")
     parser.add_argument("--budget", type=at_least_one, metavar="EPOCHS", help="100 full trainings by default")
     parser.add_argument("--workers", type=at_least_one, default=1, help="asynchronous workers of a search")
     parser.add_argument("--from-scratch", action="store_true", help="going on from a checkpoint costs all epochs again")
@@ -103,7 +103,7 @@ def _settings(options: argparse.Namespace) -> list[Setting]:
         conditions[instance] = replace(asked, n_epochs=n_epochs, budget_epochs=budget)
     return [
         Setting(conditions=conditions[instance], method=method, instance=instance, seed=seed)
-        for seed in range(options.seeds)
+        for seed in chosen_seeds(options)
         for instance in instances
         for method in methods
     ]

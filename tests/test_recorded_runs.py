@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from recorded_runs import add_file_options, read_runs, run_command
+from recorded_runs import add_file_options, add_seed_options, chosen_seeds, read_runs, run_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +101,29 @@ def test_what_is_no_record_is_named_by_file_and_line(
     file.write_text('{"setting":{"name":"a"},"steps":[]}\n' + line + "\n")
     assert command(Maker(), "--table", str(file)) == 2
     assert f"{file}, line 2 must be the record of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seeds"),
+    [
+        ([], [0, 1, 2]),
+        (["--seeds", "2"], [0, 1]),
+        (["--first-seed", "10"], [10, 11, 12]),
+        (["--first-seed", "20", "--seeds", "1"], [20]),
+    ],
+)
+def test_seeds_are_a_number_of_them_from_the_first_one_on(arguments: list[str], seeds: list[int]) -> None:
+    parser = argparse.ArgumentParser()
+    add_seed_options(parser, n_seeds=3, of_what="each task")
+    assert list(chosen_seeds(parser.parse_args(arguments))) == seeds
+
+
+@pytest.mark.parametrize(("option", "value", "least"), [("--seeds", "0", 1), ("--first-seed", "-1", 0)])
+def test_a_number_that_is_too_small_is_refused(
+    option: str, value: str, least: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_seed_options(parser, n_seeds=3, of_what="each task")
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args([f"{option}={value}"])
+    assert f"argument {option}: must be at least {least}, but got {value}" in capsys.readouterr().err
