@@ -3,9 +3,10 @@
     python benchmarks/real_training.py --methods zeroin tpe-hyperband random --seeds 10 --output real.jsonl
     python benchmarks/real_training.py --table real.jsonl
 
-Three tasks of scikit-learn's digits, which need no download; all methods have the search space of the shipped study
-`digits`, the same training code and the same epochs. The winner is the training with the best validation accuracy at
-its best epoch; the test split is read once, when the search is over. What OUTPUT holds already is not run again.
+Tasks of scikit-learn's digits, which need no download; all methods have the search space of the shipped study `digits`
+(in one task with wider ranges), the same training code and the same epochs. The winner is the training with the best
+validation accuracy at its best epoch; the test split is read once, when the search is over. What OUTPUT holds already
+is not run again.
 """
 
 from __future__ import annotations

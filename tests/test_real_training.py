@@ -135,6 +135,17 @@ def test_what_optuna_suggests_is_the_space_of_the_shipped_study() -> None:
     assert sum("model.momentum" in point for point in points) == pytest.approx(267, abs=30)
 
 
+def test_a_task_with_wide_ranges_differs_from_its_twin_in_these_alone() -> None:
+    twin, wide = (task_definition(task, one_stage(N_EPOCHS), seed=3) for task in ("digits-noisy", "digits-noisy-wide"))
+    widened = {dimension.name for dimension in wide.space if dimension != twin.space[dimension.name]}
+    assert widened == {"model.learning_rate", "model.lr_decay", "model.init_gain", "model.weight_decay"}
+    for name in widened:
+        (inner, outer) = (study.space[name].edges() for study in (twin, wide))
+        assert outer[0] <= inner[0] < inner[1] <= outer[1]
+        assert outer[1] - outer[0] >= 1.5 * (inner[1] - inner[0])
+    assert replace(wide, study=twin.study, space=twin.space) == twin
+
+
 def test_wrong_labels_are_in_the_train_split_alone_and_as_many_as_asked_for() -> None:
     right, noisy = (HardDigits(n_train=200, label_noise=noise, split_seed=3) for noise in (0.0, 0.2))
     sizes = []
@@ -185,7 +196,7 @@ def test_differences_are_taken_between_runs_of_one_seed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tasks", "mnist"], "a task must be one of digits, digits-noisy, digits-cluttered, but got 'mnist'"),
+        (["--tasks", "mnist"], "digits, digits-noisy, digits-cluttered, digits-noisy-wide, but got 'mnist'"),
         (["--methods", "hyperopt"], "but got 'hyperopt'"),
         (["--methods", "zeroin-hyperopt"], "but got 'hyperopt'"),
     ],
