@@ -133,7 +133,7 @@ class SearchStage:
         name: Unique in the study.
         n_trials: Trials in this stage, >= 1; None, in the last one only, for as many as the budget allows.
         max_epochs: Epochs that each may train, >= 1.
-        sampler: ``random``, ``qmc``, ``tpe``, ``cmaes``, ``gp``, ``staged_gp``, ``policy`` or ``portfolio``.
+        sampler: ``random``, ``qmc``, ``tpe``, ``cmaes``, ``gp``, ``staged_gp``, ``policy``, ``mixed`` or ``portfolio``.
         narrow: How this stage's ranges follow from the trials before it; the first stage has the declared ranges.
         promote: How many of its trials continue the best of those that have trained fewer epochs, in ``[0, n_trials]``.
     """

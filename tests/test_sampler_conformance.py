@@ -8,6 +8,7 @@ import pytest
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
+from search.samplers.mixed import MixedSampler
 from search.samplers.policy import PolicySampler
 from search.samplers.portfolio import PortfolioSampler
 from search.samplers.staged_gp import StagedGPSampler
@@ -25,6 +26,13 @@ class TestStagedGPSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleO
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         return lambda: StagedGPSampler(seed=0, n_startup_trials=1)
+
+
+@pytest.mark.slow
+class TestMixedSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: MixedSampler(seed=0, n_startup_trials=1)
 
 
 @pytest.mark.slow

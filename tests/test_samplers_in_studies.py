@@ -1,4 +1,4 @@
-"""What holds of `policy` and of `staged_gp` in a study of Optuna's."""
+"""What holds of `policy`, `staged_gp` and `mixed` in a study of Optuna's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState, create_trial
 from optuna_surface import SPACE, loss
 
+from search.samplers.mixed import MixedSampler
 from search.samplers.policy import PolicySampler
 from search.samplers.staged_gp import StagedGPSampler
 
-OURS = [PolicySampler, StagedGPSampler]
+OURS = [PolicySampler, StagedGPSampler, MixedSampler]
 Sampler = Callable[..., BaseSampler]
 
 pytestmark = [pytest.mark.usefixtures("quiet_optuna"), pytest.mark.parametrize("sampler", OURS)]
@@ -62,6 +63,20 @@ def test_failed_trials_teach_nothing(sampler: Sampler) -> None:
         study.add_trials([*known, create_trial(state=TrialState.FAIL, params=params, distributions=SPACE)])
         nexts.append(study.ask(SPACE).params)
     assert nexts[0] == nexts[1]
+
+
+def test_the_mixed_one_asks_the_others_in_turns(sampler: Sampler) -> None:
+    known = study_of(RandomSampler, 12).trials
+    is_equal = []
+    for n_known in (11, 12):
+        asked = []
+        for each in (sampler(seed=0), MixedSampler(seed=0)):
+            study = optuna.create_study(sampler=each)
+            study.add_trials(known[:n_known])
+            asked.append(study.ask(SPACE).params)
+        is_equal.append(asked[0] == asked[1])
+    turns = {PolicySampler: [True, False], StagedGPSampler: [False, True], MixedSampler: [True, True]}
+    assert is_equal == turns[sampler]
 
 
 def test_several_objectives_are_refused(sampler: Sampler) -> None:

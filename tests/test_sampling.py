@@ -186,6 +186,18 @@ def test_trials_outside_the_box_teach_a_model_of_the_whole_space() -> None:
     assert others[0] == others[1], "what is modelled within the box alone learns nothing from them"
 
 
+@pytest.mark.parametrize("box", [BOX, NARROWED], ids=["declared", "narrowed"])
+def test_the_mixed_sampler_asks_two_others_in_turns(box: SearchSpace) -> None:
+    running = (history(41)[40].hyperparameters,)
+    for index in range(4):
+        mixed, by_model, by_policy = (
+            ask(sampler, box=box, declared=BOX, observations=history(40), running=running, index=index)
+            for sampler in ("mixed", "staged_gp", "policy")
+        )
+        assert by_model != by_policy
+        assert mixed == (by_policy if index % 2 else by_model)
+
+
 @pytest.mark.parametrize("sampler", ["staged_gp", REFINE])
 def test_in_a_narrowed_box_the_order_of_the_trials_does_not_matter(sampler: str) -> None:
     known = history(30)
@@ -266,7 +278,7 @@ def test_a_box_of_choices_alone_works(sampler: str) -> None:
 ZEROS = SearchSpace(
     dimensions=tuple(dimension(name, LogRange(low=0.01, high=0.8), zero_share=0.2) for name in ("dropout", "decay"))
 )
-OURS = pytest.mark.parametrize("sampler", ["staged_gp", "policy", REFINE])
+OURS = pytest.mark.parametrize("sampler", ["staged_gp", "policy", "mixed", REFINE])
 
 
 @OURS

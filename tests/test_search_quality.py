@@ -127,10 +127,10 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(method: str, n_workers: i
 @pytest.mark.parametrize(
     ("name", "sampler", "narrows", "pruner"),
     [
-        ("zeroin", "staged_gp", True, "forecast"),
-        ("zeroin-no-narrowing", "staged_gp", False, "forecast"),
-        ("zeroin-no-pruning", "staged_gp", True, "none"),
-        ("zeroin-median", "staged_gp", True, "median"),
+        ("zeroin", "mixed", True, "forecast"),
+        ("zeroin-no-narrowing", "mixed", False, "forecast"),
+        ("zeroin-no-pruning", "mixed", True, "none"),
+        ("zeroin-median", "mixed", True, "median"),
         ("zeroin-portfolio", "portfolio", True, "forecast"),
         ("zeroin-tpe-no-pruning", "tpe", True, "none"),
         ("zeroin-policy-no-narrowing", "policy", False, "forecast"),

@@ -52,8 +52,8 @@ def test_digits_is_the_study_that_the_readme_describes() -> None:
     assert definition.study == "digits"
     assert [(each.name, each.n_trials, each.max_epochs, each.sampler) for each in definition.stages] == [
         ("coarse", 8, 6, "qmc"),
-        ("medium", 8, 24, "staged_gp"),
-        ("fine", 16, 24, "staged_gp"),
+        ("medium", 8, 24, "mixed"),
+        ("fine", 16, 24, "mixed"),
     ]
     assert set(definition.model.init_args) == {"in_channels", "n_classes"}
     assert definition.objective.direction is Direction.MAXIMIZE
@@ -98,7 +98,7 @@ def test_defaults_of_a_minimal_study() -> None:
     assert definition.schedule_horizon is ScheduleHorizon.STUDY
     assert (definition.storage, definition.tracking_uri) == (None, None)
     assert (definition.objective.gap_weight, definition.objective.gap_tolerance) == (0.0, 0.0)
-    assert [stage.sampler for stage in definition.stages] == ["qmc", "staged_gp"]
+    assert [stage.sampler for stage in definition.stages] == ["qmc", "mixed"]
 
 
 def test_none_in_words_is_none() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
@@ -21,11 +21,13 @@ Sampler = Callable[[ProposalRequest], dict[str, Value]]
 START_UP_TRIALS = 10
 """Finished trials that a model knows below which it has too little to go on; quasi-random points come first."""
 
-MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "staged_gp", "policy")
+MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "staged_gp", "policy", "mixed")
 """Samplers that learn from finished trials."""
 
-WHOLE_SPACE_SAMPLERS: frozenset[str] = frozenset({"staged_gp", REFINE})
+WHOLE_SPACE_SAMPLERS: frozenset[str] = frozenset({"staged_gp", "mixed", REFINE})
 """Samplers whose model covers the declared ranges, whatever the box: trials outside it teach them too."""
+
+_TURNS: Mapping[str, tuple[str, ...]] = {"mixed": ("staged_gp", "policy")}
 
 MOST_OBSERVATIONS: dict[str, int] = {
     "tpe": 256,
@@ -33,6 +35,7 @@ MOST_OBSERVATIONS: dict[str, int] = {
     "cmaes": 1024,
     "staged_gp": 384,
     "policy": 512,
+    "mixed": 384,
     REFINE: 384,
 }
 """Observations beyond which a model, whose cost grows with each, is shown the first, the best and the most recent."""
@@ -75,6 +78,8 @@ def propose(
     Raises:
         StudyDefinitionError: If no sampler has that name.
     """
+    is_excerpt = len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf)
+    sampler = _whose_turn(sampler, index_in_stage)
     whole = model_ranges(sampler, box=box, declared=declared or box)
     known = [each for each in observations if whole.contains(each.hyperparameters)]
     known.sort(key=lambda each: each.number)
@@ -94,7 +99,7 @@ def propose(
         target_epochs=target_epochs,
         known=whole,
         beyond=tuple(beyond),
-        is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
+        is_excerpt=is_excerpt,
     )
     point = _sampler(sampler)(request)
     return with_priors(point, request) if sampler in MOST_OBSERVATIONS else point
@@ -112,6 +117,12 @@ def model_ranges(sampler: str, *, box: SearchSpace, declared: SearchSpace) -> Se
         return box
     whole = joined(declared, box)
     return box if whole == box else whole
+
+
+def _whose_turn(sampler: str, index_in_stage: int) -> str:
+    """Return the sampler itself, or the one of those that it consists of to which the trial's position falls."""
+    members = _TURNS.get(sampler, (sampler,))
+    return members[index_in_stage % len(members)]
 
 
 def _sampler(name: str) -> Sampler:

@@ -207,7 +207,7 @@ def _stage(index: int, stage: StageSection, narrow: NarrowSection) -> SearchStag
         name=stage.name,
         n_trials=stage.n_trials,
         max_epochs=stage.max_epochs,
-        sampler=stage.sampler or ("staged_gp" if index else "qmc"),
+        sampler=stage.sampler or ("mixed" if index else "qmc"),
         narrow=NarrowRule(**(stage.narrow or narrow).model_dump()),
         promote=stage.promote,
     )

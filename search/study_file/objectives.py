@@ -11,7 +11,7 @@ from search.study_file.document import shown
 from search.study_file.problems import Problem
 from search.study_file.schema import ObjectiveSection, StudySection
 
-MULTI_OBJECTIVE_SAMPLERS = ("random", "qmc", "tpe", "gp", "staged_gp", "policy", "portfolio")
+MULTI_OBJECTIVE_SAMPLERS = ("random", "qmc", "tpe", "gp", "staged_gp", "policy", "mixed", "portfolio")
 """Samplers that know what to do with several objectives, or are content with a trial's place among all."""
 
 

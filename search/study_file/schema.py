@@ -15,7 +15,7 @@ from search.study_file.pruner_schema import ForecastSection, Pruner
 from search.study_file.schema_parts import Count, Scalar, Section, Shorthand, named
 from search.study_file.warm_start_schema import WarmStartSection
 
-SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp", "staged_gp", "policy", "portfolio"]
+SamplerName = Literal["random", "qmc", "tpe", "cmaes", "gp", "staged_gp", "policy", "mixed", "portfolio"]
 NarrowRuleName = Literal["quantile_box", "posterior", "trust_region", "none"]
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")
@@ -151,8 +151,8 @@ class StageSection(Section):
     max_epochs: Count
     """Epochs that each of its trials may train."""
     sampler: SamplerName | None = None
-    """Where its trials are placed; by default qmc (evenly spread) in the first stage and staged_gp (learning from all
-    learning curves) in later ones. The first of several stages explores: random or qmc."""
+    """Where its trials are placed; by default qmc (evenly spread) in the first stage and mixed (in turns staged_gp, a
+    model of all learning curves, and policy) in later ones. The first of several stages explores: random or qmc."""
     narrow: Narrow | None = None
     """How its ranges follow from the trials before it; by default as the study says."""
     promote: Annotated[int, Field(ge=0, le=1_000_000)] = 0

@@ -50,15 +50,15 @@ space:
 
 # Coarse to fine: a few short trials over wide ranges (a quarter of the epochs; at least as many as there are devices),
 # then full ones where those promise most. Ranges follow from all trials before as each stage opens, 12 at the least.
-# sampler: random, qmc (evenly spread), tpe, cmaes, gp, staged_gp (by all learning curves) or policy (learning from the
-# trials so far), or portfolio, which learns on what to spend the next trial: one of these samplers, a look outside, or
-# a paused trial. By default qmc in the first stage, staged_gp in later ones.
+# sampler: random, qmc (evenly spread), tpe, cmaes, gp, staged_gp (a model of all learning curves), policy (learning by
+# reinforcement), mixed (these two in turns), or portfolio, which learns on what to spend the next trial: one of these
+# samplers, a look outside, or a paused trial. By default qmc in the first stage, mixed in later ones.
 # promote: how many of a stage's trials continue the best shorter ones from their checkpoints, 0 if it does not say.
 # The last stage may leave out n_trials under a budget (see below): as many as that allows.
 stages:
   - {{name: coarse, n_trials: 8, max_epochs: 2, sampler: qmc}}
-  - {{name: medium, n_trials: 8, max_epochs: 8, sampler: staged_gp}}
-  - {{name: fine, n_trials: 16, max_epochs: 8, sampler: staged_gp}}
+  - {{name: medium, n_trials: 8, max_epochs: 8, sampler: mixed}}
+  - {{name: fine, n_trials: 16, max_epochs: 8, sampler: mixed}}
 
 # Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, such as
 # {{rule: posterior, probability: 0.95}}; quantile_box, a box around the best trials; trust_region, about the best
