@@ -37,6 +37,7 @@ class OptunaMethod:
         self._prunes = pruner is not None
         self._pruned = optuna.trial.TrialState.PRUNED
         self._study = optuna.create_study(
+            study_name=f"quality-{seed}",  # of which Hyperband makes the trials' brackets
             direction="maximize",
             sampler=sampler(seed),
             pruner=optuna.pruners.NopPruner() if pruner is None else pruner(optuna.pruners, surface.n_epochs),

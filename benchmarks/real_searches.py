@@ -157,6 +157,7 @@ def _search_by_optuna(method: str, definition: StudyDefinition, trainings: RealT
     sampler, pruner = _PEERS[method]
     make_pruner = getattr(optuna_methods, pruner) if pruner else lambda pruners, _: pruners.NopPruner()
     study = optuna.create_study(
+        study_name=f"{definition.study}-{definition.seed}",  # of which Hyperband makes the trials' brackets
         direction="maximize",
         sampler=optuna_methods.optunas(sampler, definition.seed),
         pruner=make_pruner(optuna.pruners, n_epochs),

@@ -115,7 +115,7 @@ def test_a_method_spends_its_budget_exactly_and_its_regret_never_grows(method: s
 
 @pytest.mark.parametrize(
     ("method", "n_workers"),
-    [("random", 1), ("tpe-median", 4), pytest.param("zeroin", 4, marks=pytest.mark.slow)],
+    [("random", 1), ("tpe-median", 4), ("tpe-hyperband", 1), pytest.param("zeroin", 4, marks=pytest.mark.slow)],
 )
 def test_equal_seeds_give_equal_runs_and_others_do_not(method: str, n_workers: int) -> None:
     setting = Setting(conditions=replace(CONDITIONS, n_workers=n_workers), method=method, instance="0", seed=3)
