@@ -57,7 +57,7 @@ def asked(record: StudyRecord, number: int) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "median"), ("staged_gp", "forecast")])
+@pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "median"), ("mixed", "forecast")])
 def test_many_workers_are_asked_for_the_same_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, pruner: str
 ) -> None:

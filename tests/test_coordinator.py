@@ -176,7 +176,7 @@ def test_a_killed_study_resumes_to_what_it_would_have_been(
     [
         ("asha", "random"),
         ("wilcoxon", "random"),
-        ({"name": "forecast", "min_epochs": 2, "n_startup_trials": 3}, "staged_gp"),
+        ({"name": "forecast", "min_epochs": 2, "n_startup_trials": 3}, "mixed"),
     ],
 )
 @pytest.mark.usefixtures("untracked")

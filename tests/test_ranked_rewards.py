@@ -251,7 +251,9 @@ def proposals(sampler: str, trials: list[FinishedTrial], *, of: Objective, n: in
     return points
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "staged_gp", "policy", pytest.param("gp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", "cmaes", "staged_gp", "policy", "mixed", pytest.param("gp", marks=pytest.mark.slow)]
+)
 def test_models_propose_where_the_constraints_are_kept(sampler: str) -> None:
     n = 1 if sampler == "gp" else 12  # a Gaussian process takes its time
     diverged = measured(40, at(NAN, NAN), of=BOUNDED, state=TrialState.DIVERGED, point={"x": 0.99})
@@ -261,7 +263,7 @@ def test_models_propose_where_the_constraints_are_kept(sampler: str) -> None:
     assert sum(x <= 0.6 for x in free) < 0.3 * n
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "staged_gp", "policy", pytest.param("gp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sampler", ["tpe", "staged_gp", "policy", "mixed", pytest.param("gp", marks=pytest.mark.slow)])
 def test_models_propose_on_the_front(sampler: str) -> None:
     """Between 0.2 and 0.5 every point is on the front, beyond it none is."""
     trials = []

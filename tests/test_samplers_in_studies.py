@@ -65,20 +65,6 @@ def test_failed_trials_teach_nothing(sampler: Sampler) -> None:
     assert nexts[0] == nexts[1]
 
 
-def test_the_mixed_one_asks_the_others_in_turns(sampler: Sampler) -> None:
-    known = study_of(RandomSampler, 12).trials
-    is_equal = []
-    for n_known in (11, 12):
-        asked = []
-        for each in (sampler(seed=0), MixedSampler(seed=0)):
-            study = optuna.create_study(sampler=each)
-            study.add_trials(known[:n_known])
-            asked.append(study.ask(SPACE).params)
-        is_equal.append(asked[0] == asked[1])
-    turns = {PolicySampler: [True, False], StagedGPSampler: [False, True], MixedSampler: [True, True]}
-    assert is_equal == turns[sampler]
-
-
 def test_several_objectives_are_refused(sampler: Sampler) -> None:
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler())
     with pytest.raises(ValueError, match="one objective"):

@@ -43,6 +43,7 @@ from search.study_file import (
     load_study_file,
     starter_study,
 )
+from search.study_file.schema import SAMPLER_NAMES
 
 # ---- the shipped files -----------------------------------------------------------------------------------------------
 
@@ -123,7 +124,7 @@ def test_a_stage_may_have_its_own_narrowing() -> None:
     assert [stage.narrow.rule for stage in study(stages=stages).stages] == ["posterior", "none"]
 
 
-@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "cmaes", "gp", "policy"])
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_a_single_stage_may_use_any_sampler(sampler: str) -> None:
     assert study(stages=[{**MINIMAL["stages"][0], "sampler": sampler}]).stages[0].sampler == sampler
 

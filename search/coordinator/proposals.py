@@ -16,7 +16,7 @@ from search.coordinator.promotions import Promotions
 from search.coordinator.spending import Spending, next_spending
 from search.coordinator.study_context import StudyContext
 from search.portfolio import EXPLORE, PORTFOLIO, SAMPLERS
-from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, model_ranges, outside_point, propose
+from search.sampling import MOST_CHECKED, MOST_OBSERVATIONS, model_ranges, outside_point, propose, whose_turn
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.storage import trial_key
@@ -98,7 +98,8 @@ class Proposals:
 
     def _sampled(self, number: int, action: str) -> tuple[Hyperparameters, str]:
         """Return what the sampler proposes, or what an earlier study makes of it, and where it comes from then."""
-        sampler = self._stage.sampler
+        index_in_stage = number - self._opening.first_trial_number
+        sampler = whose_turn(self._stage.sampler, stage_seed=self._stage_seed, index_in_stage=index_in_stage)
         if sampler == PORTFOLIO:
             sampler = SAMPLERS[action] if action else "qmc"
         proposed = propose(
@@ -110,7 +111,7 @@ class Proposals:
             stage=self._stage.name,
             stage_seed=self._stage_seed,
             trial_seed=derived_seed(self._definition.seed, "sampling", number),
-            index_in_stage=number - self._opening.first_trial_number,
+            index_in_stage=index_in_stage,
             target_epochs=max(each.max_epochs for each in self._definition.stages),
             declared=self._definition.space,
         )

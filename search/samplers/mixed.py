@@ -16,10 +16,11 @@ from search.samplers.coordinates import UnitCoordinates
 from search.samplers.policy import PolicySampler
 from search.samplers.seeded_sampler import SeededSampler
 from search.samplers.staged_gp import StagedGPSampler
+from search.samplers.turns import turn
 
 
 class MixedSampler(SeededSampler):
-    """Two samplers in turns, by the trial's number: single objective, any parameters, conditional ones too.
+    """Two samplers in turns: single objective, any parameters, conditional ones too.
 
     Args:
         max_epochs: Epochs of a full training, >= 1, with which the steps of `trial.report` are compared; None for the
@@ -42,5 +43,5 @@ class MixedSampler(SeededSampler):
 
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Return what the sampler whose turn it is proposes."""
-        member = self._members[trial.number % len(self._members)]
+        member = self._members[turn(trial.number, n_members=len(self._members), seed=self._seed)]
         return member.sample_relative(study, trial, dict(coordinates.distributions))

@@ -17,6 +17,7 @@ from search.sampling.propose import (
     START_UP_TRIALS,
     model_ranges,
     propose,
+    whose_turn,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "outside_point",
     "point_outside",
     "propose",
+    "whose_turn",
 ]

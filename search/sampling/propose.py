@@ -24,10 +24,10 @@ START_UP_TRIALS = 10
 MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "staged_gp", "policy", "mixed")
 """Samplers that learn from finished trials."""
 
-WHOLE_SPACE_SAMPLERS: frozenset[str] = frozenset({"staged_gp", "mixed", REFINE})
+WHOLE_SPACE_SAMPLERS: frozenset[str] = frozenset({"staged_gp", REFINE})
 """Samplers whose model covers the declared ranges, whatever the box: trials outside it teach them too."""
 
-_TURNS: Mapping[str, tuple[str, ...]] = {"mixed": ("staged_gp", "policy")}
+_MEMBERS: Mapping[str, tuple[str, ...]] = {"mixed": ("staged_gp", "policy")}
 
 MOST_OBSERVATIONS: dict[str, int] = {
     "tpe": 256,
@@ -35,7 +35,6 @@ MOST_OBSERVATIONS: dict[str, int] = {
     "cmaes": 1024,
     "staged_gp": 384,
     "policy": 512,
-    "mixed": 384,
     REFINE: 384,
 }
 """Observations beyond which a model, whose cost grows with each, is shown the first, the best and the most recent."""
@@ -78,8 +77,7 @@ def propose(
     Raises:
         StudyDefinitionError: If no sampler has that name.
     """
-    is_excerpt = len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf)
-    sampler = _whose_turn(sampler, index_in_stage)
+    sampler = whose_turn(sampler, stage_seed=stage_seed, index_in_stage=index_in_stage)
     whole = model_ranges(sampler, box=box, declared=declared or box)
     known = [each for each in observations if whole.contains(each.hyperparameters)]
     known.sort(key=lambda each: each.number)
@@ -99,10 +97,26 @@ def propose(
         target_epochs=target_epochs,
         known=whole,
         beyond=tuple(beyond),
-        is_excerpt=is_excerpt,
+        is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
     )
     point = _sampler(sampler)(request)
     return with_priors(point, request) if sampler in MOST_OBSERVATIONS else point
+
+
+def whose_turn(sampler: str, *, stage_seed: int, index_in_stage: int) -> str:
+    """Return the sampler itself, or of one that consists of others the one whose turn it is.
+
+    Args:
+        sampler: One of `SAMPLER_NAMES`, or `search.portfolio.REFINE`.
+        stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
+        index_in_stage: Position of the trial in its stage, from 0.
+    """
+    members = _MEMBERS.get(sampler, (sampler,))
+    if len(members) == 1:
+        return members[0]
+    from search.samplers.turns import turn
+
+    return members[turn(index_in_stage, n_members=len(members), seed=stage_seed)]
 
 
 def model_ranges(sampler: str, *, box: SearchSpace, declared: SearchSpace) -> SearchSpace:
@@ -117,12 +131,6 @@ def model_ranges(sampler: str, *, box: SearchSpace, declared: SearchSpace) -> Se
         return box
     whole = joined(declared, box)
     return box if whole == box else whole
-
-
-def _whose_turn(sampler: str, index_in_stage: int) -> str:
-    """Return the sampler itself, or the one of those that it consists of to which the trial's position falls."""
-    members = _TURNS.get(sampler, (sampler,))
-    return members[index_in_stage % len(members)]
 
 
 def _sampler(name: str) -> Sampler:
