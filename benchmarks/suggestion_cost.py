@@ -25,6 +25,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from table_cells import header, line
 
+from search.samplers.mixed import MixedSampler
 from search.samplers.policy import PolicySampler
 from search.samplers.staged_gp import StagedGPSampler
 
@@ -38,6 +39,7 @@ _SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
     "staged_gp": lambda seed: StagedGPSampler(max_epochs=_N_EPOCHS[-1], seed=seed),
     "policy": lambda seed: PolicySampler(seed=seed),
+    "mixed": lambda seed: MixedSampler(max_epochs=_N_EPOCHS[-1], seed=seed),
 }
 _BASELINE = "tpe"
 

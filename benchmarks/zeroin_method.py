@@ -1,8 +1,8 @@
 """zeroin itself: a whole study on virtual workers, its coordinator, storage and epoch logs as users have them.
 
 8 trials for a quarter of the epochs of a full training, then 8 full ones, then full ones until the budget is spent; all
-else at the study file's defaults: the first placed evenly, the others by `staged_gp`, pruned by `forecast`, in ranges
-that narrow by `posterior` as each stage opens.
+else at the study file's defaults: the first placed evenly, the others by `mixed`, pruned by `forecast`, in ranges that
+narrow by `posterior` as each stage opens.
 """
 
 from __future__ import annotations
