@@ -1,9 +1,9 @@
 """What ending early saves and what it loses, on the synthetic surface whose optimum is known.
 
 Each study has the plan of `search_quality`: 8 trials of a quarter of the epochs, then full trainings, here by
-`staged_gp` unless another sampler is asked for, and without pruning. It is run to its planned end, and the rule is asked
-after each full training, as the coordinator asks it: the study up to where it would have ended is the same study. Prints
-a table of means over seeds.
+`staged_gp` unless another sampler is asked for, and without pruning. It is run to its planned end, and the rule is
+asked after each full training, as the coordinator asks it: the study up to where it would have ended is the same study.
+Prints a table of means over seeds.
 
     python benchmarks/early_ending.py --noise 0.01 0.03 --seeds 20
 """
