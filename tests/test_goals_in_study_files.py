@@ -137,7 +137,8 @@ def test_one_objective_and_several_are_too_many() -> None:
 
 def test_a_sampler_that_cannot_weigh_objectives_is_refused() -> None:
     stages = [*MINIMAL["stages"][:1], {"name": "fine", "n_trials": 4, "max_epochs": 3, "sampler": "cmaes"}]
-    with pytest.raises(StudyDefinitionError, match="policy, mixed, portfolio with several objectives") as caught:
+    message = "staged_gp, policy, mixed, portfolio with several objectives"
+    with pytest.raises(StudyDefinitionError, match=message) as caught:
         several(stages=stages)
     assert caught.value.key == "stages.1.sampler"
     assert study(stages=stages).stages[1].sampler == "cmaes"

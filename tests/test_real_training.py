@@ -196,7 +196,10 @@ def test_differences_are_taken_between_runs_of_one_seed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tasks", "mnist"], "digits, digits-noisy, digits-cluttered, digits-noisy-wide, but got 'mnist'"),
+        (
+            ["--tasks", "mnist"],
+            "a task must be one of digits, digits-noisy, digits-cluttered, digits-noisy-wide, but got 'mnist'",
+        ),
         (["--methods", "hyperopt"], "but got 'hyperopt'"),
         (["--methods", "zeroin-hyperopt"], "but got 'hyperopt'"),
     ],

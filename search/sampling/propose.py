@@ -111,11 +111,11 @@ def whose_turn(sampler: str, *, stage_seed: int, index_in_stage: int) -> str:
         stage_seed: In ``[0, 2**31)``, the same for all trials of the stage.
         index_in_stage: Position of the trial in its stage, from 0.
     """
-    members = _MEMBERS.get(sampler, (sampler,))
-    if len(members) == 1:
-        return members[0]
+    if sampler not in _MEMBERS:
+        return sampler
     from search.samplers.turns import turn
 
+    members = _MEMBERS[sampler]
     return members[turn(index_in_stage, n_members=len(members), seed=stage_seed)]
 
 
