@@ -25,20 +25,20 @@ NARROWED: dict[str, Any] = {
     "narrow": "quantile_box",
     "stages": [
         {"name": "coarse", "n_trials": 24, "max_epochs": 3},
-        {"name": "fine", "n_trials": 6, "max_epochs": 3, "sampler": "staged_gp"},
+        {"name": "fine", "n_trials": 6, "max_epochs": 3},
     ],
     "pruner": "none",
     "finish": "none",
 }
 
 
-def asked_again(record: StudyRecord, number: int, *, declared: SearchSpace | None) -> Hyperparameters:
+def asked_again(record: StudyRecord, number: int, *, sampler: str, declared: SearchSpace | None) -> Hyperparameters:
     """Return what the sampler of the second stage proposes when the trials before that number are finished."""
     definition, opening = record.definition, record.openings[1]
     finished = [FinishedTrial(record=each.record, score=each.score) for each in record.trials[:number] if each.score]
     return propose(
         box=opening.narrowed.space,
-        sampler="staged_gp",
+        sampler=sampler,
         direction=definition.objective.direction,
         observations=comparable_observations(finished, objective=definition.objective),
         running=(),
@@ -52,8 +52,11 @@ def asked_again(record: StudyRecord, number: int, *, declared: SearchSpace | Non
 
 
 @pytest.mark.usefixtures("untracked")
-def test_a_stage_with_narrower_ranges_learns_from_the_trials_outside_them(tmp_path: Path) -> None:
-    record = run_session(StateDirectory(root=tmp_path), VirtualEngine(), definition_from_plain(NARROWED))
+@pytest.mark.parametrize("sampler", ["staged_gp", "policy", "mixed"])
+def test_a_stage_with_narrower_ranges_learns_from_the_trials_outside_them(sampler: str, tmp_path: Path) -> None:
+    coarse, fine = NARROWED["stages"]
+    definition = definition_from_plain({**NARROWED, "stages": [coarse, {**fine, "sampler": sampler}]})
+    record = run_session(StateDirectory(root=tmp_path), VirtualEngine(), definition)
     box = record.openings[1].narrowed.space
     known = [each.record.hyperparameters for each in record.trials[:24]]
     assert 0 < sum(map(box.contains, known)) < 24, "some trials lie outside"
@@ -62,6 +65,6 @@ def test_a_stage_with_narrower_ranges_learns_from_the_trials_outside_them(tmp_pa
         proposed, number = trial.record.hyperparameters, trial.record.number
         assert number is not None
         assert box.contains(proposed)
-        assert proposed == asked_again(record, number, declared=record.definition.space)
-        differ.append(proposed != asked_again(record, number, declared=None))
+        assert proposed == asked_again(record, number, sampler=sampler, declared=record.definition.space)
+        differ.append(proposed != asked_again(record, number, sampler=sampler, declared=None))
     assert any(differ), "what lies outside makes a difference"

@@ -10,6 +10,7 @@ from scipy.stats import qmc
 from search.samplers.coordinates import Array, UnitCoordinates
 from search.samplers.policy_distribution import PolicyDistribution, standard_normals
 from search.samplers.policy_gradient import CHOICES_FLOOR, FLOOR, Advantages, ScoreRegression, stepped
+from search.samplers.region import Region
 
 SPACE = UnitCoordinates.of(
     {
@@ -18,6 +19,7 @@ SPACE = UnitCoordinates.of(
         "n": IntDistribution(1, 4),
     }
 )
+WHOLE = Region.of(SPACE.names, {})
 UNIFORMS = qmc.Sobol(3, seed=np.random.default_rng(0)).random(512)
 
 
@@ -45,8 +47,21 @@ def nats(new: PolicyDistribution, old: PolicyDistribution) -> float:
 
 
 def test_the_prior_is_uniform() -> None:
-    units = PolicyDistribution.uniform(SPACE).units(UNIFORMS, SPACE)
+    units = PolicyDistribution.uniform(SPACE, WHOLE).units(UNIFORMS, SPACE, WHOLE)
     assert units == pytest.approx(SPACE.snap(UNIFORMS), abs=1e-6)
+
+
+def test_a_policy_for_a_region_draws_evenly_from_it() -> None:
+    region = Region.of(SPACE.names, {"x": ((0.0, 0.1), (0.7, 1.0)), "kind": ((0.01, 0.32), (0.68, 0.99))})
+    policy = PolicyDistribution.uniform(SPACE, region)
+    units = policy.units(UNIFORMS, SPACE, region)
+    assert region.contains(units).all()
+    assert np.mean(units[:, 0] <= 0.1) == pytest.approx(0.25, abs=0.01)
+    kinds = SPACE.choice_indices(units, 1)
+    assert (np.bincount(kinds) / len(kinds)).tolist() == pytest.approx([0.5, 0.0, 0.5], abs=0.01)
+    (chosen,) = policy.chosen(UNIFORMS[:, [1]])
+    assert (np.array([0, 2])[chosen] == kinds).all(), "by their order in the region"
+    assert np.unique(units[:, 2]).tolist() == [0.125, 0.375, 0.625, 0.875]
 
 
 @given(seed=st.integers(0, 10_000), size=st.floats(0.01, 20.0), trust=st.floats(0.01, 0.2))
@@ -92,14 +107,14 @@ def test_a_quadratic_reward_is_fitted_exactly() -> None:
 
 
 def test_steps_climb_to_the_optimum() -> None:
-    policy = PolicyDistribution.uniform(SPACE)
+    policy = PolicyDistribution.uniform(SPACE, WHOLE)
     regression = ScoreRegression(standard_normals(UNIFORMS[:, [0, 2]]))
     for _ in range(20):
-        units = policy.units(UNIFORMS, SPACE)
+        units = policy.units(UNIFORMS, SPACE, WHOLE)
         rewards = -((units[:, 0] - 0.9) ** 2) + 0.2 * (SPACE.choice_indices(units, 1) == 2) + 0.1 * units[:, 2]
         advantages = regression.fitted((SPACE.one_hot(units, 1),), rewards)
         policy = stepped(policy, advantages, temperature=1e-3, trust_nats=0.5)
-    units = policy.units(UNIFORMS, SPACE)
+    units = policy.units(UNIFORMS, SPACE, WHOLE)
     assert _root_mean_square(units[:, 0] - 0.9) < 0.1
     assert np.mean(SPACE.choice_indices(units, 1) == 2) > 0.95
     assert np.mean(units[:, 2] == units[:, 2].max()) > 0.95

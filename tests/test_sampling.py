@@ -19,6 +19,7 @@ from search.errors import StudyDefinitionError
 from search.portfolio import REFINE
 from search.sampling import MODEL_SAMPLERS, SAMPLER_NAMES, propose
 from search.sampling.optuna_view import view_coordinates
+from search.sampling.propose import WHOLE_SPACE_SAMPLERS
 from search.search_space import (
     Choices,
     Condition,
@@ -158,17 +159,22 @@ def test_a_narrowed_box_holds_every_proposal_whatever_lies_outside(sampler: str)
         assert ("momentum" in point) == (point["optimizer"] != "adamw")
 
 
-def test_zeros_that_are_left_are_proposed_and_those_that_are_not_are_never() -> None:
+WHOLE = pytest.mark.parametrize("sampler", sorted(WHOLE_SPACE_SAMPLERS))
+
+
+@pytest.mark.parametrize("sampler", ["staged_gp", "policy"])
+def test_zeros_that_are_left_are_proposed_and_those_that_are_not_are_never(sampler: str) -> None:
     def zeros_are_best(point: Hyperparameters) -> float:
         return float(point["dropout"] == 0) + float(point["depth"] == 0)
 
     known = tuple(replace(each, reward=zeros_are_best(each.hyperparameters)) for each in history(40))
-    asked = [ask("staged_gp", box=NARROWED, declared=BOX, observations=known, index=index) for index in range(8)]
+    asked = [ask(sampler, box=NARROWED, declared=BOX, observations=known, index=index) for index in range(8)]
     assert sum(point["dropout"] == 0 for point in asked) >= 6
     assert all(point["depth"] in (2, 3) for point in asked)
 
 
-def test_trials_outside_the_box_teach_a_model_of_the_whole_space() -> None:
+@pytest.mark.parametrize("sampler", ["staged_gp", "policy"])
+def test_trials_outside_the_box_teach_a_model_of_the_whole_space(sampler: str) -> None:
     """All known trials lie outside; they say that more is better, or less."""
     box = SearchSpace(dimensions=(dimension("rate", LogRange(low=1e-3, high=1e-2)),))
 
@@ -176,7 +182,7 @@ def test_trials_outside_the_box_teach_a_model_of_the_whole_space() -> None:
         known = tuple(
             replace(each, reward=sign * RATE_ONLY["rate"].to_unit(each.hyperparameters["rate"])) for each in all_
         )
-        points = [ask("staged_gp", box=box, declared=RATE_ONLY, observations=known, index=index) for index in range(8)]
+        points = [ask(sampler, box=box, declared=RATE_ONLY, observations=known, index=index) for index in range(8)]
         return float(np.median([box["rate"].to_unit(point["rate"]) for point in points]))
 
     all_ = tuple(each for each in history(30, box=RATE_ONLY) if not box.contains(each.hyperparameters))
@@ -201,14 +207,14 @@ def test_the_mixed_sampler_asks_two_others_in_turns(box: SearchSpace) -> None:
     assert [sum(turns[first : first + 2]) for first in range(0, 8, 2)] == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("sampler", ["staged_gp", REFINE])
+@WHOLE
 def test_in_a_narrowed_box_the_order_of_the_trials_does_not_matter(sampler: str) -> None:
     known = history(30)
     points = [ask(sampler, box=NARROWED, declared=BOX, observations=each) for each in (known, known[::-1])]
     assert points[0] == points[1]
 
 
-@pytest.mark.parametrize("sampler", ["staged_gp", REFINE])
+@WHOLE
 def test_a_box_may_reach_beyond_the_declared_ranges(sampler: str) -> None:
     limits = LogRange(low=1e-7, high=10.0)
     declared = SearchSpace(dimensions=(replace(RATE_ONLY["rate"], limits=limits),))
@@ -220,7 +226,8 @@ def test_a_box_may_reach_beyond_the_declared_ranges(sampler: str) -> None:
     assert max(rates) > 1.0
 
 
-def test_a_dimension_that_no_trial_had_is_drawn_from_the_box() -> None:
+@pytest.mark.parametrize("sampler", ["staged_gp", "policy"])
+def test_a_dimension_that_no_trial_had_is_drawn_from_the_box(sampler: str) -> None:
     """All known trials chose what makes the others inactive."""
     inner = Condition(name="kind", values=("a",))
     declared = SearchSpace(
@@ -237,13 +244,18 @@ def test_a_dimension_that_no_trial_had_is_drawn_from_the_box() -> None:
         replace(each, hyperparameters={"kind": "b", "rate": rate})
         for each, rate in zip(history(12, box=RATE_ONLY), rates, strict=True)
     )
-    points = [ask("staged_gp", box=box, declared=declared, observations=known, index=index) for index in range(16)]
+    points = [ask(sampler, box=box, declared=declared, observations=known, index=index) for index in range(16)]
     assert all(box.contains(point) for point in points)
     assert len({point["share"] for point in points if point["kind"] == "a"} - {0.4, 0.6}) >= 3
 
 
-def test_what_is_drawn_from_a_narrowed_box_is_even_over_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sampler", ["staged_gp", "policy"])
+def test_what_is_drawn_from_a_narrowed_box_is_even_over_its_values(
+    sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing has been learned."""
     monkeypatch.setattr("search.samplers.staged_gp.EXPLORED_SHARE", 1.0)
+    monkeypatch.setattr("search.samplers.policy.N_STEPS", 0)
     declared = SearchSpace(
         dimensions=(
             dimension("depth", IntRange(low=1, high=9)),
@@ -254,7 +266,7 @@ def test_what_is_drawn_from_a_narrowed_box_is_even_over_its_values(monkeypatch: 
     ranges = {"depth": IntRange(low=2, high=4), "width": IntLogRange(low=8, high=9), "kind": Choices(values=("a", "d"))}
     box = replace_ranges(declared, **ranges)
     known = history_of(declared, 12)
-    points = [ask("staged_gp", box=box, declared=declared, observations=known, index=index) for index in range(150)]
+    points = [ask(sampler, box=box, declared=declared, observations=known, index=index) for index in range(150)]
     for name, n in (("depth", 3), ("width", 2), ("kind", 2)):
         counts = Counter(point[name] for point in points)
         assert len(counts) == n

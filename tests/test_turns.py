@@ -86,7 +86,7 @@ def narrowed(tmp_path: Path, sampler: str, *, seed: int) -> StudyRecord:
 
 
 def test_whose_turn_it_is_is_asked_as_if_it_were_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In narrowed ranges, too: the policy learns from the trials inside them, whose places are those among these."""
+    """In narrowed ranges with several objectives, too."""
     monkeypatch.setattr("search.coordinator.session.MlflowTracker", NoTracker)
     had = set()
     for seed in range(3, 7):

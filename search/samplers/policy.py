@@ -23,6 +23,7 @@ from search.samplers.history import History
 from search.samplers.observed_rewards import INFORMATIVE_STATES, standardized_rewards
 from search.samplers.policy_distribution import PolicyDistribution, standard_normals
 from search.samplers.policy_gradient import ScoreRegression, stepped
+from search.samplers.region import Intervals, Region
 from search.samplers.seeded_sampler import SeededSampler
 
 N_STEPS = 10
@@ -51,15 +52,21 @@ class PolicySampler(SeededSampler):
             suggestions.
         n_startup_trials: Finished trials before the policy learns, >= 1; up to then it is uniform, and drawn evenly.
         cells: Of parameters, by name, whose values do not all differ: draws do.
+        within: Coordinates of parameters, by name, to which draws are held; the policy learns from all trials.
 
     Raises:
         ValueError: If `n_startup_trials` is less than 1.
     """
 
     def __init__(
-        self, *, seed: int | None = None, n_startup_trials: int = 5, cells: Mapping[str, Cells] | None = None
+        self,
+        *,
+        seed: int | None = None,
+        n_startup_trials: int = 5,
+        cells: Mapping[str, Cells] | None = None,
+        within: Mapping[str, Intervals] | None = None,
     ) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells)
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells, within=within)
 
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Draw from the policy."""
@@ -67,32 +74,36 @@ class PolicySampler(SeededSampler):
         finished = [each for each in trials if each.state in INFORMATIVE_STATES]
         running = [each for each in trials if each.state is TrialState.RUNNING and each.number != trial.number]
         history = History(coordinates, finished, running)
-        policy = PolicyDistribution.uniform(coordinates)
+        region = self._region(coordinates)
+        policy = PolicyDistribution.uniform(coordinates, region)
         if len(finished) >= self._n_startup_trials:
             rewards = standardized_rewards(finished, direction=study.direction)
-            policy = learned_policy(history, rewards)
+            policy = learned_policy(history, rewards, region)
         return coordinates.decode(self._draw(policy, history, number=trial.number))
 
     def _draw(self, policy: PolicyDistribution, history: History, *, number: int) -> Array:
         """Return a draw that repeats no trial, if one is found: successive trials' draws are evenly spread."""
         rng = np.random.default_rng([self._seed, number])
-        prior = PolicyDistribution.uniform(history.coordinates)
+        coordinates = history.coordinates
+        region = self._region(coordinates)
+        prior = PolicyDistribution.uniform(coordinates, region)
         draw: Array
-        draw = first = policy.units(self._even(history.coordinates, number)[None], history.coordinates)
+        draw = first = policy.units(self._even(coordinates, number)[None], coordinates, region)
         for source, n_draws in ((policy, _MOST_DRAWS), (prior, _MOST_UNIFORM_DRAWS)):
             for _ in range(n_draws):
                 if not history.has(draw):
                     return draw.ravel()
-                draw = source.units(rng.random((1, len(history.coordinates.names))), history.coordinates)
+                draw = source.units(rng.random((1, len(coordinates.names))), coordinates, region)
         return first.ravel()
 
 
-def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
+def learned_policy(history: History, rewards: Array, region: Region) -> PolicyDistribution:
     """Return the policy that a study's trials lead to.
 
     Args:
         history: The trials.
         rewards: Of the finished ones, standardized, shape ``(n,)``, n >= 1.
+        region: Where it is to draw.
     """
     coordinates = history.coordinates
     critic = learned_critic(
@@ -103,11 +114,11 @@ def learned_policy(history: History, rewards: Array) -> PolicyDistribution:
     )
     uniforms = _even_uniforms(coordinates)
     regression = ScoreRegression(standard_normals(uniforms[:, ~coordinates.is_choice]))
-    policy = PolicyDistribution.uniform(coordinates)
+    policy = PolicyDistribution.uniform(coordinates, region)
     for _ in range(N_STEPS):
-        units = policy.units(uniforms, coordinates)
-        hoped_for = _optimistic(critic, history, units)
-        indicators = tuple(coordinates.one_hot(units, int(each)) for each in np.flatnonzero(coordinates.is_choice))
+        hoped_for = _optimistic(critic, history, policy.units(uniforms, coordinates, region))
+        chosen = policy.chosen(uniforms[:, coordinates.is_choice])
+        indicators = tuple(np.eye(len(n))[i] for n, i in zip(policy.shares, chosen, strict=True))
         policy = stepped(
             policy,
             regression.fitted(indicators, hoped_for),

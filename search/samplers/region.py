@@ -8,7 +8,7 @@ from typing import Self, TypeAlias
 
 import numpy as np
 
-from search.samplers.coordinates import Array, Mask
+from search.samplers.coordinates import Array, Mask, UnitCoordinates
 
 Intervals: TypeAlias = tuple[tuple[float, float], ...]
 """Of coordinates in ``[0, 1]``, ascending and disjoint, at least one; an interval may be a single point."""
@@ -54,6 +54,15 @@ class Region:
     def widths(self) -> Array:
         """How much of each range belongs to it, in ``[0, 1]``, shape ``(d,)``."""
         return np.array([sum(high - low for low, high in intervals) for intervals in self.columns])
+
+    def n_choices(self, coordinates: UnitCoordinates) -> tuple[int, ...]:
+        """Return how many choices of each column of choices belong to it, >= 1."""
+        columns = zip(self.columns, coordinates.n_values, coordinates.is_choice, strict=True)
+        return tuple(
+            n if intervals == _ALL else len(intervals)
+            for intervals, n, is_choice in columns
+            if is_choice and n is not None
+        )
 
     def point(self, shares: Array) -> Array:
         """Return the points at such shares of the way through each parameter's intervals, shape ``(n, d)``."""

@@ -16,6 +16,7 @@ from scipy.stats import qmc
 
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.observed_rewards import INFORMATIVE_STATES
+from search.samplers.region import Intervals, Region
 
 
 class SeededSampler(BaseSampler):
@@ -25,17 +26,26 @@ class SeededSampler(BaseSampler):
         seed: Of all draws, >= 0; None for one that differs from run to run.
         n_startup_trials: Trials with a value before there is something to learn from, >= 1.
         cells: Of parameters, by name, whose values do not all differ.
+        within: Coordinates of parameters, by name, to which suggestions are held; None for all.
 
     Raises:
         ValueError: If `n_startup_trials` is less than 1.
     """
 
-    def __init__(self, *, seed: int | None, n_startup_trials: int, cells: Mapping[str, Cells] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int | None,
+        n_startup_trials: int,
+        cells: Mapping[str, Cells] | None = None,
+        within: Mapping[str, Intervals] | None = None,
+    ) -> None:
         if n_startup_trials < 1:
             raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._n_startup_trials = n_startup_trials
         self._cells = cells
+        self._within = within or {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
@@ -65,16 +75,22 @@ class SeededSampler(BaseSampler):
         coordinates = UnitCoordinates({param_name: param_distribution})
         return coordinates.decode(self._placed(coordinates, rng.random(1)))[param_name]
 
+    def _region(self, coordinates: UnitCoordinates) -> Region:
+        """Return where suggestions may lie."""
+        return Region.of(coordinates.names, self._within)
+
+    def _placed(self, coordinates: UnitCoordinates, shares: Array) -> Array:
+        """Return the point at these shares of the way through where suggestions may lie, shape ``(d,)``."""
+        point: Array = self._region(coordinates).point(shares[None])[0]
+        return point
+
     def _even(self, coordinates: UnitCoordinates, number: int) -> Array:
         """Return the trial's point of a scrambled Sobol sequence, shape ``(d,)``: those of successive trials spread."""
         sequence = qmc.Sobol(len(coordinates.names), scramble=True, seed=np.random.default_rng(self._seed))
         if number > 0:
             sequence.fast_forward(number)
-        return self._placed(coordinates, sequence.random(1)[0])
-
-    def _placed(self, coordinates: UnitCoordinates, shares: Array) -> Array:
-        """Return the point at these shares of the way through what suggestions may be, shape ``(d,)``: all of it."""
-        return shares
+        point: Array = sequence.random(1)[0]
+        return point
 
     def _require_one_objective(self, study: Study) -> None:
         if len(study.directions) > 1:

@@ -22,7 +22,7 @@ from search.samplers.activity import Activity
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt, learning_curves
-from search.samplers.region import Intervals, Region
+from search.samplers.region import Intervals
 from search.samplers.seeded_sampler import SeededSampler
 
 EXPLORED_SHARE = 0.05
@@ -66,14 +66,13 @@ class StagedGPSampler(SeededSampler):
         cells: Mapping[str, Cells] | None = None,
         within: Mapping[str, Intervals] | None = None,
     ) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells)
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells, within=within)
         if max_epochs is not None and max_epochs < 1:
             raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
         if half_width is not None and not half_width > 0.0:
             raise ValueError(f"`half_width > 0` must hold, but got {half_width!r}.")
         self._max_epochs = max_epochs
         self._half_width = half_width
-        self._within = within or {}
 
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Return what is expected to improve the final value most."""
@@ -85,7 +84,7 @@ class StagedGPSampler(SeededSampler):
         rng = np.random.default_rng([self._seed, trial.number])
         n_known = sum(1 for each in curves if each.best)
         if n_known < self._n_startup_trials:
-            return coordinates.decode(self._even(coordinates, trial.number))
+            return coordinates.decode(self._placed(coordinates, self._even(coordinates, trial.number)))
         if self._half_width is None and rng.random() < EXPLORED_SHARE:
             return coordinates.decode(self._placed(coordinates, rng.random(len(coordinates.names))))
         return coordinates.decode(self._best_point(coordinates, curves, rng))
@@ -116,11 +115,3 @@ class StagedGPSampler(SeededSampler):
                 if new is not None:
                     return new
         return self._placed(coordinates, rng.random(len(coordinates.names)))
-
-    def _placed(self, coordinates: UnitCoordinates, shares: Array) -> Array:
-        """Return the point at these shares of the way through the region, shape ``(d,)``."""
-        point: Array = self._region(coordinates).point(shares[None])[0]
-        return point
-
-    def _region(self, coordinates: UnitCoordinates) -> Region:
-        return Region.of(coordinates.names, self._within)

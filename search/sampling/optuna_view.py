@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.comparable_rewards import Observation
 from search.samplers.coordinates import Cells, UnitCoordinates
+from search.samplers.region import Intervals
 from search.sampling.beyond import intervals, moved_inside
 from search.sampling.request import ProposalRequest
 from search.search_space import Choices, Dimension, Hyperparameters, IntLogRange, IntRange, SearchSpace, Value
@@ -95,7 +96,7 @@ def _staged_gp_point(request: ProposalRequest, *, half_width: float | None) -> d
 
     view, sign = _view(request.known), request.direction.sign
     trials = []
-    for each in sorted((*request.observations, *request.beyond), key=lambda each: each.number):
+    for each in request.all_observations:
         course = () if each.losses or each.excesses else tuple((n, -sign * reward) for n, reward in each.course)
         loss = course[-1][1] if course else -sign * each.reward
         trials.append(view.finished(each.hyperparameters, (loss,), (), course))
@@ -106,24 +107,25 @@ def _staged_gp_point(request: ProposalRequest, *, half_width: float | None) -> d
         seed=request.trial_seed,
         half_width=half_width,
         cells=view.cells,
-        within=intervals(request.box, request.known, view.distributions),
+        within=_held_to_box(request, view),
     )
-    point = _ask(sampler, view, trials, n_objectives=1, only_active=True)
-    return {name: moved_inside(request.box[name], value) for name, value in point.items()}
+    return _ask_inside(request, view, sampler, trials)
 
 
 def policy_point(request: ProposalRequest) -> dict[str, Value]:
-    """Return what zeroin's policy draws: reinforcement learning on all trials of the box, those under way as well.
+    """Return what zeroin's policy draws: reinforcement learning on all trials, those under way as well.
 
     It follows one number: with constraints or several objectives, the trial's place among all.
     """
     from search.samplers.policy import PolicySampler
 
-    view, sign = _view(request.box), request.direction.sign
-    trials = [view.finished(each.hyperparameters, (-sign * each.reward,), ()) for each in request.observations]
+    view, sign = _view(request.known), request.direction.sign
+    trials = [view.finished(each.hyperparameters, (-sign * each.reward,), ()) for each in request.all_observations]
     trials += [view.running(each) for each in request.running]
-    sampler = PolicySampler(seed=request.trial_seed, n_startup_trials=1, cells=view.cells)
-    return _ask(sampler, view, trials, n_objectives=1, only_active=True)
+    sampler = PolicySampler(
+        seed=request.trial_seed, n_startup_trials=1, cells=view.cells, within=_held_to_box(request, view)
+    )
+    return _ask_inside(request, view, sampler, trials)
 
 
 def view_coordinates(box: SearchSpace) -> UnitCoordinates:
@@ -272,6 +274,19 @@ class _View:
 @lru_cache(maxsize=4)
 def _view(box: SearchSpace) -> _View:
     return _View(box)
+
+
+def _held_to_box(request: ProposalRequest, view: _View) -> dict[str, Intervals]:
+    """Return where a sampler that learns from more than the box may propose."""
+    return intervals(request.box, view.box, view.distributions)
+
+
+def _ask_inside(
+    request: ProposalRequest, view: _View, sampler: BaseSampler, trials: list[FrozenTrial]
+) -> dict[str, Value]:
+    """Return what a sampler of one objective proposes, moved inside the box where rounding has left it."""
+    point = _ask(sampler, view, trials, n_objectives=1, only_active=True)
+    return {name: moved_inside(request.box[name], value) for name, value in point.items()}
 
 
 def _ask(

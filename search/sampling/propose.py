@@ -24,7 +24,7 @@ START_UP_TRIALS = 10
 MODEL_SAMPLERS: tuple[str, ...] = ("tpe", "cmaes", "gp", "staged_gp", "policy", "mixed")
 """Samplers that learn from finished trials."""
 
-WHOLE_SPACE_SAMPLERS: frozenset[str] = frozenset({"staged_gp", REFINE})
+WHOLE_SPACE_SAMPLERS: frozenset[str] = frozenset({"staged_gp", "policy", REFINE})
 """Samplers whose model covers the declared ranges, whatever the box: trials outside it teach them too."""
 
 _MEMBERS: Mapping[str, tuple[str, ...]] = {"mixed": ("staged_gp", "policy")}

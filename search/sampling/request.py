@@ -46,3 +46,8 @@ class ProposalRequest:
     def observations(self) -> tuple[Observation, ...]:
         """Imported and own ones, by trial number."""
         return tuple(sorted((*self.imported, *self.own), key=lambda each: each.number))
+
+    @property
+    def all_observations(self) -> tuple[Observation, ...]:
+        """Those beyond the box too, by trial number."""
+        return tuple(sorted((*self.observations, *self.beyond), key=lambda each: each.number))
