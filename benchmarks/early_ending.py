@@ -1,7 +1,7 @@
 """What ending early saves and what it loses, on the synthetic surface whose optimum is known.
 
 Each study has the plan of `search_quality`: 8 trials of a quarter of the epochs, then full trainings, here by
-`staged_gp` unless another sampler is asked for, and without pruning. It is run to its planned end, and the rule is
+`mixed` unless another sampler is asked for, and without pruning. It is run to its planned end, and the rule is
 asked after each full training, as the coordinator asks it: the study up to where it would have ended is the same study.
 Prints a table of means over seeds.
 
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--full-trainings", type=int, default=42)
     parser.add_argument("--epochs", type=int, default=24, help="of a full training")
-    parser.add_argument("--sampler", default="staged_gp")
+    parser.add_argument("--sampler", default="mixed")
     parser.add_argument("--probability", type=float, default=defaults.probability)
     parser.add_argument("--patience", type=int, nargs="+", default=[defaults.patience_trials])
     parser.add_argument("--min-trials", type=int, nargs="+", default=[defaults.min_trials])
