@@ -14,6 +14,7 @@ import optuna_methods
 from asked_method import AskedMethod, Suggestions, Workers
 from epoch_meter import EpochMeter
 from model_peers import DehbMethod, HeboMethod, SmacMethod
+from neps_method import NepsMethod
 from optuna_methods import OptunaMethod
 from quality_surface import SurfaceError
 
@@ -53,6 +54,13 @@ def _smac(*, is_multi_fidelity: bool) -> _Peer:
     return _Peer(make=make, modules=("smac",), package="smac")
 
 
+def _neps(*, is_multi_fidelity: bool) -> _Peer:
+    def make(meter: EpochMeter, seed: int) -> AskedMethod:
+        return NepsMethod(meter.surface, is_multi_fidelity=is_multi_fidelity, seed=seed)
+
+    return _Peer(make=make, modules=("torch", "neps"), package="neural-pipeline-search")
+
+
 PEERS: dict[str, _Peer] = {
     "random": _optuna("RandomSampler"),
     "tpe": _optuna("TPESampler"),
@@ -69,6 +77,8 @@ PEERS: dict[str, _Peer] = {
         modules=("torch", "hebo.optimizers.hebo"),
         package="HEBO",
     ),
+    "neps-hyperband": _neps(is_multi_fidelity=True),
+    "neps-bayesian": _neps(is_multi_fidelity=False),
 }
 
 
