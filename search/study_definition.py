@@ -122,7 +122,7 @@ class NarrowRule:
 
     rule: str
     outside_share: float = 0.0
-    probability: float = 0.95
+    probability: float = 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
