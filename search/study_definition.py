@@ -117,12 +117,12 @@ class NarrowRule:
         rule: ``quantile_box``, ``posterior``, ``trust_region`` or ``none``.
         outside_share: Share of the stage's trials that are sampled outside its ranges, within the declared ones, in
             ``[0, 0.5]``; so that a range that was narrowed by mistake can widen again. The first stage has none.
-        probability: Of `posterior`: with which each dimension's range holds the optimum, in ``[0.5, 0.999]``.
+        probability: Of `posterior`: with which its ranges hold the optimum, in ``[0.5, 0.999]``.
     """
 
     rule: str
     outside_share: float = 0.0
-    probability: float = 0.99
+    probability: float = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,19 @@
 """The `posterior` rule: ranges that hold the optimum with a stated probability, by a Gaussian process of the trials.
 
-Of the functions drawn from the process's posterior over all that was declared, each has its maximum somewhere. A
-numeric range becomes, on its own scale, the central interval that holds the stated share of these places, padded by
-15 % on each side, but never less than half of the current width; where trials of earlier stages outside the current
-range speak for it, it widens again. A dimension along which the process hardly changes keeps its range. A choice goes
-if next to no drawn function has its maximum there, and it has enough trials, none of them among the best quarter.
-Conditional dimensions are judged by the draws in which they are active, `or_zero` ranges by those that are not zero.
+Of the functions drawn from the process's posterior over all that was declared, each has its maximum somewhere. The
+numeric ranges become, each on its own scale, central intervals that leave out equal shares of these places and together
+hold the stated share of them; padded by 15 % on each side, but never less than half of the current width. Where trials
+of earlier stages outside the current range speak for it, a range widens again. A dimension along which the process
+hardly changes keeps its range. A choice goes if next to no drawn function has its maximum there, and it has enough
+trials, none of them among the best quarter. Conditional dimensions are judged by the draws in which they are active,
+`or_zero` ranges by those that are not zero.
 
-The probability is the model's, for each dimension by itself: it is as good as the model.
+The probability is the model's: it is as good as the model.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,12 +28,15 @@ from search.narrowing.guard import guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.optimum import Model, model_of
 from search.narrowing.request import NarrowingRequest
+from search.narrowing.surrogate import Array
 from search.range_text import number_text
 from search.search_space import Choices, Dimension, Hyperparameters, Value
 from search.study_record import NarrowedSpace, RangeChange
 
 NEGLIGIBLE_PART = 0.2
 """Part of what a range may lose that a choice may hold and still be dropped: 1 % with a probability of 95 %."""
+
+_N_HALVINGS = 20
 
 MIN_DRAWS = 16  # with fewer, the ends of an interval mean nothing
 
@@ -43,7 +48,10 @@ def posterior(request: NarrowingRequest) -> NarrowedSpace:
     if reason:
         return kept_all(request.space, reason)
     model = model_of(known, request.reachable, request.direction, tells_stages_apart=True)
-    judge = _Judge(request=request, model=model, known=known, inside=request.inside, optima=model.optima())
+    optima = model.optima()
+    may_change = [model.space[each.name] for each in request.space if _may_change(each, model, known)]
+    tail = _tail(may_change, optima, probability=request.rule.probability)
+    judge = _Judge(request=request, model=model, known=known, inside=request.inside, optima=optima, tail=tail)
     return put_together([judge.judged(dimension) for dimension in request.space])
 
 
@@ -57,6 +65,7 @@ class _Judge:
         known: The trials that it may know, best first.
         inside: Those in the current ranges, best first.
         optima: Where the drawn functions have their maxima.
+        tail: Share of these that a numeric range leaves out at each end.
     """
 
     request: NarrowingRequest
@@ -64,6 +73,7 @@ class _Judge:
     known: Sequence[Observation]
     inside: Sequence[Observation]
     optima: Sequence[Hyperparameters]
+    tail: float
 
     def judged(self, dimension: Dimension) -> Pair:
         name = dimension.name
@@ -150,10 +160,9 @@ class _Judge:
             return kept(dimension, f"only {len(drawn)} of {len(self.optima)} draws have the optimum off zero", figures)
         reachable = self.model.space[dimension.name].range
         assert not isinstance(reachable, Choices)
-        tail = (1.0 - self.request.rule.probability) / 2.0
-        low, high = np.quantile([dimension.range.scale(value) for value in drawn], (tail, 1.0 - tail)).tolist()
+        low, high = _central([dimension.range.scale(value) for value in drawn], self.tail).tolist()
         ends = [number_text(dimension.range.unscale(end), dimension.range) for end in (low, high)]
-        share = f"{100.0 * self.request.rule.probability:.3g} %"
+        share = f"{100.0 * (1.0 - 2.0 * self.tail):.3g} %"
         return guarded(
             dimension,
             Interval(low=low, high=high),
@@ -162,3 +171,52 @@ class _Judge:
             why=f"holds the optimum with a probability of {share} in [{ends[0]}, {ends[1]}] ({len(self.known)} trials)",
             figures=figures,
         )
+
+
+def _may_change(dimension: Dimension, model: Model, known: Sequence[Observation]) -> bool:
+    """Whether it is a numeric one that matters, with trials enough."""
+    is_numeric = not isinstance(dimension.range, Choices)
+    return is_numeric and not model.idle_reason(dimension.name) and not too_few(active(known, dimension.name), what="")
+
+
+def _tail(dimensions: Sequence[Dimension], optima: Sequence[Hyperparameters], *, probability: float) -> float:
+    """Return which share of a dimension's places its interval may leave out at each end.
+
+    It is the largest with which the intervals of all dimensions together hold the stated share of the places; a place
+    that lacks a dimension, or is zero there, is held by its interval.
+
+    Args:
+        dimensions: Numeric ones, whose ranges may become such intervals.
+        optima: The places.
+        probability: The stated share, in ``(0, 1)``.
+    """
+    columns = [np.array([_position(each, place) for place in optima]) for each in dimensions]
+    low, high = 0.0, (1.0 - probability) / 2.0
+    for _ in range(_N_HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if _share_held(columns, middle) >= probability else (low, middle)
+    return low
+
+
+def _position(dimension: Dimension, place: Hyperparameters) -> float:
+    value = place.get(dimension.name)
+    if value is None or is_zero(value, dimension):
+        return math.nan
+    assert not isinstance(dimension.range, Choices)
+    return dimension.range.scale(float(value))
+
+
+def _share_held(columns: Sequence[Array], tail: float) -> float:
+    is_held = np.ones(len(columns[0]) if columns else 1, dtype=bool)
+    for column in columns:
+        known = column[~np.isnan(column)]
+        if len(known) >= MIN_DRAWS:
+            low, high = _central(known, tail)
+            is_held &= np.isnan(column) | ((column >= low) & (column <= high))
+    return float(np.mean(is_held))
+
+
+def _central(positions: Sequence[float] | Array, tail: float) -> Array:
+    """Return the ends of the interval that leaves out such a share at each end, shape ``(2,)``."""
+    ends: Array = np.quantile(positions, (tail, 1.0 - tail))
+    return ends

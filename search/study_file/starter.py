@@ -60,10 +60,10 @@ stages:
   - {{name: medium, n_trials: 8, max_epochs: 8, sampler: mixed}}
   - {{name: fine, n_trials: 16, max_epochs: 8, sampler: mixed}}
 
-# Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, 0.99 unless
-# stated, as in {{rule: posterior, probability: 0.8}}, which narrows more; quantile_box, a box around the best trials; trust_region, about the best
-# trial, larger with success; none: as in the stage before. {{rule: quantile_box, outside_share: 0.1}} lets a tenth of
-# each later stage's trials look outside its ranges, which good ones widen again.
+# Each stage's ranges: posterior, where a model of the trials so far has the optimum with some probability, 0.95 unless
+# it is stated, as in {{rule: posterior, probability: 0.8}}, which narrows more; quantile_box, a box around the best
+# trials; trust_region, about the best trial, larger with success; none: as in the stage before. {{rule: quantile_box,
+# outside_share: 0.1}} lets a tenth of each later stage's trials look outside its ranges, which good ones widen again.
 narrow: posterior
 # Stop trials that, by the learning curves of all, have too small a chance of becoming the best: forecast, with keys of
 # its own such as {{name: forecast, risk: 0.1}}; or median, percentile, asha, hyperband, wilcoxon, which compare trials
