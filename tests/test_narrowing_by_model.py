@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from search.comparable_rewards import Observation
 from search.narrowing import narrow
+from search.narrowing.optimum import model_of
 from search.search_space import (
     Choices,
     Condition,
@@ -227,10 +229,32 @@ def test_a_range_closes_in_and_a_dimension_that_does_not_matter_keeps_its_own(ru
     assert 1e-5 < low < 1e-3 < high < 1.0
 
 
+@pytest.mark.parametrize("probability", [0.5, 0.8])
+def test_the_ranges_hold_the_stated_share_of_the_drawn_optima_together(probability: float) -> None:
+    shaken = random.Random(3)
+    space = SearchSpace(dimensions=tuple(dimension(f"x{index}", LinearRange(low=0.0, high=1.0)) for index in range(5)))
+
+    def reward(point: Hyperparameters) -> float:
+        return -sum((float(value) - 0.4) ** 2 for value in point.values()) + shaken.gauss(0.0, 0.01)
+
+    known = trials(space, reward, n=24)
+    found = narrowed(known, space, replace(POSTERIOR, probability=probability))
+    best_first = sorted(known, key=lambda each: -each.reward)
+    optima = model_of(best_first, space, UP, tells_stages_apart=True).optima()
+    assert np.mean([found.space.contains(place) for place in optima]) >= probability
+    assert any(each.change is RangeChange.NARROWED for each in found.decisions)
+    intervals = {each.name: re.findall(r"in \[(\S+), (\S+)\]", each.reason) for each in found.decisions}
+    told = {name: (float(ends[0][0]), float(ends[0][1])) for name, ends in intervals.items() if ends}
+    held = [
+        all(low - 1e-3 <= float(place[name]) <= high + 1e-3 for name, (low, high) in told.items()) for place in optima
+    ]
+    assert probability <= np.mean(held) < probability + 0.1, "before the padding they are no wider than they need be"
+
+
 def test_the_reasons_tell_the_rule_and_its_figures() -> None:
     known = trials(SearchSpace(dimensions=(RATE,)), peak(1e-3))
     _, by_posterior = result(known, RATE, replace(POSTERIOR, probability=0.9))
-    assert by_posterior.reason.startswith("holds the optimum with a probability of 90 % in [")
+    assert re.match(r"holds the optimum with a probability of 90\.\d % in \[", by_posterior.reason)
     assert "(48 trials); padded by 15 %" in by_posterior.reason
     assert by_posterior.figures.keys() >= {"lengthscale", "n_trials", "n_draws", "width_share"}
     _, by_region = result(known, RATE, TRUST)
