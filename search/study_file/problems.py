@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from search.errors import StudyDefinitionError, did_you_mean
+from search.near_names import nearest_name
 from search.study_file.document import Document, KeyPath, shown
 from search.study_file.expectations import expectation, keys_at, without_tags, words_at
 from search.study_file.schema_parts import OWN_ERROR
@@ -49,13 +49,9 @@ def problems_of(error: ValidationError, *, within: KeyPath = ()) -> list[Problem
     A misspelt key is one problem, not an unknown key and a missing one.
     """
     found = [((*within, *details["loc"]), details) for details in error.errors(include_url=False)]
-    meant = {(*path[:-1], _close_key(path)) for path, details in found if details["type"] == "extra_forbidden"}
+    unknown = (path for path, details in found if details["type"] == "extra_forbidden")
+    meant = {(*path[:-1], nearest_name(str(path[-1]), keys_at(path[:-1]))) for path in unknown}
     return [_problem(details, path) for path, details in found if details["type"] != "missing" or path not in meant]
-
-
-def _close_key(path: KeyPath) -> str | None:
-    """Return the key that was probably meant by the unknown one at `path`."""
-    return next(iter(difflib.get_close_matches(str(path[-1]), keys_at(path[:-1]), n=1, cutoff=0.6)), None)
 
 
 def _problem(details: ErrorDetails, path: KeyPath) -> Problem:
