@@ -111,8 +111,8 @@ def why_left_out(name: str) -> str:
     """
     if not _is_study(name) and name not in _ASKED:
         raise SurfaceError(
-            f"a method must be zeroin, zeroin-no-narrowing, zeroin-no-pruning, zeroin-median, zeroin-SAMPLER or one of "
-            f"{', '.join(_ASKED)}, but got {name!r}."
+            "a method must be zeroin, zeroin-no-narrowing, zeroin-no-pruning, zeroin-median, zeroin-promote, "
+            f"zeroin-SAMPLER or one of {', '.join(_ASKED)}, but got {name!r}."
         )
     for module in ("zeroin_method",) if _is_study(name) else _ASKED[name].modules:
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
+
+from search.near_names import nearest_name
 
 
 class SearchError(Exception):
@@ -53,9 +54,9 @@ class StudyFailedError(SearchError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` if a known name is close to `name`, else an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """Return ``" Did you mean 'x'?"`` if a known name is near to `name`, else an empty string."""
+    near = nearest_name(name, known)
+    return "" if near is None else f" Did you mean {near!r}?"
 
 
 class StudyInterruptedError(SearchError):

@@ -1,10 +1,11 @@
-"""Ranges in words, as decisions record them and every table shows them."""
+"""Ranges and priors in words, as decisions record them and every table shows them."""
 
 from __future__ import annotations
 
 import math
 
-from search.search_space import Choices, Dimension, NumericRange
+from search.priors import ChoicePrior
+from search.search_space import Choices, Dimension, IntLogRange, LogRange, NumericRange, OneMinusLogRange, Range
 
 _SHORTEST_DIGITS = 3
 _EXACT_DIGITS = 17
@@ -17,6 +18,27 @@ def range_text(dimension: Dimension) -> str:
         return " | ".join(str(value) for value in dimension.range.values)
     low, high = (number_text(bound, dimension.range) for bound in (dimension.range.low, dimension.range.high))
     return f"{'0 or ' if dimension.zero_share > 0.0 else ''}[{low}, {high}]"
+
+
+def prior_text(dimension: Dimension) -> str:
+    """Return where good values are expected, if anywhere: ``0.001 ± 1 decade``, ``4 ± 2``, ``he 0.6 | xavier 0.4``."""
+    prior = dimension.prior
+    if prior is None:
+        return ""
+    if isinstance(prior, ChoicePrior):
+        return " | ".join(f"{value} {share:.3g}" for value, share in prior.shares)
+    return f"{prior.mean:.6g} ± {prior.spread:.3g}{_spread_unit(dimension.limits, prior.spread)}"
+
+
+def _spread_unit(range_: Range, spread: float) -> str:
+    decades = " decade" if spread == 1.0 else " decades"
+    match range_:
+        case LogRange() | IntLogRange():
+            return decades
+        case OneMinusLogRange():
+            return f"{decades} of 1 - x"
+        case _:
+            return ""
 
 
 def number_text(value: float, range_: NumericRange) -> str:

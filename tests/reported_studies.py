@@ -169,7 +169,7 @@ def every_report(record: StudyRecord, *, width: int) -> list[RenderableType]:
         ranges_story(record, width=width),
         ranges_reasons(record),
         status_report(record),
-        best_report(record),
+        best_report(record, width=width),
         result_story(record, width=width),
         plan_report(record.definition),
         *(opening_summary(opening, width=width) for opening in record.openings[1:]),

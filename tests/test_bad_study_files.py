@@ -151,6 +151,18 @@ BAD = [
         *("pruner: median", "narrow: {rule: quantile_box, probability: 0.9}", "narrow.probability", 35, "0.9"),
         "left out unless the rule is posterior",
     ),
+    (
+        *("pruner: median", "end_early: nois", "end_early", 35, "'nois'"),
+        "none or noise or a mapping with the keys gain_below, probability, patience_trials, min_trials, but got "
+        "'nois'. Did you mean 'noise'?",
+    ),
+    (
+        *("pruner: median", "end_early: {gain_below: x}", "end_early.gain_below", 35, "'x'"),
+        "must be noise or a finite number > 0.0, but got 'x'.",
+    ),
+    ("pruner: median", "end_early: {gain_below: nois}", "end_early.gain_below", 35, "'nois'", "Did you mean 'noise'?"),
+    ("pruner: median", "end_early: {gain_below: '0.1'}", "end_early.gain_below", 35, "'0.1'", "Remove the quotes."),
+    ("pruner: median", "end_early: {gain_below: -1}", "end_early.gain_below", 35, "-1", "noise or a finite number > 0"),
     ("pruner: median", "budget: {hours: 0}", "budget.hours", 35, "0", "a finite number > 0"),
     ("pruner: median", "budget: {n_trials: 1.5}", "budget.n_trials", 35, "1.5", "an integer from 1"),
     ("pruner: median", "budget: {epochs: 0}", "budget.epochs", 35, "got 0", "an integer from 1"),

@@ -33,6 +33,16 @@ def test_the_plan_adds_up(definition: StudyDefinition) -> None:
         assert dimension.name in text
 
 
+def test_the_plan_shows_priors_if_there_are_any(definition: StudyDefinition) -> None:
+    assert "prior" not in text_of(plan_report(definition))
+    plain = definition_to_plain(definition)
+    plain["space"]["model.learning_rate"]["prior"] = {"mean": 1e-3, "decades": 1}
+    plain["space"]["model.momentum"]["prior"] = {"mean": 0.9, "decades": 0.5}
+    lines = [line.split() for line in text_of(plan_report(definition_from_plain(plain))).splitlines()]
+    assert ["hyperparameter", "range", "prior", "only", "if"] in lines
+    assert ["model.learning_rate", "[1e-05,", "1]", "0.001", "±", "1", "decade"] in lines
+
+
 @pytest.mark.parametrize(
     ("n_trials", "rules", "expected"),
     [

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 from reported_studies import every_report, text_of
+from rich.console import Group
 
 from search.cli import rows
 from search.cli.best import best_plain, best_report
+from search.cli.confirmation_view import confirmation_parts
 from search.cli.result_story import result_story
 from search.cli.status import status_plain, status_report
 from search.cli.tables import opening_summary, ranges_reasons, ranges_story
 from search.cli.trials_table import short_names, trials_table
+from search.constraint import Constraint
 from search.recorded_best import best_of
 from search.study_definition import Direction
 from search.study_record import (
@@ -39,7 +42,7 @@ def test_what_is_there_to_be_copied_is_never_cut(finished: StudyRecord) -> None:
     assert f"journal://{long}\n" in text_of(status_report(record)) and f"sqlite:///{long}\n" in text_of(
         status_report(record)
     )
-    assert f"{long}/refit-seed1\n" in text_of(best_report(record))
+    assert f"{long}/refit-seed1\n" in text_of(best_report(record, width=80))
     assert f"{long}/refit-seed1\n" in text_of(result_story(record, width=80))
 
 
@@ -147,7 +150,7 @@ def test_status_counts_states_by_stage(record: StudyRecord) -> None:
 
 
 def test_the_snippet_builds_the_winner(finished: StudyRecord) -> None:
-    text = text_of(best_report(finished))
+    text = text_of(best_report(finished, width=80))
     snippet = "\n".join(line[2:] for line in text[text.index("  model:\n") : text.index("\nWeights")].splitlines())
     sections = yaml.safe_load(snippet)
     winner = finished.trials[-1].record
@@ -181,7 +184,27 @@ def test_the_result_tells_test_confirmation_and_epochs(finished: StudyRecord) ->
         assert command in text
 
 
+def test_contenders_that_are_too_wide_for_a_table_stand_below_each_other(finished: StudyRecord) -> None:
+    measured = {"gap_acc": 0.0123, "n_parameters": 123456.0, "epoch_seconds": 1.5}
+    bounds = tuple(Constraint(metric=name, at_most=9e9) for name in measured)
+    assert finished.result is not None
+    confirmations = tuple(replace(each, measured=measured) for each in finished.result.confirmations)
+    objective = replace(finished.definition.objective, constraints=bounds)
+    record = replace(
+        finished,
+        definition=replace(finished.definition, objective=objective),
+        result=replace(finished.result, confirmations=confirmations),
+    )
+    narrow, wide = (text_of(Group(*confirmation_parts(record, width=width)), width=width) for width in (80, 160))
+    assert all(each in text for text in (narrow, wide) for each in ("0.9700 to 0.9900", "0.9810  0.9830"))
+    blocks, lines = ([line.split() for line in text.splitlines()] for text in (narrow, wide))
+    assert ["#4", "dropped", "after", "1", "run"] in blocks
+    assert ["mean", "epoch_seconds", "1.5", "s"] in blocks
+    figures = ["0.0123", "123,456", "1.5", "s"]
+    assert ["#48", "0.9820", "0.9700", "to", "0.9900", *figures, "0.9810", "0.9830", "winner"] in lines
+
+
 def test_an_empty_study_says_so(empty: StudyRecord) -> None:
     assert "No trials" in text_of(trials_table(empty, (), width=80))
-    assert "No finished trial" in text_of(best_report(empty))
+    assert "No finished trial" in text_of(best_report(empty, width=80))
     assert best_plain(empty) is None

@@ -316,7 +316,7 @@ def test_a_real_study_keeps_snapshots_behind_a_url_and_tells_what_they_gain(tmp_
         plain = best_plain(record)
         assert plain is not None
         assert plain["ensemble_gain"]["test_acc"]["by_seed"] == list(result.ensemble_gain["test_acc"].by_seed)
-        for part in (best_report(record), result_story(record, width=200)):
+        for part in (best_report(record, width=200), result_story(record, width=200)):
             text = text_of(part, width=400)
             assert "4 members of 2 refits; each refit is compared as an ensemble of its own" in text
             assert result.ensemble_gain["test_loss"].in_words("test_loss") in text

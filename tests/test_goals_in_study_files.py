@@ -168,6 +168,15 @@ def test_what_is_not_measured_is_told_with_its_line(tmp_path: Path) -> None:
     assert error.line == 7
 
 
+def test_what_comes_from_the_command_line_is_not_told_with_a_line(tmp_path: Path) -> None:
+    path, text = written(tmp_path), "constraints.epoch_seconds.at_most=30"
+    error = error_in_file(path, "constraints.epoch_seconds", "must be something else.", overrides=[text])
+    assert str(error) == f"{path}: constraints.epoch_seconds: must be something else. (It comes from `--set {text}`.)"
+    assert error_in_file(path, "constraints.n_parameters", "no.", overrides=[text]).line == 7
+    with pytest.raises(StudyDefinitionError, match=r"yaml: finish.n_seeds: is required.*`--set finish.top_k=2`"):
+        load_study_file(path, overrides=["finish.top_k=2"])
+
+
 @pytest.mark.parametrize(
     ("edited", "line"),
     [

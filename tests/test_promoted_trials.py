@@ -348,7 +348,7 @@ def test_people_are_told_which_trials_continue_others(run: Run) -> None:
     best = winner(replace(record, result=None))
     assert best is not None
     assert best.record.key not in {trial.record.continues for trial in promoted(record)}
-    assert f"continues  #{best.record.continues[-4:].lstrip('0')}" in shown(best_report(record))
+    assert f"continues  #{best.record.continues[-4:].lstrip('0')}" in shown(best_report(record, width=120))
 
 
 def shown(report: RenderableType) -> str:

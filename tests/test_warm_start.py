@@ -88,6 +88,7 @@ def test_a_warm_start_is_read_and_written() -> None:
 BAD = [
     ("configurations: []", "", 0, "neither", "configurations or studies"),
     ("configurations: [{model.depht: 3}]", ".configurations.0.model.depht", 1, "'model.depht'", "'model.depth'?"),
+    ("configurations: [{model.lr: 3}]", ".configurations.0.model.lr", 1, "'model.lr'", "mean 'model.learning_rate'?"),
     ("configurations: [{model.depth: 3}, {model.depth: 7}]", ".configurations.1.model.depth", 1, "7", "[2, 6]"),
     ("configurations: [{model.depth: 3.5}]", ".configurations.0.model.depth", 1, "3.5", "an integer"),
     ("configurations: [{model.depth: three}]", ".configurations.0.model.depth", 1, "'three'", "a number"),

@@ -235,6 +235,11 @@ def test_the_command_names_the_line(studies: RecordedStudies, capsys: pytest.Cap
     )
     assert call(studies, "run", "mine.yaml") == 2
     assert "mine.yaml:9: warm_start.studies.0: no study 'old'" in capsys.readouterr().err.replace("\n", "")
+    for command in (["run"], ["run", "--dry-run"], ["check"]):
+        assert call(studies, *command, "mine.yaml", "--set", "warm_start.studies=[old]") == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "mine.yaml: warm_start.studies.0: no study 'old'" in told
+        assert "(It comes from `--set warm_start.studies=[old]`.)" in told
 
 
 def test_a_preview_says_what_would_be_taken(api: Path) -> None:

@@ -24,8 +24,13 @@ from search.study_record import ScoredTrial, StudyRecord
 from search.trial import Score
 
 
-def best_report(record: StudyRecord) -> RenderableType:
-    """Return the winner for people."""
+def best_report(record: StudyRecord, *, width: int) -> RenderableType:
+    """Return the winner for people.
+
+    Args:
+        record: The study.
+        width: Columns of the terminal.
+    """
     trial = winner(record)
     if trial is None:
         return Text("No finished trial with a finite score yet.")
@@ -33,7 +38,7 @@ def best_report(record: StudyRecord) -> RenderableType:
         Text(f"Best of {figures.count(len(record.trials), 'trial')}: #{trial.record.number}", style="bold"),
         indented(pairs(score_pairs(record, trial))),
         *standing_parts(record, trial),
-        *confirmation_parts(record),
+        *confirmation_parts(record, width=width),
         *ensemble_parts(record),
         heading("Hyperparameters"),
         indented(settings(trial.record.hyperparameters)),

@@ -65,7 +65,7 @@ def check(
     places = Stores(directory=StateDirectory.default(), storage=storage, tracking_uri=tracking_uri)
     chosen = study_to_run(study, api=context.studies, stores=places, overrides=overrides)
     warn(CHECKING)
-    with errors_in(chosen.file):
+    with errors_in(chosen):
         found = context.studies.check_study(
             chosen.definition, devices=devices, engine=engine, ray_address=ray_address, notify=warn
         )

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from search.cli import figures
-from search.cli.console import heading, indented, plain_table
+from search.cli.console import heading, indented, pairs, plain_table
 from search.confidence import CONFIDENCE, seed_deviation
 from search.study_record import Confirmation, StudyRecord, StudyResult
 
 _SHARE = f"{100.0 * CONFIDENCE:.0f} %"
 
+_MIN_WRAPPED_COLUMN = 14
+"""Columns of text, two rewards beside each other, below which rewards and words break over too many lines."""
 
-def confirmation_parts(record: StudyRecord) -> list[RenderableType]:
-    """Return a table of the contenders and what it is to be read by; empty if nothing was confirmed."""
+
+def confirmation_parts(record: StudyRecord, *, width: int) -> list[RenderableType]:
+    """Return the contenders and what they are to be read by; empty if nothing was confirmed.
+
+    Args:
+        record: The study.
+        width: Columns of the terminal; where a table of the contenders is too wide, they stand below each other.
+    """
     result = record.result
     if result is None or not result.confirmations:
         return []
     return [
         heading("Confirmation over seeds"),
-        indented(_confirmation_table(record, result)),
+        indented(_contenders(record, result, width=width - 2)),
         indented(Text(certainty_line(result), style="dim")),
     ]
 
@@ -71,25 +80,54 @@ def _may_be_as_good(rival: Confirmation, winner: Confirmation) -> bool:
     return rival.interval[0] <= winner.interval[1] and winner.interval[0] <= rival.interval[1]
 
 
-def _confirmation_table(record: StudyRecord, result: StudyResult) -> Table:
+def _contenders(record: StudyRecord, result: StudyResult, *, width: int) -> RenderableType:
+    """Return a table of the contenders, or a list of each one's figures where that is too wide."""
     measured = record.definition.objective.measured_metrics
-    means = [(f"mean\n{name}", "right") for name in measured]
-    titles = [("trial", "left"), ("mean reward", "right"), (f"{_SHARE} interval", "left")]
-    table = plain_table([*titles, *means, ("by seed", "left"), ("", "left")])
-    for each in result.confirmations:
-        is_winner = each.trial_number == result.best_trial_number
-        outcome = "winner" if is_winner else ""
-        if each.eliminated_after is not None:
-            outcome = f"dropped after {figures.count(each.eliminated_after, 'run')}"
-        if each.violation > 0.0:
-            outcome = f"{outcome}, breaks constraints".removeprefix(", ")
+    titles = ("trial", "mean reward", f"{_SHARE} interval", *(f"mean\n{name}" for name in measured), "by seed", "")
+    rows = [_cells(each, result, measured) for each in result.confirmations]
+    styles = ["green" if each.trial_number == result.best_trial_number else "" for each in result.confirmations]
+    if _fits(titles, rows, width=width):
+        return _table(titles, rows, styles)
+    parts: list[RenderableType] = []
+    for (number, *values, outcome), style in zip(rows, styles, strict=True):
+        title = Text.assemble("\n", (number, f"bold {style}"), "  ", (outcome, style or "dim"))
+        named = zip((title.replace("\n", " ") for title in titles[1:-1]), values, strict=True)
+        parts.extend([title, indented(pairs(named))])
+    return Group(*parts, Text(""))
+
+
+def _cells(confirmation: Confirmation, result: StudyResult, measured: Sequence[str]) -> list[str]:
+    outcome = "winner" if confirmation.trial_number == result.best_trial_number else ""
+    if confirmation.eliminated_after is not None:
+        outcome = f"dropped after {figures.count(confirmation.eliminated_after, 'run')}"
+    if confirmation.violation > 0.0:
+        outcome = f"{outcome}, breaks constraints".removeprefix(", ")
+    return [
+        f"#{confirmation.trial_number}",
+        figures.metric(confirmation.mean),
+        _interval_text(confirmation),
+        *(figures.measured(name, confirmation.measured.get(name, math.nan)) for name in measured),
+        "  ".join(figures.metric(reward) for reward in confirmation.rewards),
+        outcome,
+    ]
+
+
+def _fits(titles: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) -> bool:
+    """Whether a table of these cells can be read, its last two columns broken at their blanks if need be."""
+    columns = zip(titles, *rows, strict=True)
+    widths = [max(len(line) for cell in column for line in cell.splitlines() or [""]) for column in columns]
+    least = [*widths[:-2], *(min(each, _MIN_WRAPPED_COLUMN) for each in widths[-2:])]
+    return sum(least) + 2 * (len(least) - 1) <= width
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Table:
+    lefts = ("trial", f"{_SHARE} interval", *titles[-2:])
+    table = plain_table([(title, "left" if title in lefts else "right") for title in titles])
+    for column in table.columns[:-2]:
+        column.no_wrap = True
+    for (number, *values, outcome), style in zip(rows, styles, strict=True):
         table.add_row(
-            Text(f"#{each.trial_number}", style="bold green" if is_winner else ""),
-            figures.metric(each.mean),
-            _interval_text(each),
-            *(figures.measured(name, each.measured.get(name, math.nan)) for name in measured),
-            "  ".join(figures.metric(reward) for reward in each.rewards),
-            Text(outcome, style="green" if is_winner else "dim"),
+            Text(number, style=f"bold {style}" if style else ""), *values, Text(outcome, style=style or "dim")
         )
     return table
 

@@ -113,7 +113,7 @@ def best(
     record = _read(context, study, options)
     where = (record.storage, record.tracking_uri)
     if format_ is Format.TABLE:
-        _emit_table(best_report(record), where=where, output=output)
+        _emit_table(best_report(record, width=make_console().width), where=where, output=output)
     elif format_ is Format.CSV:
         content = encode(best_rows(record), format_, columns=rows.trial_columns(record))
         _emit_bytes(content, format_=format_, where=where, output=output)

@@ -12,12 +12,15 @@ from rich.text import Text
 from search.budget_words import as_many_words, budget_words
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, stores, unbroken
-from search.range_text import range_text
+from search.range_text import prior_text, range_text
 from search.search_space import Dimension
 from search.stage_shares import epoch_parts, planned_epochs, stage_quotas
 from search.study_definition import Budget, Ensemble, FinishSettings, SearchStage, StudyDefinition
 from search.study_record import StudyState
 from search.study_views import StudyPreview
+
+_MAX_UNBROKEN_NAME = 40
+"""Columns of a hyperparameter's name, half a narrow terminal, up to which none is broken."""
 
 
 def plan_report(definition: StudyDefinition) -> RenderableType:
@@ -176,9 +179,13 @@ def _early_end(definition: StudyDefinition) -> list[RenderableType]:
 
 
 def _space_table(definition: StudyDefinition) -> Table:
-    table = plain_table([("hyperparameter", "left"), ("range", "left"), ("only if", "left")])
+    has_priors = any(dimension.prior is not None for dimension in definition.space)
+    prior = [("prior", "left")] if has_priors else []
+    table = plain_table([("hyperparameter", "left"), ("range", "left"), *prior, ("only if", "left")])
+    table.columns[0].no_wrap = max(map(len, definition.space.names)) <= _MAX_UNBROKEN_NAME
     for dimension in definition.space:
-        table.add_row(dimension.name, range_text(dimension), _conditions(dimension))
+        expected = [prior_text(dimension)] if has_priors else []
+        table.add_row(dimension.name, range_text(dimension), *expected, _conditions(dimension))
     return table
 
 

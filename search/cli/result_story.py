@@ -37,7 +37,7 @@ def result_story(record: StudyRecord, *, width: int) -> RenderableType:
         parts.extend([Text(""), indented(pairs(score_pairs(record, best))), *standing_parts(record, best)])
     parts.extend([heading("Ranges by stage"), indented(ranges_story(record, width=width - 2))])
     if record.result is not None:
-        parts.extend(_finish(record, record.result))
+        parts.extend(_finish(record, record.result, width=width))
     parts.extend([heading("To look further"), indented(pairs(_commands(record.definition.study)))])
     if best is not None:
         parts.append(heading("Weights"))
@@ -55,8 +55,8 @@ def _how_it_went(record: StudyRecord) -> str:
     return f"{record.state.value}, {trials} in {figures.duration(record.result.seconds)}"
 
 
-def _finish(record: StudyRecord, result: StudyResult) -> list[RenderableType]:
-    parts: list[RenderableType] = confirmation_parts(record)
+def _finish(record: StudyRecord, result: StudyResult, *, width: int) -> list[RenderableType]:
+    parts: list[RenderableType] = confirmation_parts(record, width=width)
     if result.test_members:
         samples = figures.count(result.n_test_samples, "sample")
         times = "once" if result.n_test_readings == 1 else f"{result.n_test_readings} times"

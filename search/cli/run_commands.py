@@ -89,7 +89,7 @@ def run(
             **where,
         )
         return
-    with errors_in(chosen.file), _display(plain=plain) as progress:
+    with errors_in(chosen), _display(plain=plain) as progress:
         record = context.studies.run_study(
             chosen.definition,
             directory=places.directory,
@@ -199,7 +199,7 @@ def _dry_run(
 ) -> None:
     console = make_console()
     show(console, plan_report(chosen.definition), Text(f"\n{CHECKING}", style="dim"))
-    with errors_in(chosen.file):
+    with errors_in(chosen):
         preview = context.studies.preview_study(
             chosen.definition,
             directory=directory,

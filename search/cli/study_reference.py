@@ -43,10 +43,12 @@ class StudyToRun:
     Attributes:
         definition: The study.
         file: The file that it was read from, None for a recorded study.
+        overrides: ``key=value`` texts of ``--set`` that went into it.
     """
 
     definition: StudyDefinition
     file: Path | None
+    overrides: Sequence[str]
 
 
 def names_a_file(study: str) -> bool:
@@ -70,26 +72,27 @@ def study_to_run(study: str, *, api: StudiesApi, stores: Stores, overrides: Sequ
     """
     if names_a_file(study):
         file = _existing_file(study)
-        return StudyToRun(definition=load_study_file(file, overrides=overrides), file=file)
+        return StudyToRun(definition=load_study_file(file, overrides=overrides), file=file, overrides=overrides)
     found = _found(study, api=api, stores=stores)
     if found is not None:
-        return StudyToRun(definition=with_overrides(found.definition, overrides), file=None)
+        return StudyToRun(definition=with_overrides(found.definition, overrides), file=None, overrides=overrides)
     built_in = built_in_studies()
     if study in built_in:
         file = built_in[study]
-        return StudyToRun(definition=load_study_file(file, overrides=overrides), file=file)
+        return StudyToRun(definition=load_study_file(file, overrides=overrides), file=file, overrides=overrides)
     raise _not_found(study, api=api, stores=stores)
 
 
 @contextmanager
-def errors_in(file: Path | None) -> Iterator[None]:
-    """Add file and line to an error of the study that shows only when its classes are built."""
+def errors_in(study: StudyToRun) -> Iterator[None]:
+    """Add file and line, or the ``--set`` text, to an error of the study that shows only when it is looked into."""
     try:
         yield
     except StudyDefinitionError as error:
-        if file is None or error.file is not None or not error.key:
+        if study.file is None or error.file is not None or not error.key:
             raise
-        raise error_in_file(file, error.key, str(error).removeprefix(f"{error.key}: ")) from error
+        message = str(error).removeprefix(f"{error.key}: ")
+        raise error_in_file(study.file, error.key, message, overrides=study.overrides) from error
 
 
 def read_recorded(study: str, *, api: StudiesApi, stores: Stores) -> StudyRecord:

@@ -126,19 +126,21 @@ def definition_to_yaml(definition: StudyDefinition) -> str:
     return to_yaml(definition_to_plain(definition))
 
 
-def error_in_file(path: Path, key: str, message: str) -> StudyDefinitionError:
-    """Return the error about a dotted key that showed only after loading, with the key's line in the file.
+def error_in_file(path: Path, key: str, message: str, *, overrides: Sequence[str] = ()) -> StudyDefinitionError:
+    """Return the error about a dotted key that showed only after loading, with where the key was written.
 
     Args:
         path: The study file, read again; if that fails now, the error has no line.
         key: Dotted key (``model.class_path``, ``space.model.dropout``); the closest entry around it is located.
         message: The rule, the value got and the way out.
+        overrides: ``key=value`` texts that were given when it was loaded; the key may come from one of them.
     """
     try:
-        document = read_document(path)
+        document = overridden(read_document(path), overrides)
     except Exception:  # the file changed or went away since; the error to report is the given one
         return StudyDefinitionError(message, key=key, file=path)
-    return StudyDefinitionError(message, key=key, file=path, line=document.line(parse_dotted(document, key)))
+    message, line = document.placed(parse_dotted(document, key), message)
+    return StudyDefinitionError(message, key=key, file=path, line=line)
 
 
 def _definition(document: Document) -> StudyDefinition:

@@ -75,11 +75,13 @@ class Document:
     def error(self, path: KeyPath, message: str, *, more: Sequence[str] = ()) -> StudyDefinitionError:
         """Return the error that says where `path` was written and what is wrong with it; `more`: further lines."""
         path = self.trimmed(path)
-        origin = self.override(path)
-        if origin is not None:
-            message = f"{message} (It comes from `--set {origin}`.)"
-        line = None if origin is not None else self.line(path)
+        message, line = self.placed(path, message)
         return StudyDefinitionError("\n".join([message, *more]), key=dotted(path), file=self.file, line=line)
+
+    def placed(self, path: KeyPath, message: str) -> tuple[str, int | None]:
+        """Return the message with the ``--set`` text that `path` comes from, or else its line."""
+        origin = self.override(path)
+        return (message, self.line(path)) if origin is None else (f"{message} (It comes from `--set {origin}`.)", None)
 
 
 def dotted(path: KeyPath) -> str:

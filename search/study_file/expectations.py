@@ -22,6 +22,11 @@ def without_tags(path: KeyPath) -> KeyPath:
     return _walked(path)[1]
 
 
+def known_part(path: KeyPath) -> KeyPath:
+    """Return as much of the path as the file may have; pydantic adds the names of a union's types (``literal``)."""
+    return next(path[:length] for length in range(len(path), -1, -1) if schemas_at(path[:length]))
+
+
 def _walked(path: KeyPath) -> tuple[list[dict[str, Any]], KeyPath]:
     nodes = list(_alternatives(study_json_schema()))
     entry: KeyPath = ()

@@ -32,9 +32,9 @@ def overridden(document: Document, overrides: Sequence[str]) -> Document:
         if not equals or not key.strip():
             raise StudyDefinitionError(f"`--set` expects key=value, such as stages.0.n_trials=8, but got {text!r}.")
         path = _locate(plain, key.strip(), text)
-        _assign(plain, path, _value(value_text, path, text))
+        added = _assign(plain, path, _value(value_text, path, text))
         origins = {other: origin for other, origin in origins.items() if other[: len(path)] != path}
-        origins[path] = text
+        origins[added] = text
     return replace(document, plain=plain, overrides=origins)
 
 
@@ -97,19 +97,22 @@ def _child(node: Any, key: str | int) -> Any:
     return node[key] if isinstance(node, list) and isinstance(key, int) else None
 
 
-def _assign(plain: Any, path: KeyPath, value: Any) -> None:
-    node: Any = plain
+def _assign(plain: Any, path: KeyPath, value: Any) -> KeyPath:
+    """Set the entry, and return the path of all that is new: the entry's, or that of what was opened to hold it."""
+    node, added = plain, path
     for length, key in enumerate(path[:-1], start=1):
         child = _child(node, key)
         if not isinstance(child, dict | list):
             child = _opened(child, path[:length])
             node[key] = child
+            added = added if child else min(added, path[:length], key=len)
         node = child
     if path == ("pruner", "name") and node.get("name") != value:
         node.clear()  # the other keys belong to the rule that had been named
     if path[-2:] == ("narrow", "rule") and node.get("rule") != value:
         node.pop("probability", None)
     node[path[-1]] = value
+    return added
 
 
 def _opened(value: Any, path: KeyPath) -> dict[str, Any]:

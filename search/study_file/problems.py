@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from search.errors import StudyDefinitionError, did_you_mean
+from search.near_names import nearest_name
 from search.study_file.document import Document, KeyPath, shown
-from search.study_file.expectations import expectation, keys_at, without_tags, words_at
+from search.study_file.expectations import expectation, keys_at, known_part, without_tags, words_at
 from search.study_file.schema_parts import OWN_ERROR
 
 MAX_SHOWN = 5
@@ -46,16 +46,13 @@ def error_of(problems: Sequence[Problem], document: Document) -> StudyDefinition
 def problems_of(error: ValidationError, *, within: KeyPath = ()) -> list[Problem]:
     """Return pydantic's findings as problems in our words; `within` is the entry that was validated.
 
-    A misspelt key is one problem, not an unknown key and a missing one.
+    A misspelt key is one problem, not an unknown key and a missing one; so is a value that is of no type of a union.
     """
     found = [((*within, *details["loc"]), details) for details in error.errors(include_url=False)]
-    meant = {(*path[:-1], _close_key(path)) for path, details in found if details["type"] == "extra_forbidden"}
-    return [_problem(details, path) for path, details in found if details["type"] != "missing" or path not in meant]
-
-
-def _close_key(path: KeyPath) -> str | None:
-    """Return the key that was probably meant by the unknown one at `path`."""
-    return next(iter(difflib.get_close_matches(str(path[-1]), keys_at(path[:-1]), n=1, cutoff=0.6)), None)
+    unknown = (path for path, details in found if details["type"] == "extra_forbidden")
+    meant = {(*path[:-1], nearest_name(str(path[-1]), keys_at(path[:-1]))) for path in unknown}
+    told = (_problem(details, path) for path, details in found if details["type"] != "missing" or path not in meant)
+    return list(dict.fromkeys(told))
 
 
 def _problem(details: ErrorDetails, path: KeyPath) -> Problem:
@@ -79,6 +76,8 @@ def _problem(details: ErrorDetails, path: KeyPath) -> Problem:
         case kind if kind == OWN_ERROR:
             message = details["msg"]
         case _:
+            path = known_part(path)
+            entry = without_tags(path)
             message = f"must be {expectation(path)}, but got {shown(value)}.{_hint(path, value)}"
     return Problem(path=entry, message=message)
 
@@ -93,12 +92,12 @@ def _hint(path: KeyPath, value: Any) -> str:
     if isinstance(value, str):
         if value in _SLIPS and expected.endswith("true or false"):
             return did_you_mean(_SLIPS[value], _BOOLS)
+        if _is_number(value) and ("an integer" in expected or "a finite number" in expected):
+            return " Remove the quotes."
         if words := words_at(path):
             return did_you_mean(value, words)
         if expected == "true or false":
             return did_you_mean(value, _BOOLS)
-        if expected.startswith(("an integer", "a finite number")) and _is_number(value):
-            return " Remove the quotes."
     elif expected.startswith("a string") and isinstance(value, bool | int | float):
         return " Put it in quotes."
     return ""

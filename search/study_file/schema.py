@@ -21,8 +21,8 @@ SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 RANGE_KINDS = ("log", "linear", "int", "int_log", "one_minus_log")
 KINDS = (*RANGE_KINDS, "choice")
 
-_OR_NONE = Shorthand(lambda value: None if value == "none" else value, ("none",))
-_OR_AUTO = Shorthand(lambda value: None if value == "auto" else value, ("auto",))
+_OR_NONE = Shorthand(lambda _: None, ("none",))
+_OR_AUTO = Shorthand(lambda _: None, ("auto",))
 
 
 EnsembleName = Literal["none", "seeds", "top_k", "snapshots", "last_n"]

@@ -27,13 +27,16 @@ class Section(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Shorthand:
-    """Words that may stand for a mapping (``pruner: median``)."""
+    """Words that may stand for a mapping (``pruner: median``); any other is told as no such word."""
 
     expand: Callable[[Any], Any]
     words: tuple[str, ...]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.expand, handler(source))
+        return core_schema.no_info_before_validator_function(self._expanded, handler(source))
+
+    def _expanded(self, value: Any) -> Any:
+        return self.expand(value) if value in self.words else value
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"anyOf": [{"enum": list(self.words)}, handler(schema)]}
