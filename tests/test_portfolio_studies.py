@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from search.portfolio import CONTINUE, EXPLORE, REFINE, SAMPLERS, accounts, poss
 from search.promotion import MOST_PAUSED, PausedTrials, is_paused
 from search.sampling import propose
 from search.sampling.continuation import most_promising
-from search.search_space import Choices, Dimension, LogRange, SearchSpace
+from search.search_space import Choices, Dimension, LinearRange, LogRange, SearchSpace
 from search.storage import StudyStore
 from search.study_definition import Direction, Objective, StudyDefinition
 from search.study_file import definition_from_plain
@@ -41,6 +42,7 @@ RATE = "model.learning_rate"
 KIND = Dimension(name="kind", range=Choices(values=("a", "b", "c")), limits=Choices(values=("a", "b", "c")))
 WIDTH = Dimension(name="width", range=LogRange(low=1e-4, high=1.0), limits=LogRange(low=1e-4, high=1.0))
 BOX = SearchSpace(dimensions=(KIND, WIDTH))
+UNIT = LinearRange(low=0.0, high=1.0)
 
 
 def study(*, n_trials: int = 20, **changes: Any) -> StudyDefinition:
@@ -305,6 +307,40 @@ def test_paused_trials_are_told_apart_however_alike_later_ones_are() -> None:
     since = [observed(100 + n, 0.2 + n / 40_000, {5: 0.8 + 1e-5 * n, 20: 0.9 + 1e-5 * n}) for n in range(60)]
     chosen = most_promising(paused, since, space=BOX, direction=Direction.MAXIMIZE, target_epochs=20)
     assert chosen == reached.index(max(reached))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("direction", Direction)
+def test_the_luckiest_value_does_not_make_the_least_known_paused_trial_the_most_promising(
+    direction: Direction, seed: int
+) -> None:
+    """Measured by one lucky value among thirty, all else is hopeless, and most so what is known best."""
+    rng = np.random.default_rng(seed)
+    sides = [Dimension(name=each, range=UNIT, limits=UNIT) for each in ("x", "y")]
+
+    def at(number: int, x: float, y: float, *epochs: int) -> tuple[float, Observation]:
+        final = 0.55 - 0.8 * math.hypot(x - 0.4, y - 0.4) / math.sqrt(2.0)
+        curve = {each: direction.sign * (final * (1 - 0.6 * each**-0.7) + 0.03 * rng.normal()) for each in epochs}
+        observation = Observation(
+            number=number,
+            stage="fine",
+            hyperparameters={"x": x, "y": y},
+            reward=direction.sign * max(direction.sign * each for each in curve.values()),
+            course=tuple(curve.items()),
+        )
+        return final, observation
+
+    paused = [at(n, *rng.random(2), 1, 2) for n in range(16)]
+    others = [at(100 + n, *np.clip(0.4 + 0.15 * rng.normal(size=2), 0.0, 1.0), 1, 2, 5, 10, 20)[1] for n in range(30)]
+    chosen = most_promising(
+        [each for _, each in paused],
+        others,
+        space=SearchSpace(dimensions=tuple(sides)),
+        direction=direction,
+        target_epochs=20,
+    )
+    finals = [final for final, _ in paused]
+    assert finals[chosen] >= sorted(finals)[-3]
 
 
 @pytest.mark.slow
