@@ -9,7 +9,8 @@ One JSON object a line, in the order in which things happened::
 
 The first line of a trial that continues another one has ``"continues": "trial-0007", "n_taken_over": 2`` as well: its
 first two epochs are those of trial-0007, word for word. Where its hyperparameters come from another study or from a
-list, it has an ``"origin"``; where the sampler `portfolio` chose what to spend it on, an ``"action"``.
+list, it has an ``"origin"``; where the sampler `portfolio` chose what to spend it on, an
+``"action"`` and, by action, the ``"beliefs"`` that the choice was made on.
 
 It is the source of truth: what Optuna and MLflow hold of a trial can be rebuilt from it. An epoch is written once;
 training it again after a crash writes nothing. A line that a crash cut short is dropped when the log is opened again.
@@ -19,11 +20,13 @@ NaN and infinities are spelled ``NaN``, ``Infinity`` and ``-Infinity``, as Pytho
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search.errors import StateError
+from search.samplers.appraisal import appraisals_from_plain, appraisals_to_plain
 from search.trial import EpochRecord, TrialRecord, TrialState
 from search.whole_lines import append_whole
 
@@ -55,7 +58,10 @@ class EpochLog:
             *(*_IDENTITY, *(_CONTINUATION if record.continues else ())),
             *(name for name in ("origin", "action") if getattr(record, name)),
         )
-        entry = {"trial": {name: getattr(record, name) for name in names}, "study_uid": study_uid}
+        trial = {name: getattr(record, name) for name in names}
+        if record.beliefs:
+            trial["beliefs"] = appraisals_to_plain(record.beliefs)
+        entry = {"trial": trial, "study_uid": study_uid}
         self._write(b"".join(map(_line, [entry, *map(_epoch_entry, record.epochs)])))
 
     def append_epoch(self, epoch: EpochRecord) -> None:
@@ -114,7 +120,7 @@ def read_epoch_log(path: Path, *, study_uid: str | None = None) -> TrialRecord |
             entry = json.loads(line)
             if record is None:
                 _require_study(path, entry, study_uid)
-                record = TrialRecord(**entry["trial"])
+                record = _identified(entry["trial"])
             elif "epoch" in entry:
                 epochs.append(_next_epoch(epochs, entry))
             else:
@@ -125,6 +131,10 @@ def read_epoch_log(path: Path, *, study_uid: str | None = None) -> TrialRecord |
                 "or remove the trial's directory: if the trial had not ended, it is then trained anew."
             ) from error
     return None if record is None else replace(record, epochs=tuple(epochs))
+
+
+def _identified(plain: Mapping[str, Any]) -> TrialRecord:
+    return TrialRecord(**{**plain, "beliefs": appraisals_from_plain(plain.get("beliefs", {}))})
 
 
 def _next_epoch(epochs: list[EpochRecord], entry: dict[str, Any]) -> EpochRecord:

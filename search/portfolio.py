@@ -100,15 +100,15 @@ def accounts(finished: Sequence[FinishedTrial], objective: Objective) -> list[Ac
     told = spendings(finished, comparable_observations(finished, objective=objective), objective.direction)
     taken = [each for each in (*SAMPLERS, EXPLORE, CONTINUE) if any(other.action == each for other in told)]
     believed = beliefs(told, taken)
-    return [_account(action, told, believed[action].mean) for action in taken]
+    return [_account(action, told, believed[action].appraised().mean) for action in taken]
 
 
-def _account(action: str, told: Sequence[Spending], mean: float) -> Account:
+def _account(action: str, told: Sequence[Spending], belief: float) -> Account:
     own = [each for each in told if each.action == action]
     return Account(
         action=action,
         n_trials=len(own),
         n_epochs=round(math.fsum(each.n_epochs for each in own)),
         improvement=math.fsum(each.improvement for each in own),
-        belief=100.0 * mean,
+        belief=belief,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from search.constraint import violation
+from search.samplers.appraisal import Appraisal
 from search.search_space import Hyperparameters
 
 CONFIRM = "confirm"
@@ -81,6 +82,7 @@ class TrialRecord:
         origin: Where its hyperparameters come from, if not from its stage's sampler alone (``configuration 1``,
             ``digits, trial 12``, ``near digits, trial 12``); else empty.
         action: What the sampler `portfolio` spent it on (``exploit``, ``explore`` …); empty if there was no choice.
+        beliefs: What was believed of each action that was possible then, by name; empty if the bandit did not choose.
     """
 
     key: str
@@ -102,6 +104,7 @@ class TrialRecord:
     n_taken_over: int = 0
     origin: str = ""
     action: str = ""
+    beliefs: Mapping[str, Appraisal] = field(default_factory=dict)
 
     @property
     def n_trained(self) -> int:

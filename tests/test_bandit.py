@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.samplers.bandit import FLOOR, Spending, beliefs, chosen_action, improvements
+from search.samplers.bandit import FLOOR, Spending, beliefs, choose, improvements
 
 ACTIONS = ("a", "b", "c")
 SPENDINGS = st.lists(
@@ -33,7 +33,7 @@ def trial(action: str, *, improvement: float = 0.0, n_epochs: int = 10) -> Spend
 
 def shares(told: list[Spending], n_draws: int = 400) -> Counter[str]:
     believed = beliefs(told, ACTIONS)
-    return Counter(chosen_action(believed, seed=seed) for seed in range(n_draws))
+    return Counter(choose(believed, seed=seed).action for seed in range(n_draws))
 
 
 # ---- improvements ----------------------------------------------------------------------------------------------------
@@ -95,8 +95,8 @@ def test_epochs_in_vain_lower_what_is_expected_and_an_improvement_raises_it(told
 def test_the_choice_does_not_depend_on_how_large_improvements_are(told: list[Spending], unit: float) -> None:
     smaller = [replace(each, improvement=unit * each.improvement) for each in told]
     for seed in range(5):
-        chosen = chosen_action(beliefs(told, ACTIONS), seed=seed)
-        assert chosen_action(beliefs(smaller, ACTIONS), seed=seed) == chosen
+        chosen = choose(beliefs(told, ACTIONS), seed=seed).action
+        assert choose(beliefs(smaller, ACTIONS), seed=seed).action == chosen
 
 
 def test_what_pays_is_chosen_more_and_nothing_is_given_up() -> None:
@@ -127,15 +127,40 @@ def test_an_action_that_was_never_tried_is_tried() -> None:
 
 def test_choices_follow_from_the_seed() -> None:
     believed = beliefs([trial("a", improvement=0.1), trial("b")], ACTIONS)
-    drawn = [chosen_action(believed, seed=[7, seed]) for seed in range(40)]
-    assert drawn == [chosen_action(believed, seed=[7, seed]) for seed in range(40)]
+    drawn = [choose(believed, seed=[7, seed]).action for seed in range(40)]
+    assert drawn == [choose(believed, seed=[7, seed]).action for seed in range(40)]
     assert set(drawn) == set(ACTIONS)
+
+
+@given(told=SPENDINGS, seed=st.integers(0, 999))
+def test_a_choice_tells_what_was_believed_of_every_action(told: list[Spending], seed: int) -> None:
+    believed = beliefs(told, ACTIONS)
+    choice = choose(believed, seed=seed)
+    assert tuple(choice.appraisals) == ACTIONS
+    draws = {action: each.draw for action, each in choice.appraisals.items() if each.draw is not None}
+    assert choice.action in ACTIONS
+    assert len(draws) in (0, len(ACTIONS))
+    if draws:
+        assert draws[choice.action] == max(draws.values())
+    for action, each in choice.appraisals.items():
+        assert each.mean == pytest.approx(100.0 * believed[action].mean)
+
+
+def test_what_a_choice_tells_is_what_it_drew_from() -> None:
+    believed = beliefs([trial("a", improvement=0.3), trial("b"), trial("b", improvement=0.1)], ACTIONS)
+    choices = [choose(believed, seed=seed) for seed in range(4000)]
+    drawn = [each.appraisals for each in choices if each.appraisals["a"].draw is not None]
+    assert len(drawn) / len(choices) == pytest.approx(1.0 - len(ACTIONS) * FLOOR, abs=0.02)
+    for action in ACTIONS:
+        draws = np.array([each[action].draw for each in drawn], dtype=float)
+        assert draws.mean() == pytest.approx(drawn[0][action].mean, rel=0.1)
+        assert draws.std() == pytest.approx(drawn[0][action].deviation, rel=0.1)
 
 
 def test_many_actions_share_the_choices() -> None:
     names = [str(n) for n in range(50)]
     believed = beliefs([], names)
-    assert len({chosen_action(believed, seed=seed) for seed in range(400)}) == 50
+    assert len({choose(believed, seed=seed).action for seed in range(400)}) == 50
 
 
 # ---- learning ----------------------------------------------------------------------------------------------------
@@ -148,7 +173,7 @@ def test_it_spends_on_the_action_that_pays_and_follows_when_that_changes() -> No
     for number in range(300):
         if number == 150:
             chance = {"a": 0.05, "b": 0.05, "c": 0.4}
-        action = chosen_action(beliefs(told, ACTIONS), seed=number)
+        action = choose(beliefs(told, ACTIONS), seed=number).action
         told.append(trial(action, improvement=0.1 * (random.random() < chance[action])))
     for action, (first, last) in zip("bc", pairwise((50, 150, 300)), strict=True):
         counts = Counter(each.action for each in told[first + 50 * (action == "c") : last])

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from search.epoch_log import EpochLog, read_epoch_log
 from search.errors import StateError
+from search.samplers.appraisal import Appraisal
 from search.trial import EpochRecord, TrialRecord, TrialState
 
 RECORD = TrialRecord(
@@ -43,6 +45,13 @@ def test_a_running_trial_is_read_back(tmp_path: Path) -> None:
     assert record.state is TrialState.RUNNING
     assert (record.key, record.number, record.seed) == ("trial-0003", 3, 11)
     assert record.hyperparameters == RECORD.hyperparameters
+
+
+def test_the_beliefs_that_a_choice_was_made_on_are_read_back(tmp_path: Path) -> None:
+    beliefs = {"tpe": Appraisal(mean=0.1, deviation=0.05, draw=0.12), "policy": Appraisal(mean=1e-9, deviation=2.0)}
+    chosen = replace(RECORD, action="tpe", beliefs=beliefs)
+    EpochLog(tmp_path / "log").append_trial(chosen, study_uid="u")
+    assert read_epoch_log(tmp_path / "log") == chosen
 
 
 def test_retries_and_the_end_are_read_back(tmp_path: Path) -> None:

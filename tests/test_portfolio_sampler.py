@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 
@@ -32,8 +33,12 @@ def study_of(n_trials: int, *, seed: int = 0) -> Study:
 
 
 def choices(study: Study) -> dict[int, str]:
-    prefix = "portfolio:"
-    return {int(name.removeprefix(prefix)): action for name, action in study.user_attrs.items()}
+    return noted(study, "portfolio:")
+
+
+def noted(study: Study, prefix: str) -> dict[int, str]:
+    """Return what the sampler has noted under names that begin so, by the trial's number."""
+    return {int(name.removeprefix(prefix)): text for name, text in study.user_attrs.items() if name.startswith(prefix)}
 
 
 @pytest.mark.slow
@@ -45,6 +50,23 @@ def test_choices_are_kept_in_the_study_and_equal_seeds_make_the_same() -> None:
     assert choices(study) == choices(again)
     assert [each.params for each in study.trials] == [each.params for each in again.trials]
     assert study.best_value < 0.1
+    beliefs = {number: json.loads(text) for number, text in noted(study, "portfolio_beliefs:").items()}
+    assert list(beliefs) == list(choices(study))
+    assert list(beliefs[5]) == list(ACTIONS), "those that were never taken too"
+    for number, action in choices(study).items():
+        draws = {name: each["draw"] for name, each in beliefs[number].items()}
+        assert draws[action] is None or draws[action] == max(draws.values())
+
+
+def test_what_is_noted_of_a_choice_is_what_was_believed_before_it() -> None:
+    study = study_of(12)
+    assert isinstance(study.sampler, PortfolioSampler)
+    believed = study.sampler.beliefs(study)
+    study.ask({"rate": FloatDistribution(1e-6, 1.0, log=True)})
+    said = json.loads(noted(study, "portfolio_beliefs:")[12])
+    assert {name: each["mean"] for name, each in said.items()} == pytest.approx(
+        {name: 100.0 * each.mean for name, each in believed.items()}
+    )
 
 
 def test_beliefs_follow_what_improved_and_what_it_cost() -> None:

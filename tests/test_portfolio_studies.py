@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from study_runs import Listener, run_session
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
-from search.cli.rows import trial_row
+from search.cli.rows import trial_columns, trial_row
 from search.cli.status import status_plain, status_report
 from search.cli.trials_table import trials_table
 from search.comparable_rewards import Observation
@@ -26,9 +28,10 @@ from search.epoch_log import read_epoch_log
 from search.paths import StateDirectory
 from search.portfolio import CONTINUE, EXPLORE, REFINE, SAMPLERS, accounts, possible_actions, spendings
 from search.promotion import MOST_PAUSED, PausedTrials, is_paused
+from search.samplers.appraisal import belief_figures
 from search.sampling import propose
 from search.sampling.continuation import most_promising
-from search.search_space import Choices, Dimension, LogRange, SearchSpace
+from search.search_space import Choices, Dimension, LinearRange, LogRange, SearchSpace
 from search.storage import StudyStore
 from search.study_definition import Direction, Objective, StudyDefinition
 from search.study_file import definition_from_plain
@@ -41,6 +44,7 @@ RATE = "model.learning_rate"
 KIND = Dimension(name="kind", range=Choices(values=("a", "b", "c")), limits=Choices(values=("a", "b", "c")))
 WIDTH = Dimension(name="width", range=LogRange(low=1e-4, high=1.0), limits=LogRange(low=1e-4, high=1.0))
 BOX = SearchSpace(dimensions=(KIND, WIDTH))
+UNIT = LinearRange(low=0.0, high=1.0)
 
 
 def study(*, n_trials: int = 20, **changes: Any) -> StudyDefinition:
@@ -166,10 +170,20 @@ def test_a_study_tells_what_it_spent_its_trials_on(tmp_path: Path) -> None:
         assert logged is not None
         assert logged.action == each.action
         assert identity_tags(each)["zeroin.action"] == each.action
+        assert each.action in each.beliefs
+        assert logged.beliefs == each.beliefs
+    assert not any(each.beliefs for each in trials[:12])
+    assert trials[12].beliefs.keys() >= set(SAMPLERS), "of actions that were never taken, too"
     assert "zeroin.action" not in identity_tags(trials[0])
     assert trial_row(record.trials[12], record.definition.objective)["action"] == trials[12].action
     stored = StudyStore(default_storage(state), create=False).open("bell")
     assert [each.action for each in stored.trials()] == [each.action for each in trials]
+    assert [each.beliefs for each in stored.trials()] == [each.beliefs for each in trials]
+    columns = [name for name in trial_columns(record) if name.startswith("belief/")]
+    assert {f"belief/{name}.policy" for name in ("mean", "deviation", "draw")} <= set(columns)
+    for trial in record.trials:
+        row = trial_row(trial, record.definition.objective)
+        assert {name: row[name] for name in columns if name in row} == belief_figures(trial.record.beliefs)
     told = status_plain(record)["portfolio"]
     assert sum(each["n_trials"] for each in told) == 20
     assert sum(each["n_epochs"] for each in told) == sum(each.n_trained for each in trials[12:])
@@ -307,6 +321,40 @@ def test_paused_trials_are_told_apart_however_alike_later_ones_are() -> None:
     assert chosen == reached.index(max(reached))
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("direction", Direction)
+def test_the_luckiest_value_does_not_make_the_least_known_paused_trial_the_most_promising(
+    direction: Direction, seed: int
+) -> None:
+    """Measured by one lucky value among thirty, all else is hopeless, and most so what is known best."""
+    rng = np.random.default_rng(seed)
+    sides = [Dimension(name=each, range=UNIT, limits=UNIT) for each in ("x", "y")]
+
+    def at(number: int, x: float, y: float, *epochs: int) -> tuple[float, Observation]:
+        final = 0.55 - 0.8 * math.hypot(x - 0.4, y - 0.4) / math.sqrt(2.0)
+        curve = {each: direction.sign * (final * (1 - 0.6 * each**-0.7) + 0.03 * rng.normal()) for each in epochs}
+        observation = Observation(
+            number=number,
+            stage="fine",
+            hyperparameters={"x": x, "y": y},
+            reward=direction.sign * max(direction.sign * each for each in curve.values()),
+            course=tuple(curve.items()),
+        )
+        return final, observation
+
+    paused = [at(n, *rng.random(2), 1, 2) for n in range(16)]
+    others = [at(100 + n, *np.clip(0.4 + 0.15 * rng.normal(size=2), 0.0, 1.0), 1, 2, 5, 10, 20)[1] for n in range(30)]
+    chosen = most_promising(
+        [each for _, each in paused],
+        others,
+        space=SearchSpace(dimensions=tuple(sides)),
+        direction=direction,
+        target_epochs=20,
+    )
+    finals = [final for final, _ in paused]
+    assert finals[chosen] >= sorted(finals)[-3]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("untracked")
 def test_a_configuration_of_the_users_is_no_choice_of_the_bandits(tmp_path: Path) -> None:
@@ -321,6 +369,8 @@ def test_a_configuration_of_the_users_is_no_choice_of_the_bandits(tmp_path: Path
     actions = [each.record.action for each in record.trials]
     assert actions[:30] == [""] * 30
     assert all(actions[30:])
+    assert [bool(each.record.beliefs) for each in record.trials] == [bool(each) for each in actions]
+    assert not any(EXPLORE in each.record.beliefs for each in record.trials)
     assert EXPLORE not in actions, "the only stage has the declared ranges, and nothing lies outside"
 
 
@@ -341,10 +391,53 @@ def test_mlflow_has_the_choices_and_the_beliefs(tmp_path: Path, copied_mlflow_da
         assert found == pytest.approx(each["belief"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_after_polls", [None, 30])
+def test_mlflow_draws_what_was_believed_at_each_choice(
+    tmp_path: Path, copied_mlflow_database: Any, killed_after_polls: int | None
+) -> None:
+    state = StateDirectory(root=tmp_path)
+    copied_mlflow_database(state.mlflow_database)
+    checkpoints: dict[str, int] = {}
+    if killed_after_polls is not None:
+        faults = Faults(killed_after_polls=killed_after_polls)
+        with pytest.raises(KilledError):
+            run_session(state, VirtualEngine(checkpoints=checkpoints, faults=faults), study(n_trials=8))
+    record = run_session(state, VirtualEngine(checkpoints=checkpoints), study(n_trials=8))
+    client = mlflow.MlflowClient(tracking_uri=record.tracking_uri)
+    experiment = client.get_experiment_by_name("bell")
+    assert experiment is not None
+    (parent,) = client.search_runs([experiment.experiment_id], filter_string="tags.`zeroin.study` = 'bell'")
+    expected: dict[str, list[tuple[int, float]]] = {}
+    for number, each in enumerate(record.trials):
+        for name, value in belief_figures(each.record.beliefs).items():
+            expected.setdefault(name, []).append((number, value))
+    assert len(expected["belief/mean.exploit"]) == 8
+    assert {name for name in parent.data.metrics if name.startswith("belief/")} == set(expected)
+    for name, points in expected.items():
+        found = client.get_metric_history(parent.info.run_id, name)
+        assert sorted((each.step, each.value) for each in found) == points
+
+
+@pytest.mark.usefixtures("untracked")
+def test_trials_that_were_recorded_without_beliefs_are_read_and_gone_on_with(tmp_path: Path) -> None:
+    state = StateDirectory(root=tmp_path)
+    before = run_session(state, VirtualEngine(), study(n_trials=4, finish="none"))
+    assert all(each.record.beliefs for each in before.trials[12:])
+    for each in (state.optuna_journal, *state.study("bell").directory.rglob("epochs.jsonl")):
+        each.write_bytes(re.sub(rb',"(zeroin.)?beliefs":\{([^{}]|\{[^{}]*\})*\}', b"", each.read_bytes()))
+        assert b'beliefs"' not in each.read_bytes()
+    after = run_session(state, VirtualEngine(), study(n_trials=6, finish="none"))
+    assert [each.record.action for each in after.trials[:16]] == [each.record.action for each in before.trials]
+    assert not any(each.record.beliefs for each in after.trials[:16])
+    assert all(each.record.beliefs for each in after.trials[16:])
+
+
 def told(trial: ScoredTrial) -> tuple[object, ...]:
     record = trial.record
     return (
-        *(record.hyperparameters, record.action, record.continues, record.n_taken_over, record.state),
+        *(record.hyperparameters, record.action, record.beliefs),
+        *(record.continues, record.n_taken_over, record.state),
         [dict(each.metrics) for each in record.epochs],
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from search.diagnosis import diagnose
 from search.recorded_best import best_of, may_win
 from search.reward import measured_name, rank_key
+from search.samplers.appraisal import belief_figures
 from search.search_space import Choices, Dimension, IntLogRange, IntRange, LinearRange, LogRange, OneMinusLogRange
 from search.study_definition import Objective
 from search.study_record import ScoredTrial, StageOpening, StudyRecord
@@ -34,6 +35,7 @@ def trial_columns(record: StudyRecord) -> list[str]:
         *("continues", "n_taken_over", "origin", "action", "diagnosis"),
         *map(measured_name, objective.measured_metrics),
         *(("violation",) if objective.constraints else ()),
+        *dict.fromkeys(name for trial in record.trials for name in belief_figures(trial.record.beliefs)),
         *record.definition.space.names,
     ]
 
@@ -63,6 +65,7 @@ def trial_row(trial: ScoredTrial, objective: Objective) -> dict[str, Any]:
         "action": record.action,
         "diagnosis": None if diagnosis is None else str(diagnosis),
         **({} if score is None else _measured(score)),
+        **belief_figures(record.beliefs),
         **record.hyperparameters,
     }
 

@@ -56,7 +56,8 @@ class Proposals:
             return self._continuing(promoted.record, number)
         spending = self._spending(number)
         if spending.continued is not None:
-            return replace(self._continuing(spending.continued.record, number), action=spending.action)
+            record = self._continuing(spending.continued.record, number)
+            return replace(record, action=spending.action, beliefs=spending.beliefs)
         chosen, origin = spending.outside, ""
         if chosen is None:
             chosen, origin = self._sampled(number, spending.action)
@@ -66,7 +67,9 @@ class Proposals:
             seed=derived_seed(self._definition.seed, "training", number),
             is_outside=not self._box.contains(chosen),
         )
-        return replace(record, origin=origin, action="" if origin else spending.action)
+        if origin:
+            return replace(record, origin=origin)
+        return replace(record, action=spending.action, beliefs=spending.beliefs)
 
     def _spending(self, number: int) -> Spending:
         """Return what is settled before a sampler is asked."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from search.comparable_rewards import Observation
 from search.coordinator.history import History
 from search.portfolio import CONTINUE, EXPLORE, possible_actions, spendings
-from search.samplers.bandit import beliefs, chosen_action
+from search.samplers.appraisal import Appraisal
+from search.samplers.bandit import beliefs, choose
 from search.sampling import START_UP_TRIALS, point_outside
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
@@ -23,11 +24,13 @@ class Spending:
 
     Attributes:
         action: Its name; empty while too little is known for a choice.
+        beliefs: What was believed of each possible action, by name; empty if there was no choice.
         outside: The point, if it lies outside the stage's ranges.
         continued: The trial to go on with, if it is one.
     """
 
     action: str = ""
+    beliefs: Mapping[str, Appraisal] = field(default_factory=dict)
     outside: Hyperparameters | None = None
     continued: FinishedTrial | None = None
 
@@ -65,11 +68,13 @@ def next_spending(
     paused = [each for each in paused if each.record.number in observed]
     possible = possible_actions(box, can_explore=outside is not None, can_continue=bool(paused))
     believed = beliefs(spendings(history.finished, observations, objective.direction), possible)
-    action = chosen_action(believed, seed=(derived_seed(definition.seed, "sampling", number), 4))
-    if action == CONTINUE:
-        chosen = _worth_continuing(paused, observations, definition, opening)
-        return Spending(action=action, continued=chosen)
-    return Spending(action=action, outside=outside if action == EXPLORE else None)
+    choice = choose(believed, seed=(derived_seed(definition.seed, "sampling", number), 4))
+    return Spending(
+        action=choice.action,
+        beliefs=choice.appraisals,
+        outside=outside if choice.action == EXPLORE else None,
+        continued=_worth_continuing(paused, observations, definition, opening) if choice.action == CONTINUE else None,
+    )
 
 
 def _worth_continuing(

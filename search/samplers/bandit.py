@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from search.samplers.appraisal import Appraisal
 
 FADING = 0.97
 """What remains of a trial's evidence with each later one: half after 23 trials."""
@@ -26,6 +28,7 @@ FLOOR = 0.05
 """Least share of the choices that an action has; with more than 20 actions, all have the same."""
 
 _PRIOR_EVENTS = 1.0
+_APPRAISED_EPOCHS = 100.0
 _MOST_SPREADS = 1.0  # that an improvement counts for: the first good point of a study says little about who found it
 
 
@@ -62,6 +65,32 @@ class Belief:
     def mean(self) -> float:
         """Expected improvement by epoch, in spreads."""
         return self.event * self.n_events / self.n_epochs
+
+    def appraised(self, *, rate: float | None = None) -> Appraisal:
+        """Return what is to be recorded of it.
+
+        Args:
+            rate: Events by epoch that were drawn from it, >= 0; None if nothing was drawn.
+        """
+        unit = _APPRAISED_EPOCHS * self.event
+        return Appraisal(
+            mean=unit * self.n_events / self.n_epochs,
+            deviation=unit * math.sqrt(self.n_events) / self.n_epochs,
+            draw=None if rate is None else unit * rate,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The action that is taken, and what was believed of all that were possible.
+
+    Attributes:
+        action: Its name.
+        appraisals: By action.
+    """
+
+    action: str
+    appraisals: Mapping[str, Appraisal]
 
 
 def improvements(rewards: Sequence[float | None]) -> list[float]:
@@ -112,8 +141,8 @@ def beliefs(spendings: Sequence[Spending], actions: Sequence[str]) -> dict[str, 
     }
 
 
-def chosen_action(believed: dict[str, Belief], *, seed: int | Sequence[int]) -> str:
-    """Return the action to take.
+def choose(believed: Mapping[str, Belief], *, seed: int | Sequence[int]) -> Choice:
+    """Return the action to take, with what is believed.
 
     Args:
         believed: Of each action that is possible, at least one.
@@ -124,9 +153,11 @@ def chosen_action(believed: dict[str, Belief], *, seed: int | Sequence[int]) -> 
     floor = min(FLOOR, 1.0 / len(actions))
     forced = rng.random() / floor
     if forced < len(actions):
-        return actions[int(forced)]
-    rates = [rng.gamma(each.n_events) / each.n_epochs for each in believed.values()]
-    return actions[int(np.argmax(rates))]
+        appraisals = {action: each.appraised() for action, each in believed.items()}
+        return Choice(action=actions[int(forced)], appraisals=appraisals)
+    rates = [float(rng.gamma(each.n_events)) / each.n_epochs for each in believed.values()]
+    appraisals = {action: believed[action].appraised(rate=rate) for action, rate in zip(actions, rates, strict=True)}
+    return Choice(action=actions[int(np.argmax(rates))], appraisals=appraisals)
 
 
 def _of(action: str, told: Sequence[Spending], amounts: Sequence[float]) -> float:

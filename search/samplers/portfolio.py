@@ -1,12 +1,13 @@
 """The sampler `portfolio`: several samplers, of which a bandit learns which one pays.
 
 What a trial is proposed by is drawn from what the trials so far have improved for each epoch (`search.samplers.bandit`)
-and kept in the study's user attributes, a name a trial; nothing else is stored. A suggestion depends on the seed, the
-trial's number, the study's trials and what proposed them only.
+and kept in the study's user attributes, a name a trial, and under another one what was believed then; nothing else is
+stored. A suggestion depends on the seed, the trial's number, the study's trials and what proposed them only.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -16,7 +17,8 @@ from optuna.samplers import TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.samplers.bandit import Belief, Spending, beliefs, chosen_action, improvements
+from search.samplers.appraisal import appraisals_to_plain
+from search.samplers.bandit import Belief, Spending, beliefs, choose, improvements
 from search.samplers.coordinates import UnitCoordinates
 from search.samplers.observed_rewards import INFORMATIVE_STATES
 from search.samplers.policy import PolicySampler
@@ -28,6 +30,7 @@ ACTIONS = ("exploit", "refine", "policy", "tpe", "explore")
 
 _WIDEST, _N_HALVINGS = 0.2, 2.0
 _ATTRIBUTE = "portfolio:"
+_BELIEFS = "portfolio_beliefs:"  # as text, which is cheap to copy: Optuna copies all attributes for each suggestion
 
 
 class PortfolioSampler(SeededSampler):
@@ -60,8 +63,10 @@ class PortfolioSampler(SeededSampler):
         if coordinates.is_choice.all():
             del believed["refine"]  # there is nothing to be near to
         seed = int(np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0])
-        action = chosen_action(believed, seed=[seed, 1])
+        choice = choose(believed, seed=[seed, 1])
+        action = choice.action
         study.set_user_attr(f"{_ATTRIBUTE}{trial.number}", action)
+        study.set_user_attr(f"{_BELIEFS}{trial.number}", json.dumps(appraisals_to_plain(choice.appraisals)))
         if action == "explore":
             return coordinates.decode(np.random.default_rng(seed).random(len(coordinates.names)))
         space = dict(coordinates.distributions)

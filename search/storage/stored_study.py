@@ -33,6 +33,7 @@ from search.record_codec import (
     test_result_from_plain,
     test_result_to_plain,
 )
+from search.samplers.appraisal import appraisals_from_plain, appraisals_to_plain
 from search.storage.distributions import distribution
 from search.storage.stored_definition import definition_from_stored, definition_to_stored
 from search.study_definition import StudyDefinition
@@ -64,6 +65,7 @@ _TEST_READINGS = "zeroin.n_test_readings"
 
 _ORIGIN = "zeroin.origin"
 _ACTION = "zeroin.action"
+_BELIEFS = "zeroin.beliefs"
 
 # Attributes of a trial that continues another one.
 _CONTINUES = "zeroin.continues"
@@ -274,6 +276,8 @@ class StoredStudy:
             attributes[_ORIGIN] = record.origin
         if record.action:
             attributes[_ACTION] = record.action
+        if record.beliefs:
+            attributes[_BELIEFS] = appraisals_to_plain(record.beliefs)
         if record.continues:
             attributes |= {_CONTINUES: record.continues, _N_TAKEN_OVER: record.n_taken_over}
         taken_over = zip(count(1), record.curve(self.definition.objective.monitor)[: record.n_taken_over], strict=False)
@@ -395,6 +399,7 @@ class StoredStudy:
             n_taken_over=attributes.get(_N_TAKEN_OVER, 0),
             origin=attributes.get(_ORIGIN, ""),
             action=attributes.get(_ACTION, ""),
+            beliefs=appraisals_from_plain(attributes.get(_BELIEFS, {})),
         )
 
     def _metrics(self, epoch: int, value: float, outcome: Mapping[str, Any]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from search.tracking.runs import ExperimentRuns, TrackedRun
 from search.tracking.saved_view import experiment_tags
 from search.tracking.study_note import NOTE_TAG, is_ours, ranges_note, result_note
 from search.tracking.study_rows import (
+    belief_rows,
     pareto_json,
     portfolio_rows,
     range_rows,
@@ -44,6 +45,7 @@ from search.tracking.trial_rows import (
     status,
     summary_rows,
 )
+from search.trial import TrialRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -157,6 +159,7 @@ class Delivery:
         self._openings: dict[int, StageOpening] = {}
         self._finished: dict[str, dict[str, ScoredTrial]] = {stage.name: {} for stage in identity.definition.stages}
         self._stages_told: set[str] = set()
+        self._beliefs_told: set[str] = set()
         experiment = open_experiment(
             client,
             study_name=identity.definition.study,
@@ -229,10 +232,17 @@ class Delivery:
                 parameters=parameters(record),
                 tags=tags,
             )
+            self._tell_beliefs(record)
             if status(record.state) != RUNNING:
                 self._runs.terminate(run, status=status(record.state), end_ms=record.latest_ms)
             run.n_epochs = len(record.epochs)
         self._tell_finished_stages(search_is_over=False)
+
+    def _tell_beliefs(self, record: TrialRecord) -> None:
+        """Log in the study's run what the trial was chosen by, once, and before the trial's own run ends."""
+        if record.key not in self._beliefs_told:
+            self._runs.log(self._runs.parent, metrics=belief_rows(record))
+            self._beliefs_told.add(record.key)
 
     def _opening(self, opening: StageOpening) -> None:
         """Log a stage's ranges, as metrics and with all stages so far in ``ranges.json``."""

@@ -14,12 +14,13 @@ from search.device_use import lost_share
 from search.portfolio import accounts
 from search.record_codec import opening_to_plain, result_to_plain
 from search.recorded_best import best_of, front_to_plain, pareto_trials
+from search.samplers.appraisal import belief_figures
 from search.search_space import Choices
 from search.study_definition import Objective, StudyDefinition
 from search.study_file import definition_to_yaml
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyResult
 from search.tracking.trial_rows import MetricRow, finite_or_nan, metric_key, summary_rows
-from search.trial import FinishedTrial
+from search.trial import FinishedTrial, TrialRecord
 from search.uris import masked
 
 
@@ -79,6 +80,16 @@ def portfolio_rows(number: int, trials: Iterable[ScoredTrial], *, objective: Obj
         values[f"portfolio/improvement.{each.action}"] = each.improvement
         values[f"portfolio/expected_in_100_epochs.{each.action}"] = each.belief
     return _rows(values, number, max((each.record.latest_ms for each in finished), default=0))
+
+
+def belief_rows(record: TrialRecord) -> list[MetricRow]:
+    """Return what was believed of each action when a search trial was chosen, by the trial's number.
+
+    Nothing if the sampler `portfolio` chose nothing for it.
+    """
+    if record.number is None:
+        return []
+    return _rows(belief_figures(record.beliefs), record.number, record.started_ms)
 
 
 def result_rows(record: StudyRecord, result: StudyResult) -> list[MetricRow]:

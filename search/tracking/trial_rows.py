@@ -55,7 +55,7 @@ class MetricRow:
     Attributes:
         key: Name that MLflow accepts.
         value: Finite or NaN.
-        step: Epoch for a trial, stage counted from 1 for a study.
+        step: Epoch for a trial; for a study the stage counted from 1, or the number of the trial that it is about.
         time_ms: Unix time in milliseconds.
     """
 
