@@ -12,6 +12,7 @@ from search.past import Past, PastObservation, StartingPoint
 from search.study_file import space_from_plain, space_to_plain
 from search.study_record import (
     Confirmation,
+    CrowdedEdge,
     EarlyEnd,
     NarrowedSpace,
     Outlook,
@@ -75,6 +76,7 @@ def result_from_plain(plain: Mapping[str, Any]) -> StudyResult:
             "test_members": tuple(plain["test_members"]),
             "notices": tuple(plain["notices"]),
             "ensemble_gain": {name: _gain(each) for name, each in plain.get("ensemble_gain", {}).items()},
+            "crowded_edges": tuple(CrowdedEdge(**each) for each in plain.get("crowded_edges", ())),
         }
     )
 

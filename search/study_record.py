@@ -196,6 +196,27 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrowdedEdge:
+    """An edge of a dimension's last range at which the best trials crowd, so that the optimum may lie beyond.
+
+    Attributes:
+        name: The dimension.
+        is_lower: Whether it is the lower edge, else the upper one.
+        bound: The edge, in the hyperparameter's own unit.
+        is_hard_limit: Whether it is the hard limit, so that no further stage could move it.
+        reason: What was found, and what to do about it, in a sentence with its figures.
+        figures: The figures behind it (``n_at_edge``, ``edge_p_value``, ``worse_inside``).
+    """
+
+    name: str
+    is_lower: bool
+    bound: float
+    is_hard_limit: bool
+    reason: str
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyResult:
     """How a study ended.
 
@@ -217,6 +238,7 @@ class StudyResult:
         is_packaged: Whether there is a packaged model to be registered.
         ensemble_gain: What averaging gains over the best single member on the test split, by metric (``test_acc``,
             ``test_loss``): of all members, or, where each refit keeps several, of each refit's own ones.
+        crowded_edges: Where the best trials of the search crowd at an edge of the last stage's ranges.
     """
 
     best_trial_number: int
@@ -235,6 +257,7 @@ class StudyResult:
     device_use: Mapping[str, float] = field(default_factory=dict)
     is_packaged: bool = False
     ensemble_gain: Mapping[str, EnsembleGain] = field(default_factory=dict)
+    crowded_edges: tuple[CrowdedEdge, ...] = ()
 
     @property
     def test_mean(self) -> Mapping[str, float]:

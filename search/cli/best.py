@@ -12,6 +12,7 @@ from rich.text import Text
 from search.cli import figures
 from search.cli.confirmation_view import confirmation_parts, confirmed_plain
 from search.cli.console import heading, indented, pairs, unbroken
+from search.cli.edges_view import edge_parts, edges_plain
 from search.cli.ensemble_view import ensemble_parts, ensemble_plain
 from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
 from search.cli.registered_model import model_parts
@@ -40,6 +41,7 @@ def best_report(record: StudyRecord, *, width: int) -> RenderableType:
         *standing_parts(record, trial),
         *confirmation_parts(record, width=width),
         *ensemble_parts(record),
+        *edge_parts(record),
         heading("Hyperparameters"),
         indented(settings(trial.record.hyperparameters)),
         heading("To use them, in a study file or with Lightning's command line"),
@@ -73,6 +75,7 @@ def best_plain(record: StudyRecord) -> dict[str, Any] | None:
         "confirmed": confirmed_plain(record.result),
         "test_ensemble": None if record.result is None else dict(record.result.test_ensemble),
         "ensemble_gain": ensemble_plain(record.result),
+        "crowded_edges": edges_plain(record.result),
         "test_members": None if record.result is None else [dict(member) for member in record.result.test_members],
     }
 

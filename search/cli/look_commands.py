@@ -14,6 +14,7 @@ from search.cli import rows
 from search.cli.best import best_plain, best_report, best_rows
 from search.cli.command_context import CommandContext
 from search.cli.console import heading, indented, make_console, show, store_lines, stores, warn
+from search.cli.edges_view import edge_parts
 from search.cli.formats import Format, encode, strict_json, write_out
 from search.cli.options import format_options, store_options, study_argument
 from search.cli.status import status_plain, status_report
@@ -134,7 +135,7 @@ def ranges(
     where = (record.storage, record.tracking_uri)
     if format_ is Format.TABLE:
         story = ranges_story(record, width=make_console().width - 2)
-        report = Group(heading("Ranges by stage"), indented(story), ranges_reasons(record))
+        report = Group(heading("Ranges by stage"), indented(story), ranges_reasons(record), *edge_parts(record))
         _emit_table(report, where=where, output=output)
         return
     found = rows.range_rows(record) if format_ is Format.JSON else rows.flat_range_rows(record)

@@ -13,6 +13,7 @@ from search.cli.best import score_pairs, settings, standing_parts, weight_direct
 from search.cli.confirmation_view import confirmation_parts
 from search.cli.console import heading, indented, pairs, plain_table, unbroken
 from search.cli.device_line import device_line
+from search.cli.edges_view import edge_parts
 from search.cli.ensemble_view import ensemble_parts
 from search.cli.registered_model import model_parts
 from search.cli.rows import winner
@@ -36,6 +37,7 @@ def result_story(record: StudyRecord, *, width: int) -> RenderableType:
         parts.append(indented(settings(best.record.hyperparameters)))
         parts.extend([Text(""), indented(pairs(score_pairs(record, best))), *standing_parts(record, best)])
     parts.extend([heading("Ranges by stage"), indented(ranges_story(record, width=width - 2))])
+    parts.extend(edge_parts(record))
     if record.result is not None:
         parts.extend(_finish(record, record.result, width=width))
     parts.extend([heading("To look further"), indented(pairs(_commands(record.definition.study)))])

@@ -15,6 +15,7 @@ from search.budget_words import budget_words
 from search.cli import figures
 from search.cli.console import plain_table, stores, unbroken
 from search.cli.device_line import device_line
+from search.cli.edges_view import edge_parts, edges_plain
 from search.cli.forecast_words import forecast_line, spent_words
 from search.cli.front import front_of, infeasible_line
 from search.cli.portfolio_table import portfolio_plain, portfolio_table
@@ -61,6 +62,7 @@ def status_report(record: StudyRecord) -> RenderableType:
         if front := front_of(record):
             parts.append(Text(f"Pareto front: {figures.count(len(front), 'trial')}"))
         parts.append(unbroken(f"`zeroin best {name}` has all of it"))
+    parts.extend(edge_parts(record))
     return Group(*parts)
 
 
@@ -84,6 +86,7 @@ def status_plain(record: StudyRecord) -> dict[str, Any]:
         "device_seconds": record.spent.device_seconds,
         "seconds_left": None if (forecast := _forecast(record)) is None else forecast.study_seconds,
         "ended_early": None if record.early_end is None else dataclasses.asdict(record.early_end),
+        "crowded_edges": edges_plain(record.result),
         "n_epochs": None if record.result is None else dict(record.result.n_epochs),
         "device_use": dict(record.device_use),
         "n_test_readings": 0 if record.result is None else record.result.n_test_readings,

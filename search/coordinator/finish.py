@@ -22,9 +22,10 @@ from search.coordinator.search_trials import SearchTrials, Succession
 from search.coordinator.study_context import StudyContext, epochs_by_phase
 from search.errors import StudyFailedError, StudyInterruptedError
 from search.messages import TestAssignment, TestResult
+from search.narrowing import crowded_edges
 from search.reward import best_epoch
 from search.study_definition import Ensemble, FinishSettings
-from search.study_record import Confirmation, StudyResult
+from search.study_record import Confirmation, CrowdedEdge, StudyResult
 from search.trial import CONFIRM, REFIT, TrialRecord, TrialState
 from search.users_traceback import users_traceback
 from search.wall_clock import CLOCK
@@ -257,6 +258,14 @@ class Finish:
             time_ms=CLOCK.now_ms(),
             is_packaged=is_packaged,
             ensemble_gain=gain,
+            crowded_edges=self._crowded_edges(),
+        )
+
+    def _crowded_edges(self) -> tuple[CrowdedEdge, ...]:
+        return crowded_edges(
+            self.history.rewards.observations(),
+            self.context.study.openings()[-1].narrowed.space,
+            direction=self.context.definition.objective.direction,
         )
 
 

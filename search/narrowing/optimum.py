@@ -76,6 +76,12 @@ class Model:
         drawn = self.surrogate.draws(self._to_come(candidates), normals)
         return [candidates[index] for index in np.argmax(drawn, axis=0)]
 
+    def probability_of_better(self, points: Sequence[Hyperparameters], others: Sequence[Hyperparameters]) -> float:
+        """Return the share of drawn functions whose mean over `points` is above that over `others`, >= 0, <= 1."""
+        normals = np.random.default_rng(_SEED).standard_normal((len(points) + len(others), N_DRAWS))
+        drawn = self.surrogate.draws(self._to_come([*points, *others]), normals)
+        return float(np.mean(drawn[: len(points)].mean(axis=0) > drawn[len(points) :].mean(axis=0)))
+
     def _to_come(self, points: Sequence[Hyperparameters]) -> Array:
         coordinates = encoded(points, self.space)
         return coordinates if self.next_stage is None else _with_stages(coordinates, [self.next_stage] * len(points))

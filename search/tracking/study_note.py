@@ -8,7 +8,15 @@ from search.range_text import number_text
 from search.recorded_best import none_is_feasible, pareto_trials
 from search.search_space import Choices, Dimension, Value
 from search.study_definition import StudyDefinition
-from search.study_record import RangeChange, RangeDecision, ScoredTrial, StageOpening, StudyRecord, StudyResult
+from search.study_record import (
+    CrowdedEdge,
+    RangeChange,
+    RangeDecision,
+    ScoredTrial,
+    StageOpening,
+    StudyRecord,
+    StudyResult,
+)
 from search.tracking.study_rows import test_name
 
 NOTE_TAG = "mlflow.note.content"
@@ -16,6 +24,7 @@ NOTE_TAG = "mlflow.note.content"
 
 _OPENING = "**Study "
 _MAX_FRONT = 20
+_MAX_EDGES = 5
 _MAX_CHARACTERS = 5000  # the oldest servers that we talk to take no more
 
 
@@ -46,6 +55,7 @@ def result_note(record: StudyRecord, result: StudyResult) -> str:
         readings = ", ".join(f"{test_name(name)} {value:.4g}" for name, value in metrics.items())
         facts.append(f"Test split ({result.n_test_samples} samples), {of} of {n_members}: {readings}.")
     facts += [gain.in_words(f"`{name}`") for name, gain in result.ensemble_gain.items()]
+    facts += _edges(result.crowded_edges)
     facts.append(f"{sum(result.n_epochs.values())} epochs trained in {result.seconds:.0f} s.")
     return _note(record.definition, facts, record.openings, winner=winner)
 
@@ -67,6 +77,13 @@ def _note(
             break
         lines.append(row)
     return "\n".join([*lines, *closing])
+
+
+def _edges(edges: Sequence[CrowdedEdge]) -> list[str]:
+    """Return where the optimum may lie beyond the ranges, a paragraph each; what there is no room for is counted."""
+    told = [f"{each.reason[0].upper()}{each.reason[1:]}." for each in edges[:_MAX_EDGES]]
+    n_more = len(edges) - len(told)
+    return [*told, f"They do so at {n_more} more edges; see the artifact `result.json`."] if n_more else told
 
 
 def _winner_line(winner: ScoredTrial, *, monitor: str) -> str:
