@@ -110,7 +110,7 @@ def _stages_table(definition: StudyDefinition) -> Table:
     promotes = any(stage.promote for stage in definition.stages)
     promoted = [("continue others", "right")] if promotes else []
     table = plain_table([*titles, ("sampler", "left"), ("ranges", "left"), *promoted])
-    for stage, ranges in zip(definition.stages, _ranges(definition.stages), strict=True):
+    for stage, ranges in zip(definition.stages, _ranges(definition), strict=True):
         figures_of = ("open", str(stage.max_epochs), "the rest")
         if stage.n_trials is not None:
             figures_of = (str(stage.n_trials), str(stage.max_epochs), f"{stage.n_trials * stage.max_epochs:,}")
@@ -122,15 +122,15 @@ def _stages_table(definition: StudyDefinition) -> Table:
     return table
 
 
-def _ranges(stages: Sequence[SearchStage]) -> Iterator[str]:
+def _ranges(definition: StudyDefinition) -> Iterator[str]:
     """Yield how each stage's ranges come about, as far as the plan tells."""
-    from search.narrowing import MIN_TRIALS  # loads SciPy, for which the help of a command need not wait
+    from search.narrowing import trials_needed  # loads SciPy, for which the help of a command need not wait
 
     n_before, unchanged = 0, "as declared"
-    for stage in stages:
+    for stage in definition.stages:
         if stage.narrow.rule == "none" or n_before == 0:
             yield unchanged
-        elif n_before < MIN_TRIALS:
+        elif n_before < trials_needed(stage.narrow, len(definition.space)):
             yield "as declared: too few trials"
         else:
             unchanged = "as before"

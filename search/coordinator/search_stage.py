@@ -13,7 +13,7 @@ from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
 from search.errors import StudyFailedError
 from search.forecast import is_due
-from search.narrowing import declared, narrow
+from search.narrowing import declared, narrow, trials_needed
 from search.pruning import Pruner
 from search.storage import trial_key
 from search.study_definition import SearchStage
@@ -155,7 +155,15 @@ class StageTrials:
             n_finished=self._tally.n_finished,
             n_unfinished=n_unfinished,
             n_inside=self._history.rewards.n_inside(self._opening.narrowed.space),
+            n_needed=self._n_needed_next,
         )
+
+    @property
+    def _n_needed_next(self) -> int:
+        """Finished trials that the next stage's narrowing needs; of the last stage those that it needed itself."""
+        stages, index = self._context.definition.stages, self._opening.index
+        following = stages[min(index + 1, len(stages) - 1)]
+        return trials_needed(following.narrow, len(self._context.definition.space))
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a trial that has had its epochs, whose curve is flat, that is worse than its peers, or out of budget.

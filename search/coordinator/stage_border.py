@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from search.narrowing import MIN_TRIALS
-
 _ENOUGH_SHARE = 0.75
 
 
-def may_go_on(*, n_finished: int, n_unfinished: int, n_inside: int) -> bool:
+def may_go_on(*, n_finished: int, n_unfinished: int, n_inside: int, n_needed: int) -> bool:
     """Return whether what follows a stage may begin without its stragglers, all of its trials having begun.
 
     Three quarters of them must have finished. Narrowing goes by the best quarter of what has: were all stragglers
@@ -20,8 +18,9 @@ def may_go_on(*, n_finished: int, n_unfinished: int, n_inside: int) -> bool:
         n_finished: Trials of the stage that have ended.
         n_unfinished: Trials of the stage that have begun and not ended.
         n_inside: Finished trials of any stage in the stage's ranges that tell something of them.
+        n_needed: How many of these the narrowing of the next stage needs.
     """
     if n_unfinished == 0:
         return True
-    is_worth_waiting = n_inside < MIN_TRIALS <= n_inside + n_unfinished
+    is_worth_waiting = n_inside < n_needed <= n_inside + n_unfinished
     return n_finished >= _ENOUGH_SHARE * (n_finished + n_unfinished) and not is_worth_waiting

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from search.narrowing.evidence import MIN_TRIALS
 from search.narrowing.last_verdict import crowded_edges
-from search.narrowing.rules import RULE_NAMES, declared, narrow
+from search.narrowing.rules import RULE_NAMES, declared, narrow, trials_needed
 
-__all__ = ["MIN_TRIALS", "RULE_NAMES", "crowded_edges", "declared", "narrow"]
+__all__ = ["RULE_NAMES", "crowded_edges", "declared", "narrow", "trials_needed"]

@@ -13,6 +13,7 @@ from search.search_space import Choices, Dimension, Value
 from search.study_definition import Direction
 
 MIN_TRIALS = 12  # fewer say nothing about a dimension
+TRIALS_PER_DIMENSION = 4  # fewer say nothing about a region of all of them
 BEST_SHARE = 0.25
 MIN_BEST = 5  # fewer best trials say nothing about where the good region ends
 
@@ -27,16 +28,17 @@ def active(trials: Sequence[Observation], name: str) -> list[Observation]:
     return [each for each in trials if name in each.hyperparameters]
 
 
-def too_few(trials: Sequence[Observation], *, what: str) -> str:
+def too_few(trials: Sequence[Observation], *, what: str, n_needed: int = MIN_TRIALS) -> str:
     """Return why there are too few trials to say anything, empty if there are enough.
 
     Args:
         trials: Finished trials that could tell.
         what: What they have in common, in words: ``lie in the current ranges``.
+        n_needed: How many say anything.
     """
     n_fit = sum(each.may_be_best for each in trials)
-    if len(trials) < MIN_TRIALS:
-        return f"only {len(trials)} finished trials {what}; {MIN_TRIALS} are needed"
+    if len(trials) < n_needed:
+        return f"only {len(trials)} finished trials {what}; {n_needed} are needed"
     if n_fit < MIN_BEST:
         fit = "keep the constraints" if any(each.excesses for each in trials) else "did not diverge"
         return f"only {n_fit} of {len(trials)} trials that {what} {fit}; {MIN_BEST} are needed"

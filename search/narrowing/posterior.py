@@ -23,7 +23,7 @@ from search.comparable_rewards import Observation
 from search.narrowing.choices import MIN_TRIALS_PER_CHOICE
 from search.narrowing.decisions import Pair, choices_change, decided, kept, kept_all, put_together
 from search.narrowing.edges import edge_crowding
-from search.narrowing.evidence import active, is_zero, leaders, too_few
+from search.narrowing.evidence import MIN_TRIALS, TRIALS_PER_DIMENSION, active, is_zero, leaders, too_few
 from search.narrowing.guard import guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.optimum import Model, model_of
@@ -44,7 +44,7 @@ MIN_DRAWS = 16  # with fewer, the ends of an interval mean nothing
 def posterior(request: NarrowingRequest) -> NarrowedSpace:
     """Apply the rule to every dimension of the current ranges."""
     known = request.within_reach
-    reason = too_few(known, what="lie in the declared ranges")
+    reason = too_few(known, what="lie in the declared ranges", n_needed=trials_needed(len(request.space)))
     if reason:
         return kept_all(request.space, reason)
     model = model_of(known, request.reachable, request.direction, tells_stages_apart=True)
@@ -53,6 +53,11 @@ def posterior(request: NarrowingRequest) -> NarrowedSpace:
     tail = _tail(may_change, optima, probability=request.rule.probability)
     judge = _Judge(request=request, model=model, known=known, inside=request.inside, optima=optima, tail=tail)
     return put_together([judge.judged(dimension) for dimension in request.space])
+
+
+def trials_needed(n_dimensions: int) -> int:
+    """Return below how many trials the rule keeps all ranges: with few for many dimensions the model is too sure."""
+    return max(MIN_TRIALS, TRIALS_PER_DIMENSION * n_dimensions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

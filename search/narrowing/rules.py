@@ -8,7 +8,9 @@ from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
 from search.narrowing.decisions import decided, kept_all, put_together
 from search.narrowing.outside import reaching_out
+from search.narrowing.evidence import MIN_TRIALS
 from search.narrowing.posterior import posterior
+from search.narrowing.posterior import trials_needed as trials_needed_by_posterior
 from search.narrowing.quantile_box import quantile_box
 from search.narrowing.request import NarrowingRequest
 from search.narrowing.trust_region import trust_region
@@ -55,6 +57,11 @@ def narrow(
     if study_space is None or rule.rule == "none":
         return narrowed
     return reaching_out(narrowed, observations, before=space, study_space=study_space, direction=direction)
+
+
+def trials_needed(rule: NarrowRule, n_dimensions: int) -> int:
+    """Return below how many finished trials a rule keeps all ranges, in a space of so many dimensions."""
+    return trials_needed_by_posterior(n_dimensions) if rule.rule == "posterior" else MIN_TRIALS
 
 
 def declared(space: SearchSpace) -> NarrowedSpace:
