@@ -46,9 +46,11 @@ def test_the_plan_shows_priors_if_there_are_any(definition: StudyDefinition) -> 
 @pytest.mark.parametrize(
     ("n_trials", "rules", "expected"),
     [
-        ((8, 4, 9), ("posterior",) * 3, ["as declared", "as declared: too few trials", "narrowed (posterior)"]),
-        ((8, 3, 9), ("posterior",) * 3, ["as declared", *["as declared: too few trials"] * 2]),
-        ((12, 4, 9), ("none", "posterior", "none"), ["as declared", "narrowed (posterior)", "as before"]),
+        ((32, 4, 9), ("posterior",) * 3, ["as declared", "as declared: too few trials", "narrowed (posterior)"]),
+        ((32, 3, 9), ("posterior",) * 3, ["as declared", *["as declared: too few trials"] * 2]),
+        ((36, 4, 9), ("none", "posterior", "none"), ["as declared", "narrowed (posterior)", "as before"]),
+        ((8, 4, 9), ("trust_region",) * 3, ["as declared", "as declared: too few trials", "narrowed (trust_region)"]),
+        ((8, 3, 9), ("quantile_box",) * 3, ["as declared", *["as declared: too few trials"] * 2]),
         ((12, 4, 9), ("posterior", "none", "trust_region"), ["as declared", "as declared", "narrowed (trust_region)"]),
     ],
 )

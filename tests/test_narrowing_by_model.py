@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.comparable_rewards import Observation
-from search.narrowing import narrow
+from search.narrowing import narrow, trials_needed
 from search.narrowing.optimum import model_of
 from search.search_space import (
     Choices,
@@ -227,6 +227,19 @@ def test_a_range_closes_in_and_a_dimension_that_does_not_matter_keeps_its_own(ru
     assert found.decisions[1].reason.startswith("no evidence that it matters: its lengthscale is ")
     low, high = numeric(found.space["rate"]).low, numeric(found.space["rate"]).high
     assert 1e-5 < low < 1e-3 < high < 1.0
+
+
+def test_a_region_of_many_dimensions_needs_more_trials() -> None:
+    five = SearchSpace(dimensions=tuple(dimension(f"x{index}", LinearRange(low=0.0, high=1.0)) for index in range(5)))
+    known = trials(five, lambda point: -abs(float(point["x0"]) - 0.5), n=20)
+    reasons = [
+        {each.reason for each in narrowed(known[:n], five, rule).decisions}
+        for rule in (POSTERIOR, TRUST)
+        for n in (19, 20)
+    ]
+    assert reasons[0] == {"only 19 finished trials lie in the declared ranges; 20 are needed"}
+    assert all("are needed" not in reason for each in reasons[1:] for reason in each)
+    assert [trials_needed(POSTERIOR, n) for n in (1, 3, 4, 9)] == [12, 12, 16, 36]
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.8])

@@ -156,7 +156,7 @@ def test_with_one_worker_a_stage_is_over_before_the_next_one_begins(run: Run) ->
 def test_enough_is_three_quarters_and_what_narrowing_needs(
     n_finished: int, n_unfinished: int, n_inside: int, *, expected: bool
 ) -> None:
-    assert may_go_on(n_finished=n_finished, n_unfinished=n_unfinished, n_inside=n_inside) is expected
+    assert may_go_on(n_finished=n_finished, n_unfinished=n_unfinished, n_inside=n_inside, n_needed=12) is expected
 
 
 def test_a_study_killed_in_an_overlap_goes_on_with_the_trials_of_both_stages(run: Run, tmp_path: Path) -> None:

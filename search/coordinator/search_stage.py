@@ -160,10 +160,10 @@ class StageTrials:
 
     @property
     def _n_needed_next(self) -> int:
-        """Finished trials that the next stage's narrowing needs; of the last stage those that it needed itself."""
-        stages, index = self._context.definition.stages, self._opening.index
-        following = stages[min(index + 1, len(stages) - 1)]
-        return trials_needed(following.narrow, len(self._context.definition.space))
+        """Finished trials that the next stage's narrowing needs; 0 where no stage follows."""
+        definition = self._context.definition
+        following = definition.stages[self._opening.index + 1 :]
+        return trials_needed(following[0].narrow, len(definition.space)) if following else 0
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a trial that has had its epochs, whose curve is flat, that is worse than its peers, or out of budget.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError, did_you_mean
 from search.narrowing.decisions import decided, kept_all, put_together
-from search.narrowing.outside import reaching_out
 from search.narrowing.evidence import MIN_TRIALS
+from search.narrowing.outside import reaching_out
 from search.narrowing.posterior import posterior
 from search.narrowing.posterior import trials_needed as trials_needed_by_posterior
 from search.narrowing.quantile_box import quantile_box
