@@ -66,6 +66,7 @@ def _saved(record: StudyRecord, draw: Any, file: Path) -> None:
     draw(record, observations, dict(zip(space.names, panels, strict=False)))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False)
+    figure.supylabel("comparable reward", fontsize=10)
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / size[1]))
     figure.savefig(file, dpi=90)
     plt.close(figure)
