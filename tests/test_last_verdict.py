@@ -231,8 +231,8 @@ def test_the_advice_depends_on_whether_the_edge_is_the_hard_limit() -> None:
         "and search again"
     )
     assert second.reason == (
-        f"the best trials crowd at the upper end 0.1 of x {found}a further stage may move it outwards, up to the hard "
-        "limit 1, or search again in a wider range"
+        f"the best trials crowd at the upper end 0.1 of x {found}a further stage may move it outwards, as far as the "
+        "hard limit 1, or search again in a wider range"
     )
 
 

@@ -74,9 +74,10 @@ def _crowded_edge(dimension: Dimension, crowded: Crowding, probability: float) -
     found = f"{crowded.n_best} of the best lie there, p = {crowded.p_value:.2g}"
     advice = "if values beyond make sense, widen its limits and search again"
     if not is_hard_limit:
+        furthest = number_text(limit, dimension.limits)
         advice = (
-            f"a further stage may move it outwards, up to the hard limit {number_text(limit, dimension.limits)}, or "
-            "search again in a wider range"
+            f"a further stage may move it outwards, as far as the hard limit {furthest}, or search again in a wider "
+            "range"
         )
     return CrowdedEdge(
         name=dimension.name,
