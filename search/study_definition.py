@@ -117,7 +117,7 @@ class NarrowRule:
         rule: ``quantile_box``, ``posterior``, ``trust_region`` or ``none``.
         outside_share: Share of the stage's trials that are sampled outside its ranges, within the declared ones, in
             ``[0, 0.5]``; so that a range that was narrowed by mistake can widen again. The first stage has none.
-        probability: Of `posterior`: with which its ranges hold the optimum, in ``[0.5, 0.999]``.
+        probability: Of `posterior`: with which its numeric ranges together hold the optimum, in ``[0.5, 0.999]``.
     """
 
     rule: str

@@ -216,6 +216,14 @@ def test_an_or_zero_range_is_judged_by_the_trials_that_were_not_zero() -> None:
     assert crowded_edges(off_zero, box, direction=UP) == (edge,)
 
 
+def test_what_lies_between_zero_and_a_range_is_no_accusation() -> None:
+    without = space(dimension(RATE))
+    known = trials(without, bowl(without, -0.2), n=80)
+    (edge,) = crowded_edges(known, without, direction=UP)
+    assert edge.is_lower
+    assert crowded_edges(known, space(dimension(RATE, zero_share=0.1)), direction=UP) == ()
+
+
 # ---- what is said ----------------------------------------------------------------------------------------------------
 
 
@@ -231,8 +239,8 @@ def test_the_advice_depends_on_whether_the_edge_is_the_hard_limit() -> None:
         "and search again"
     )
     assert second.reason == (
-        f"the best trials crowd at the upper end 0.1 of x {found}a further stage may move it outwards, up to the hard "
-        "limit 1, or search again in a wider range"
+        f"the best trials crowd at the upper end 0.1 of x {found}a further stage may move it outwards, as far as the "
+        "hard limit 1, or search again in a wider range"
     )
 
 

@@ -264,6 +264,15 @@ def test_the_ranges_hold_the_stated_share_of_the_drawn_optima_together(probabili
     assert probability <= np.mean(held) < probability + 0.1, "before the padding they are no wider than they need be"
 
 
+def test_no_range_is_told_to_hold_the_optimum_for_certain() -> None:
+    """With a probability near 1 the intervals hold all of the drawn optima, which are too few for certainty."""
+    names = [f"x{index}" for index in range(5)]
+    space = SearchSpace(dimensions=tuple(dimension(each, LinearRange(low=0.0, high=1.0)) for each in names))
+    known = trials(space, lambda point: -sum((float(value) - 0.4) ** 2 for value in point.values()))
+    for each in narrowed(known, space, replace(POSTERIOR, probability=0.99)).decisions:
+        assert each.reason.startswith("holds the optimum with a probability of more than 99 % in [")
+
+
 def test_the_reasons_tell_the_rule_and_its_figures() -> None:
     known = trials(SearchSpace(dimensions=(RATE,)), peak(1e-3))
     _, by_posterior = result(known, RATE, replace(POSTERIOR, probability=0.9))

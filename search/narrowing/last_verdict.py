@@ -39,12 +39,21 @@ def crowded_edges(
     inside = ranked([each for each in observations if space.contains(each.hyperparameters)], direction)
     numeric = [each for each in space if not isinstance(each.range, Choices)]
     found = [(dimension, edge_crowding(inside, dimension)) for dimension in numeric]
-    crowded = [(dimension, crowding) for dimension, crowding in found if crowding.side]
+    crowded = [
+        (dimension, crowding)
+        for dimension, crowding in found
+        if crowding.side and not _leads_to_zero(dimension, crowding)
+    ]
     if not crowded:
         return ()
     model = model_of(inside, space, direction, tells_stages_apart=False)
     sure = [(*each, _worse_inside(model, inside, *each)) for each in crowded]
     return tuple(_crowded_edge(*each) for each in sure if each[-1] >= SURE_FROM)
+
+
+def _leads_to_zero(dimension: Dimension, crowded: Crowding) -> bool:
+    """Whether what lies beyond the edge ends at a value that was tried: the extra zero of the range."""
+    return dimension.zero_share > 0.0 and crowded.side < 0
 
 
 def _worse_inside(model: Model, inside: Sequence[Observation], dimension: Dimension, crowded: Crowding) -> float:
@@ -74,9 +83,10 @@ def _crowded_edge(dimension: Dimension, crowded: Crowding, probability: float) -
     found = f"{crowded.n_best} of the best lie there, p = {crowded.p_value:.2g}"
     advice = "if values beyond make sense, widen its limits and search again"
     if not is_hard_limit:
+        furthest = number_text(limit, dimension.limits)
         advice = (
-            f"a further stage may move it outwards, up to the hard limit {number_text(limit, dimension.limits)}, or "
-            "search again in a wider range"
+            f"a further stage may move it outwards, as far as the hard limit {furthest}, or search again in a wider "
+            "range"
         )
     return CrowdedEdge(
         name=dimension.name,

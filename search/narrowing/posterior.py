@@ -167,7 +167,8 @@ class _Judge:
         assert not isinstance(reachable, Choices)
         low, high = _central([dimension.range.scale(value) for value in drawn], self.tail).tolist()
         ends = [number_text(dimension.range.unscale(end), dimension.range) for end in (low, high)]
-        share = f"{100.0 * (1.0 - 2.0 * self.tail):.3g} %"
+        percent = f"{100.0 * (1.0 - 2.0 * self.tail):.3g} %"
+        share = "more than 99 %" if percent == "100 %" else percent  # of so few draws, all are no certainty
         return guarded(
             dimension,
             Interval(low=low, high=high),

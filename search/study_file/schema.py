@@ -129,7 +129,7 @@ class NarrowSection(Section):
     """quantile_box: a box around the best trials; posterior: where a model of all trials has the optimum; trust_region:
     a box about the best trial that grows with success; none: the ranges of the stage before."""
     probability: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
-    """Of posterior alone: with which each range holds the optimum, by its model."""
+    """Of posterior alone: with which its numeric ranges together hold the optimum, by its model."""
     outside_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of each later stage's trials that are sampled outside its ranges, within the declared ones. Where one of
     them is among the best, the next stage's ranges reach out to it. Each stage's own; the first one has none."""
