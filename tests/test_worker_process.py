@@ -371,6 +371,7 @@ def test_worker_imports_neither_optuna_nor_mlflow_nor_pydantic(lasting: Worker, 
     below |= {
         "search.checkpoint_store",
         "search.model_package",
+        "search.near_names",
         "search.uris",
         "search.usable_cores",
         "search.constraint",
