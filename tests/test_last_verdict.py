@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from plain_study import BELL
 from recorded_studies import RecordedStudies, call
 from reported_studies import text_of
+from small_spaces import dimension, space
 from study_runs import run_session
 from virtual_engine import KilledError, VirtualEngine
 
@@ -33,14 +34,12 @@ from search.record_codec import result_from_plain, result_to_plain
 from search.search_space import (
     Choices,
     Condition,
-    Dimension,
     Hyperparameters,
     IntRange,
     LinearRange,
     LogRange,
     NumericRange,
     OneMinusLogRange,
-    Range,
     SearchSpace,
 )
 from search.studies_api import read_study
@@ -57,22 +56,6 @@ KINDS: tuple[NumericRange, ...] = (
     OneMinusLogRange(low=0.5, high=0.999),
     IntRange(low=2, high=40),
 )
-
-
-def dimension(
-    range_: Range,
-    limits: Range | None = None,
-    *,
-    name: str = "x",
-    zero_share: float = 0.0,
-    when: Condition | None = None,
-) -> Dimension:
-    conditions = () if when is None else (when,)
-    return Dimension(name=name, range=range_, limits=limits or range_, zero_share=zero_share, conditions=conditions)
-
-
-def space(*dimensions: Dimension) -> SearchSpace:
-    return SearchSpace(dimensions=dimensions)
 
 
 def trials(

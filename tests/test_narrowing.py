@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from small_spaces import dimension, space
 
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError
@@ -36,22 +37,6 @@ from search.study_record import NarrowedSpace, RangeChange, RangeDecision
 BOX = NarrowRule(rule="quantile_box")
 UP = Direction.MAXIMIZE
 Reward = Callable[[Hyperparameters], float]
-
-
-def dimension(
-    range_: Range,
-    limits: Range | None = None,
-    *,
-    name: str = "x",
-    zero_share: float = 0.0,
-    when: Condition | None = None,
-) -> Dimension:
-    conditions = () if when is None else (when,)
-    return Dimension(name=name, range=range_, limits=limits or range_, zero_share=zero_share, conditions=conditions)
-
-
-def space(*dimensions: Dimension) -> SearchSpace:
-    return SearchSpace(dimensions=dimensions)
 
 
 def trials(box: SearchSpace, reward: Reward, *, n: int = 48, seed: int = 0) -> list[Observation]:

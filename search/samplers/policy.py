@@ -118,7 +118,7 @@ def learned_policy(history: History, rewards: Array, region: Region) -> PolicyDi
     for _ in range(N_STEPS):
         hoped_for = _optimistic(critic, history, policy.units(uniforms, coordinates, region))
         chosen = policy.chosen(uniforms[:, coordinates.is_choice])
-        indicators = tuple(np.eye(len(n))[i] for n, i in zip(policy.shares, chosen, strict=True))
+        indicators = tuple(np.eye(len(each))[which] for each, which in zip(policy.shares, chosen, strict=True))
         policy = stepped(
             policy,
             regression.fitted(indicators, hoped_for),
