@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +108,18 @@ def is_alive(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def of_workers(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return those of them that run a worker; one that ends meanwhile has no command line any more."""
+    return [each for each in processes if "search.worker" in _command_line(each)]
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def listening(process: psutil.Process) -> set[tuple[str, int]]:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
-import psutil
 import pytest
-from command_line import CommandLine, children, interrupt, wait_for
+from command_line import CommandLine, children, interrupt, of_workers, wait_for
 from forked_workers import WorkerTemplate
 
 from search.paths import StateDirectory
@@ -94,7 +93,7 @@ def test_ctrl_c_once_and_twice_and_a_second_coordinator(held: Held, worker_templ
     held.hold.touch()
     with held.started("run", "held.yaml", "--devices", "cpu:2", "--plain") as process:
         # They go on with their third epoch, so none of them trains anything until it is released.
-        wait_for(lambda: len(_of_torch(children(process))) == 2 and "RUNNING" in held.statuses())
+        wait_for(lambda: len(of_workers(children(process))) == 2 and "RUNNING" in held.statuses())
         interrupt(process)
         time.sleep(0.5)
         interrupt(process)
@@ -115,7 +114,3 @@ def test_ctrl_c_once_and_twice_and_a_second_coordinator(held: Held, worker_templ
     record = read_study("held", directory=state)
     assert record.state is StudyState.FINISHED
     assert [trial.record.state for trial in record.trials] == [TrialState.COMPLETE] * 4
-
-
-def _of_torch(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [each for each in processes if "search.worker" in each.cmdline()]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.comparable_rewards import Observation
-from search.narrowing import narrow, trials_needed
+from search.narrowing import considered, narrow, trials_needed
 from search.narrowing.optimum import model_of
 from search.search_space import (
     Choices,
@@ -240,6 +240,16 @@ def test_a_region_of_many_dimensions_needs_more_trials() -> None:
     assert reasons[0] == {"only 19 finished trials lie in the declared ranges; 20 are needed"}
     assert all("are needed" not in reason for each in reasons[1:] for reason in each)
     assert [trials_needed(POSTERIOR, n) for n in (1, 3, 4, 9)] == [12, 12, 16, 36]
+
+
+def test_rules_by_a_model_go_by_the_trials_of_all_ranges_that_they_may_choose_from_again() -> None:
+    declared, moved, whole = (
+        SearchSpace(dimensions=(dimension("rate", LogRange(low=low, high=high), RATE.limits),))
+        for low, high in ((1e-4, 1e-2), (1e-3, 1e-1), (1e-4, 1e-1))
+    )
+    for name, expected in (("posterior", whole), ("trust_region", whole), ("quantile_box", moved), ("none", moved)):
+        ranges = considered(NarrowRule(rule=name), moved, study_space=declared)
+        assert ranges["rate"].range == expected["rate"].range, name
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.8])

@@ -11,7 +11,7 @@ from unittest import mock
 
 import psutil
 import pytest
-from command_line import wait_for
+from command_line import of_workers, wait_for
 from engine_conformance import ROOT, assembly, events_until, living_children, lost, message_in
 
 from search.engines.choice import place_engine
@@ -148,7 +148,7 @@ def test_a_group_on_a_cluster_of_its_own_which_is_on_loopback_and_is_replaced_wh
             second = engine.start_worker(slot=0)
             (event,) = events_until(engine, 1)
             ready = message_in(event, WorkerReady)
-            group = [each for each in living_children() if "search.worker" in each.cmdline()]
+            group = of_workers(living_children())
             assert len(group) == 2
             actor = psutil.Process(ready.pid).parent()
             assert actor is not None

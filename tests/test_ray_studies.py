@@ -16,7 +16,7 @@ from unittest import mock
 
 import psutil
 import pytest
-from command_line import ROOT, CommandLine, is_alive, wait_for
+from command_line import ROOT, CommandLine, is_alive, of_workers, wait_for
 from engine_conformance import events_until, living_children, lost, message_in
 from forked_workers import WorkerTemplate
 
@@ -180,7 +180,7 @@ def test_a_killed_coordinator_leaves_nothing_behind_and_another_engine_goes_on(
     on_ray = ("--engine", "ray", "--ray-address", nodes.address, "--checkpoints", "store")
     with held.started("run", "held.yaml", *on_ray, "--plain") as process:
         wait_for(lambda: held.n_checkpoints() == 1 or process.poll() is not None)
-        workers = [each for each in living_children() if "search.worker" in each.cmdline()]
+        workers = of_workers(living_children())
         drivers = psutil.Process(process.pid).children()
         assert workers
         assert drivers
@@ -223,7 +223,7 @@ def test_a_node_lost_while_its_worker_starts_costs_nothing_and_others_may_join_i
         )
     try:
         workers = {engine.start_worker(slot=slot) for slot in range(3)}
-        wait_for(lambda: sum("search.worker" in each.cmdline() for each in living_children()) == 2)
+        wait_for(lambda: len(of_workers(living_children())) == 2)
         nodes.remove()
         (event,) = events_until(engine, 1)
         message_in(event, WorkerReady)

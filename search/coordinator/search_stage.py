@@ -13,7 +13,7 @@ from search.coordinator.stage_border import may_go_on
 from search.coordinator.study_context import StudyContext
 from search.errors import StudyFailedError
 from search.forecast import is_due
-from search.narrowing import declared, narrow, trials_needed
+from search.narrowing import considered, declared, narrow, trials_needed
 from search.pruning import Pruner
 from search.storage import trial_key
 from search.study_definition import SearchStage
@@ -150,20 +150,19 @@ class StageTrials:
     @property
     def may_go_on(self) -> bool:
         """Whether enough of the stage's trials have finished for what follows it, and no new one is left or allowed."""
-        n_unfinished = self._history.n_unfinished_in(self._stage.name)
-        return not self.may_have_another and may_go_on(
+        if self.may_have_another:
+            return False
+        definition, box = self._context.definition, self._opening.narrowed.space
+        n_needed, ranges = 0, box
+        for following in definition.stages[self._opening.index + 1 :][:1]:
+            n_needed = trials_needed(following.narrow, len(definition.space))
+            ranges = considered(following.narrow, box, study_space=definition.space)
+        return may_go_on(
             n_finished=self._tally.n_finished,
-            n_unfinished=n_unfinished,
-            n_inside=self._history.rewards.n_inside(self._opening.narrowed.space),
-            n_needed=self._n_needed_next,
+            n_unfinished=self._history.n_unfinished_in(self._stage.name),
+            n_inside=self._history.rewards.n_inside(ranges),
+            n_needed=n_needed,
         )
-
-    @property
-    def _n_needed_next(self) -> int:
-        """Finished trials that the next stage's narrowing needs; 0 where no stage follows."""
-        definition = self._context.definition
-        following = definition.stages[self._opening.index + 1 :]
-        return trials_needed(following[0].narrow, len(definition.space)) if following else 0
 
     def verdict(self, record: TrialRecord) -> Verdict | None:
         """End a trial that has had its epochs, whose curve is flat, that is worse than its peers, or out of budget.

@@ -17,8 +17,8 @@ def may_go_on(*, n_finished: int, n_unfinished: int, n_inside: int, n_needed: in
     Args:
         n_finished: Trials of the stage that have ended.
         n_unfinished: Trials of the stage that have begun and not ended.
-        n_inside: Finished trials of any stage in the stage's ranges that tell something of them.
-        n_needed: How many of these the narrowing of the next stage needs.
+        n_inside: Finished trials of any stage in the ranges by which the next stage's narrowing goes.
+        n_needed: How many of these it needs; 0 if no stage follows.
     """
     if n_unfinished == 0:
         return True

@@ -7,6 +7,6 @@
 from __future__ import annotations
 
 from search.narrowing.last_verdict import crowded_edges
-from search.narrowing.rules import RULE_NAMES, declared, narrow, trials_needed
+from search.narrowing.rules import RULE_NAMES, considered, declared, narrow, trials_needed
 
-__all__ = ["RULE_NAMES", "crowded_edges", "declared", "narrow", "trials_needed"]
+__all__ = ["RULE_NAMES", "considered", "crowded_edges", "declared", "narrow", "trials_needed"]

@@ -44,9 +44,12 @@ class NarrowingRequest:
     @property
     def reachable(self) -> SearchSpace:
         """What is declared or current: all that a rule which looks at everything may choose from again."""
-        return SearchSpace(
-            dimensions=tuple(_joined(current, self.declared[current.name]) for current in self.space.dimensions)
-        )
+        return reachable(self.space, self.declared)
+
+
+def reachable(space: SearchSpace, declared: SearchSpace) -> SearchSpace:
+    """Return the least ranges that hold the current and the declared ones."""
+    return SearchSpace(dimensions=tuple(_joined(current, declared[current.name]) for current in space.dimensions))
 
 
 def _joined(current: Dimension, declared: Dimension) -> Dimension:

@@ -12,7 +12,7 @@ from search.narrowing.outside import reaching_out
 from search.narrowing.posterior import posterior
 from search.narrowing.posterior import trials_needed as trials_needed_by_posterior
 from search.narrowing.quantile_box import quantile_box
-from search.narrowing.request import NarrowingRequest
+from search.narrowing.request import NarrowingRequest, reachable
 from search.narrowing.trust_region import trust_region
 from search.search_space import SearchSpace
 from search.study_definition import Direction, NarrowRule
@@ -64,6 +64,17 @@ def trials_needed(rule: NarrowRule, n_dimensions: int) -> int:
     return trials_needed_by_posterior(n_dimensions) if rule.rule == "posterior" else MIN_TRIALS
 
 
+def considered(rule: NarrowRule, space: SearchSpace, *, study_space: SearchSpace) -> SearchSpace:
+    """Return the ranges whose trials a rule goes by: the current ones; with a model the declared ones too.
+
+    Args:
+        rule: Which rule.
+        space: The current ranges.
+        study_space: The ranges as declared.
+    """
+    return reachable(space, study_space) if rule.rule in _BY_A_MODEL else space
+
+
 def declared(space: SearchSpace) -> NarrowedSpace:
     """Return the declared ranges as the first stage records them."""
     change = RangeChange.DECLARED
@@ -80,4 +91,5 @@ _RULES: dict[str, Rule] = {
     "trust_region": trust_region,
     "none": _keep_all,
 }
+_BY_A_MODEL = ("posterior", "trust_region")
 RULE_NAMES: tuple[str, ...] = tuple(_RULES)
