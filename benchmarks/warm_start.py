@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=20, help="surfaces, each with a search of its own")
-    parser.add_argument("--sampler", default="tpe", help="of all stages after the first")
+    parser.add_argument("--sampler", default="mixed", help="of all stages after the first")
     parser.add_argument("--noise", type=float, default=0.01, help="of each epoch's accuracy")
     parser.add_argument("--past", type=int, default=60, help="trainings of the earlier study")
     parser.add_argument("--budgets", type=int, nargs="+", default=[130, 260, 520], metavar="EPOCHS")
