@@ -1,6 +1,6 @@
 """Measure what a study gains from what it is told beforehand, and what it loses if that misleads.
 
-    python benchmarks/warm_start.py --seeds 40 --processes 2
+    python benchmarks/warm_start.py --first-seed 40 --seeds 40 --processes 2
 
 Each seed is a surface of its own (see synthetic_surface.py) and a search of its own, with the stages of
 search_quality.py; the same for every variant, so that differences are paired. Regret is normalized: what the best value
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sampler=options.sampler, noise=options.noise, n_past=options.past, budgets=tuple(sorted(options.budgets))
     )
     names = [BASELINE, *(name for name in options.variants if name != BASELINE)]
-    jobs = [(name, seed) for name in names for seed in range(options.seeds)]
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    jobs = [(name, seed) for name in names for seed in seeds]
     with ExitStack() as stack:
         each = map
         if options.processes > 1:
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=20, help="surfaces, each with a search of its own")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the surfaces")
     parser.add_argument("--sampler", default="mixed", help="of all stages after the first")
     parser.add_argument("--noise", type=float, default=0.01, help="of each epoch's accuracy")
     parser.add_argument("--past", type=int, default=60, help="trainings of the earlier study")

@@ -9,7 +9,7 @@ import pytest
 from past_variants import BASELINE, VARIANTS, told
 from plain_study import BELL
 from synthetic_surface import SyntheticSurface
-from warm_start import Conditions, main, table
+from warm_start import Conditions, main, regrets, table
 
 from search.study_file import definition_from_plain
 
@@ -49,3 +49,20 @@ def test_the_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| nothing", "| past: same task", "| prior: wrong"]
+
+
+@pytest.mark.slow
+def test_what_misleads_costs_no_more_than_noise_and_what_is_right_helps() -> None:
+    conditions = Conditions(sampler="mixed", noise=0.01, n_past=60, budgets=(260,))
+    found = {
+        name: np.array([regrets(conditions, name, seed)[0] for seed in range(12)])
+        for name in (BASELINE, "past: inverted", "priors: all wrong", "priors: all right")
+    }
+
+    def gain_in_errors(name: str) -> float:
+        gains = found[BASELINE] - found[name]
+        return float(gains.mean() / (gains.std(ddof=1) / np.sqrt(len(gains))))
+
+    assert gain_in_errors("past: inverted") > -2.0
+    assert gain_in_errors("priors: all wrong") > -2.0
+    assert gain_in_errors("priors: all right") > 2.0

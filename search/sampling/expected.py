@@ -1,17 +1,18 @@
 """Points where priors expect good values, and elsewhere often enough that a wrong prior is overcome.
 
-A quarter of the trials of a random or quasi-random stage ignores all priors: where several are wrong at once, only such
-trials show it. In the others, a dimension's values come from its prior as far as that lies in the range, with a small
-uniform share on the range's scale beside it. The less of the prior lies in the range, the less it counts, so that
-ranges which have moved away from a wrong prior are sampled evenly; and it counts only as far as the trials do not speak
-against it. A quasi-random point is pushed through the quantile function, coordinate by coordinate, which keeps a
-sequence of points as evenly spread over the prior as it was over the range.
+Half of the trials of a random or quasi-random stage ignore all priors: they show what the others miss, and keep a wrong
+prior from costing more than their share. In the others, a dimension's values come from its prior as far as that lies in
+the range, with a small uniform share on the range's scale beside it. The less of the prior lies in the range, the less
+it counts, so that ranges which have moved away from a wrong prior are sampled evenly; and it counts only as far as the
+trials speak for it. A quasi-random point is pushed through the quantile function, coordinate by coordinate, which keeps
+a sequence of points as evenly spread over the prior as it was over the range.
 
 A model asks the prior less and less: the share of trials whose expected dimensions are drawn from the mixture fades
 like one over the number of trials, as the prior's exponent does in piBO.
 
 Source: Hvarfner et al., "piBO: augmenting acquisition functions with user beliefs for Bayesian optimization", ICLR 2022
-(arXiv 2204.11051); Mallik et al., "PriorBand", NeurIPS 2023 (arXiv 2306.12370), for mixing a prior with uniform draws.
+(arXiv 2204.11051); Mallik et al., "PriorBand", NeurIPS 2023 (arXiv 2306.12370), for mixing a prior with uniform draws,
+in equal parts while trainings are short.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from search.sampling.prior_trust import prior_trust
 from search.sampling.request import ProposalRequest
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
 
-EVEN_SHARE = 0.25
+EVEN_SHARE = 0.5
 """Share of the trials of a random or quasi-random stage that know nothing of priors."""
 
-FADING_TRIALS = 10
+FADING_TRIALS = 4
 """A model's trial after n others asks the prior with the probability ``FADING_TRIALS / (FADING_TRIALS + n)``."""
 
 _UNIFORM_SHARE = 0.05  # of a dimension's values in the other trials, while all of its prior lies in the range
@@ -43,7 +44,10 @@ def has_priors(space: SearchSpace) -> bool:
 
 def expected_point(request: ProposalRequest, units: Mapping[str, float]) -> dict[str, Value]:
     """Turn unit coordinates, one per dimension, into hyperparameters, those with a prior by its mixture's quantiles."""
-    return request.box.from_units({each.name: _unit(each, units[each.name], request) for each in request.box})
+    trust = _trust(request)
+    return request.box.from_units(
+        {each.name: expected_unit(each, units[each.name], trust=trust.get(each.name, 0.0)) for each in request.box}
+    )
 
 
 def expected_unit(dimension: Dimension, unit: float, *, trust: float = 1.0) -> float:
@@ -79,17 +83,19 @@ def with_priors(point: dict[str, Value], request: ProposalRequest) -> dict[str, 
     units, chances = (
         dict(zip(request.box.names, row, strict=True)) for row in random.random((2, len(request.box))).tolist()
     )
+    trust = _trust(request)
     drawn = {
-        each.name: each.from_unit(expected_unit(each, units[each.name]))
-        for each in request.box
-        if each.prior is not None and chances[each.name] < _trust(each, request)
+        name: request.box[name].from_unit(expected_unit(request.box[name], units[name]))
+        for name in trust
+        if chances[name] < trust[name]
     }
     return completed(request.box, drawn, point, units=units)
 
 
 def fading_share(request: ProposalRequest) -> float:
     """Return the probability with which a model's trial asks what was believed before the study."""
-    return FADING_TRIALS / (FADING_TRIALS + len(request.imported) + request.index_in_stage)
+    n_before = len(request.imported) + len(request.beyond) + request.index_in_stage
+    return FADING_TRIALS / (FADING_TRIALS + n_before)
 
 
 def completed(
@@ -115,12 +121,8 @@ def completed(
     return values
 
 
-def _unit(dimension: Dimension, unit: float, request: ProposalRequest) -> float:
-    return unit if dimension.prior is None else expected_unit(dimension, unit, trust=_trust(dimension, request))
-
-
-def _trust(dimension: Dimension, request: ProposalRequest) -> float:
-    return prior_trust(dimension, request.observations, request.direction)
+def _trust(request: ProposalRequest) -> dict[str, float]:
+    return prior_trust(request.box, request.all_observations, request.direction)
 
 
 def _choice_quantile(dimension: Dimension, prior: ChoicePrior, unit: float, *, weight: float) -> float:

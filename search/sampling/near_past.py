@@ -2,8 +2,9 @@
 
 What an earlier study is worth here is measured, not believed: from its trials the present ones are predicted, each by
 its nearest neighbours' mean rank, and the rank correlation of prediction and reward, less what chance alone gives, is
-its *agreement*. Of the trials, a share of agreement x fading looks near one of its good trials; the fading is that of
-priors. So a study that misleads is asked hardly ever, and one that helps less and less, as the present one knows more.
+its *agreement*. Of the trials, a share of agreement x fading looks near one of its good trials; after n trials the
+fading is 10 / (10 + n). So a study that misleads is asked hardly ever, and one that helps less and less, as the present
+one knows more.
 
 Source: the weights by ranking agreement are in the spirit of Feurer et al., "Practical transfer learning for Bayesian
 optimization" (RGPE), arXiv 1802.02219.
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 from search.comparable_rewards import Observation
 from search.past import PastObservation
 from search.rank_correlation import rank_correlation
-from search.sampling.expected import FADING_TRIALS, completed
+from search.sampling.expected import completed
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
 from search.study_definition import Direction
 
 START_UP_TRIALS = 8
 """Finished trials of the present study before an earlier one can agree with them."""
 
+_FADING_TRIALS = 10
 _MOST_COMPARED = 256  # of the present study's trials, the most recent ones
 _N_NEIGHBOURS = 5
 _GOOD = 0.8  # quality from which on a trial of an earlier study is good
@@ -60,7 +62,7 @@ def near_past(
         trial_seed: In ``[0, 2**31)``, this trial's own.
     """
     random = np.random.default_rng([trial_seed, 2])  # another stream than the sampler's and the priors'
-    needed = random.random() * (FADING_TRIALS + number) / FADING_TRIALS
+    needed = random.random() * (_FADING_TRIALS + number) / _FADING_TRIALS
     if not studies or needed >= 1.0 or len(known := observations()) < START_UP_TRIALS:
         return None
     agreements = [agreement(study, known, direction=direction, space=declared) for study in studies]
