@@ -24,6 +24,7 @@ from epoch_meter import EpochMeter
 from numpy.typing import NDArray
 from past_variants import BASELINE, VARIANTS, told
 from quality_surface import draw_seed
+from recorded_runs import add_seed_options, chosen_seeds
 from synthetic_surface import SyntheticSurface
 from table_cells import header, line, p_value
 from zeroin_method import run_definition, study_definition, variant
@@ -57,16 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sampler=options.sampler, noise=options.noise, n_past=options.past, budgets=tuple(sorted(options.budgets))
     )
     names = [BASELINE, *(name for name in options.variants if name != BASELINE)]
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    seeds = chosen_seeds(options)
     jobs = [(name, seed) for name in names for seed in seeds]
     with ExitStack() as stack:
         each = map
         if options.processes > 1:
             each = stack.enter_context(ProcessPoolExecutor(options.processes, mp_context=get_context("spawn"))).map
         found = list(each(partial(regrets, conditions), *zip(*jobs, strict=True)))
-    by_name = {
-        name: np.array(found[index * options.seeds : (index + 1) * options.seeds]) for index, name in enumerate(names)
-    }
+    by_name = {name: np.array(found[index * len(seeds) : (index + 1) * len(seeds)]) for index, name in enumerate(names)}
     print(table(by_name, conditions))
     return 0
 
@@ -118,8 +117,7 @@ def _difference(gains: NDArray[np.float64]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=20, help="surfaces, each with a search of its own")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the surfaces")
+    add_seed_options(parser, n_seeds=20, of_what="each variant, each a surface and a search of its own")
     parser.add_argument("--sampler", default="mixed", help="of all stages after the first")
     parser.add_argument("--noise", type=float, default=0.01, help="of each epoch's accuracy")
     parser.add_argument("--past", type=int, default=60, help="trainings of the earlier study")
