@@ -27,6 +27,7 @@ from table_cells import header, line
 
 from search.samplers.mixed import MixedSampler
 from search.samplers.policy import PolicySampler
+from search.samplers.portfolio import PortfolioSampler
 from search.samplers.staged_gp import StagedGPSampler
 
 _N_EPOCHS = (4, 12, 52)  # of the trials, in turn; the last is a full training
@@ -40,6 +41,7 @@ _SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "staged_gp": lambda seed: StagedGPSampler(max_epochs=_N_EPOCHS[-1], seed=seed),
     "policy": lambda seed: PolicySampler(seed=seed),
     "mixed": lambda seed: MixedSampler(max_epochs=_N_EPOCHS[-1], seed=seed),
+    "portfolio": lambda seed: PortfolioSampler(max_epochs=_N_EPOCHS[-1], seed=seed),
 }
 _BASELINE = "tpe"
 

@@ -34,6 +34,7 @@ from search.errors import SearchError, StateError, StudyFailedError, StudyInterr
 from search.lease import Lease
 from search.messages import InspectionResult
 from search.observer import StudyObserver
+from search.one_thread import one_blas_thread
 from search.past import Past
 from search.paths import StateDirectory, StudyPaths, obstacle_to_writing
 from search.storage import StoredStudy, StudyStore
@@ -93,7 +94,12 @@ class Session:
         except SearchError:
             self.engine.close(timeout_seconds=0.0)  # one that is on a cluster has joined it already
             raise
-        with quick_handover(), interruption() as interrupted, self._workforce(interrupted) as workforce:
+        with (
+            one_blas_thread(),
+            quick_handover(),
+            interruption() as interrupted,
+            self._workforce(interrupted) as workforce,
+        ):
             if paths.lease.exists():
                 # A second coordinator is refused at once; the lease proper comes later, as all that is created.
                 Lease(paths.lease, study=self.definition.study).release()

@@ -14,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
+from search.one_thread import one_blas_thread
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.observed_rewards import INFORMATIVE_STATES
 from search.samplers.region import Intervals, Region
@@ -60,7 +61,10 @@ class SeededSampler(BaseSampler):
         """Return all parameters of the search space that can differ."""
         self._require_one_objective(study)
         coordinates = UnitCoordinates.of(search_space, self._cells)
-        return self._proposed(study, trial, coordinates) if coordinates.names else {}
+        if not coordinates.names:
+            return {}
+        with one_blas_thread():
+            return self._proposed(study, trial, coordinates)
 
     @abstractmethod
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
