@@ -34,7 +34,7 @@ from search.errors import SearchError, StateError, StudyFailedError, StudyInterr
 from search.lease import Lease
 from search.messages import InspectionResult
 from search.observer import StudyObserver
-from search.one_thread import one_blas_thread
+from search.one_thread import one_thread
 from search.past import Past
 from search.paths import StateDirectory, StudyPaths, obstacle_to_writing
 from search.storage import StoredStudy, StudyStore
@@ -95,7 +95,7 @@ class Session:
             self.engine.close(timeout_seconds=0.0)  # one that is on a cluster has joined it already
             raise
         with (
-            one_blas_thread(),
+            one_thread(),
             quick_handover(),
             interruption() as interrupted,
             self._workforce(interrupted) as workforce,

@@ -14,7 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from search.one_thread import one_blas_thread
+from search.one_thread import one_thread
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.observed_rewards import INFORMATIVE_STATES
 from search.samplers.region import Intervals, Region
@@ -63,7 +63,7 @@ class SeededSampler(BaseSampler):
         coordinates = UnitCoordinates.of(search_space, self._cells)
         if not coordinates.names:
             return {}
-        with one_blas_thread():
+        with one_thread():
             return self._proposed(study, trial, coordinates)
 
     @abstractmethod

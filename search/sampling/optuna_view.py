@@ -23,6 +23,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.comparable_rewards import Observation
+from search.one_thread import one_thread
 from search.samplers.coordinates import Cells, UnitCoordinates
 from search.samplers.region import Intervals
 from search.sampling.beyond import intervals, moved_inside
@@ -73,7 +74,8 @@ def gp_point(request: ProposalRequest) -> dict[str, Value]:
     ]
     trials += [view.running(_filled_in(each, request)) for each in request.running]
     sampler = GPSampler(n_startup_trials=1, seed=request.trial_seed, warn_independent_sampling=False)
-    return _ask(sampler, view, trials, n_objectives=len(losses[0]), only_active=False)
+    with one_thread():  # torch may have been loaded since the search began
+        return _ask(sampler, view, trials, n_objectives=len(losses[0]), only_active=False)
 
 
 def staged_gp_point(request: ProposalRequest) -> dict[str, Value]:
