@@ -21,7 +21,8 @@ from search.comparable_rewards import Observation
 from search.epoch_log import read_epoch_log
 from search.narrowing import narrow
 from search.paths import StateDirectory
-from search.sampling import outside_point, propose
+from search.priors import NormalPrior
+from search.sampling import EXPLORED, outside_point, point_outside, propose
 from search.search_space import (
     Choices,
     Condition,
@@ -73,6 +74,35 @@ def test_as_many_lie_outside_as_the_share_says_and_evenly_so(share: float, seed:
         assert DECLARED.contains(each)
     assert points == [point(index, share=share, seed=seed) for index in range(n_trials)]
     assert len({tuple(each.items()) for each in outside}) == len(outside)
+
+
+def test_they_are_no_copies_of_the_trials_inside() -> None:
+    width = Dimension(name="width", range=LogRange(low=1.0, high=64.0), limits=LogRange(low=1.0, high=64.0))
+    declared = SearchSpace(dimensions=(replace(RATE, prior=NormalPrior(mean=1e-4, spread=1.0)), width))
+    box = SearchSpace(
+        dimensions=(replace(declared["rate"], range=LogRange(low=1e-5, high=1e-3), zero_share=0.0), width)
+    )
+    inside = {
+        propose(
+            box=box,
+            sampler="qmc",
+            direction=Direction.MAXIMIZE,
+            observations=(),
+            running=(),
+            stage="fine",
+            stage_seed=5,
+            trial_seed=index,
+            index_in_stage=index,
+            target_epochs=4,
+        )["width"]
+        for index in range(64)
+    }
+    explored = [point_outside(declared, box=box, seed=(5, EXPLORED), index=index) for index in range(32)]
+    shared = [
+        outside_point(declared=declared, box=box, share=1.0, stage_seed=5, index_in_stage=index) for index in range(32)
+    ]
+    for points in (explored, shared):
+        assert not inside & {each["width"] for each in points if each is not None}
 
 
 def test_no_place_in_the_stage_is_favoured() -> None:

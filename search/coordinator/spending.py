@@ -10,7 +10,7 @@ from search.coordinator.history import History
 from search.portfolio import CONTINUE, EXPLORE, possible_actions, spendings
 from search.samplers.appraisal import Appraisal
 from search.samplers.bandit import beliefs, choose
-from search.sampling import START_UP_TRIALS, point_outside
+from search.sampling import EXPLORED, START_UP_TRIALS, point_outside
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
 from search.study_definition import StudyDefinition
@@ -60,7 +60,7 @@ def next_spending(
         outside = point_outside(
             definition.space,
             box=box,
-            seed=(derived_seed(definition.seed, "stage", opening.index), 1),
+            seed=(derived_seed(definition.seed, "stage", opening.index), EXPLORED),
             index=number - opening.first_trial_number,
         )
     observations = history.rewards.observations()

@@ -19,8 +19,10 @@ from search.sampling.propose import (
     propose,
     whose_turn,
 )
+from search.sampling.quasi_random import EXPLORED
 
 __all__ = [
+    "EXPLORED",
     "MODEL_SAMPLERS",
     "MOST_CHECKED",
     "MOST_OBSERVATIONS",

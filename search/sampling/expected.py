@@ -31,7 +31,7 @@ EVEN_SHARE = 0.5
 """Share of the trials of a random or quasi-random stage that know nothing of priors."""
 
 FADING_TRIALS = 4
-"""A model's trial after n others asks the prior with the probability ``FADING_TRIALS / (FADING_TRIALS + n)``."""
+"""A model that knows of n trials asks the prior with the probability ``FADING_TRIALS / (FADING_TRIALS + n)``."""
 
 _UNIFORM_SHARE = 0.05  # of a dimension's values in the other trials, while all of its prior lies in the range
 _N_HALVINGS = 50
@@ -94,8 +94,8 @@ def with_priors(point: dict[str, Value], request: ProposalRequest) -> dict[str, 
 
 def fading_share(request: ProposalRequest) -> float:
     """Return the probability with which a model's trial asks what was believed before the study."""
-    n_before = len(request.imported) + len(request.beyond) + request.index_in_stage
-    return FADING_TRIALS / (FADING_TRIALS + n_before)
+    n_known = len(request.all_observations) + len(request.running)
+    return FADING_TRIALS / (FADING_TRIALS + n_known)
 
 
 def completed(
@@ -122,7 +122,7 @@ def completed(
 
 
 def _trust(request: ProposalRequest) -> dict[str, float]:
-    return prior_trust(request.box, request.all_observations, request.direction)
+    return prior_trust(request.known, request.all_observations, request.direction)
 
 
 def _choice_quantile(dimension: Dimension, prior: ChoicePrior, unit: float, *, weight: float) -> float:

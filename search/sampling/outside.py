@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from search.sampling.quasi_random import sobol_point
+from search.sampling.quasi_random import OUTSIDE, sobol_point
 from search.search_space import SearchSpace, Value
 
 MOST_DRAWS = 64
@@ -32,7 +32,7 @@ def outside_point(
     n_before, n_after = (math.floor(first + index * share) for index in (index_in_stage, index_in_stage + 1))
     if n_after == n_before:
         return None
-    return point_outside(declared, box=box, seed=(stage_seed,), index=n_before)
+    return point_outside(declared, box=box, seed=(stage_seed, OUTSIDE), index=n_before)
 
 
 def point_outside(

@@ -25,6 +25,7 @@ MOST_CHECKED = 256
 """Trials beyond which an excerpt is enough."""
 
 _LEAST_EXPECTED = -8.0  # of a log density in the sum of all: no prior speaks louder than 4 standard deviations
+_DECIMALS = 9  # of that sum, so that equal ones stay equal
 
 
 def prior_trust(space: SearchSpace, observations: Sequence[Observation], direction: Direction) -> dict[str, float]:
@@ -32,10 +33,10 @@ def prior_trust(space: SearchSpace, observations: Sequence[Observation], directi
 
     It is half where the trials that a prior expects to be good are neither better nor worse, and moves with the rank
     correlation of its density and the reward, to all or nothing at one standard error. No prior counts more than all of
-    them together, by the product of their densities; each counts fully while there are fewer than `START_UP_TRIALS`.
+    them together, by the product of their densities; one of which fewer than `START_UP_TRIALS` tell counts fully.
 
     Args:
-        space: Dimensions without a prior are left out of the answer.
+        space: Ranges that hold all observations. Dimensions without a prior are left out of the answer.
         observations: Finished trials, in any order. Those without a dimension, and extra zeros, say nothing of it.
         direction: Whether more reward is better.
     """
@@ -46,25 +47,29 @@ def prior_trust(space: SearchSpace, observations: Sequence[Observation], directi
     ).reshape(len(observations), len(dimensions))
     together = _trust(_joint(np.maximum(expected, _LEAST_EXPECTED)), rewards)
     return {
-        each.name: min(_trust(column, rewards), together) for each, column in zip(dimensions, expected.T, strict=True)
+        each.name: min(_trust(column, rewards), together) if _is_judged(column) else 1.0
+        for each, column in zip(dimensions, expected.T, strict=True)
     }
 
 
 def _trust(expected: NDArray[np.float64], rewards: NDArray[np.float64]) -> float:
     """Return how well the trials fit what was expected of them; NaN stands for nothing."""
-    says = ~np.isnan(expected)
-    n_trials = int(says.sum())
-    if n_trials < START_UP_TRIALS:
+    if not _is_judged(expected):
         return 1.0
+    says = ~np.isnan(expected)
     correlation = rank_correlation(expected[says].tolist(), rewards[says].tolist())
-    return min(max(0.5 + 0.5 * correlation * math.sqrt(n_trials - 1), 0.0), 1.0)
+    return min(max(0.5 + 0.5 * correlation * math.sqrt(says.sum() - 1), 0.0), 1.0)
+
+
+def _is_judged(expected: NDArray[np.float64]) -> bool:
+    return int((~np.isnan(expected)).sum()) >= START_UP_TRIALS
 
 
 def _joint(expected: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each trial's sum, NaN where nothing was expected; what says nothing counts as its dimension's mean."""
     says = ~np.isnan(expected)
     means = np.where(says, expected, 0.0).sum(axis=0) / np.maximum(says.sum(axis=0), 1)
-    sums: NDArray[np.float64] = np.where(says, expected, means).sum(axis=1)
+    sums: NDArray[np.float64] = np.where(says, expected, means).sum(axis=1).round(_DECIMALS)
     return np.where(says.any(axis=1), sums, np.nan)
 
 

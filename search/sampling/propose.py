@@ -99,8 +99,7 @@ def propose(
         beyond=tuple(beyond),
         is_excerpt=len(observations) >= MOST_OBSERVATIONS.get(sampler, math.inf),
     )
-    point = _sampler(sampler)(request)
-    return with_priors(point, request) if sampler in MOST_OBSERVATIONS else point
+    return _sampler(sampler)(request)
 
 
 def whose_turn(sampler: str, *, stage_seed: int, index_in_stage: int) -> str:
@@ -162,7 +161,7 @@ def _sampler(name: str) -> Sampler:
     if name == "cmaes":
         from search.sampling.evolution import evolution_point
 
-        return evolution_point
+        return _asking_priors(evolution_point)
     raise StudyDefinitionError(
         f"a sampler must be one of {', '.join(SAMPLER_NAMES)}, but got {name!r}.{did_you_mean(name, SAMPLER_NAMES)}",
         key="sampler",
@@ -170,8 +169,14 @@ def _sampler(name: str) -> Sampler:
 
 
 def _after_start_up(model: Sampler) -> Sampler:
+    asking = _asking_priors(model)
+
     def point(request: ProposalRequest) -> dict[str, Value]:
         n_known = len(request.imported) + len(request.own) + len(request.beyond)
-        return quasi_random_point(request) if n_known < START_UP_TRIALS else model(request)
+        return quasi_random_point(request) if n_known < START_UP_TRIALS else asking(request)
 
     return point
+
+
+def _asking_priors(model: Sampler) -> Sampler:
+    return lambda request: with_priors(model(request), request)

@@ -18,6 +18,11 @@ from search.sampling.expected import EVEN_SHARE, expected_point, has_priors
 from search.sampling.request import ProposalRequest
 from search.search_space import SearchSpace, Value
 
+EVEN, OUTSIDE, EXPLORED = 1, 2, 3
+"""Scramblings beside a stage's own, so that no two sequences are alike: of the trials that ignore priors, of the share
+outside the ranges, of what a portfolio explores. (0 would be the stage's own: NumPy's seed sequences end in zeros.)
+"""
+
 
 def quasi_random_point(request: ProposalRequest) -> dict[str, Value]:
     """Return point `index_in_stage` of the stage's sequence; with priors there are two, of which one ignores them."""
@@ -27,7 +32,7 @@ def quasi_random_point(request: ProposalRequest) -> dict[str, Value]:
     first = seed / 2**31  # which one is the first that ignores them: no place in the stage is favoured
     n_even, n_after = (math.floor(first + each * EVEN_SHARE) for each in (index, index + 1))
     if n_after > n_even:
-        return sobol_point(box, seed=(seed, 1), index=n_even)
+        return sobol_point(box, seed=(seed, EVEN), index=n_even)
     return expected_point(request, sobol_units(box, seed=seed, index=index - n_even))
 
 
