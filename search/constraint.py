@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lightning_modules.callbacks.metric_names import GAP_PREFIX
 from search.errors import StudyDefinitionError
 
 UNMEASURED = 1.0
 """Excess of a value that was not measured, or is not finite: as much as a bound missed by its own size."""
 
 _MOST = 1e9  # keeps sums of excesses finite
+_ROUNDING = 2.0**-22  # of a number of that size: four times what a float32 may be off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +56,19 @@ class Constraint:
             value: What was measured; NaN if it was not.
 
         Returns:
-            A finite number, <= 0 exactly if the bound is kept.
+            A finite number, <= 0 exactly if the bound is kept. What misses it by no more than its rounding keeps it:
+            metrics are float32, in which 70 % are 0.699999988, and a gap is the difference of two of them.
         """
         if not math.isfinite(value):
             return UNMEASURED
-        above = -math.inf if self.at_most is None else (value - self.at_most) / (abs(self.at_most) or 1.0)
-        below = -math.inf if self.at_least is None else (self.at_least - value) / (abs(self.at_least) or 1.0)
+        above = -math.inf if self.at_most is None else self._share(value - self.at_most, self.at_most)
+        below = -math.inf if self.at_least is None else self._share(self.at_least - value, self.at_least)
         return min(max(above, below, -_MOST), _MOST)
+
+    def _share(self, missed: float, bound: float) -> float:
+        """Return by how much a bound is missed as a share of it; 0 if that is no more than rounding."""
+        size = max(1.0, abs(bound)) if self.metric.startswith(GAP_PREFIX) else abs(bound)
+        return 0.0 if 0.0 < missed <= _ROUNDING * size else missed / (abs(bound) or 1.0)
 
 
 def violation(excesses: Iterable[float]) -> float:

@@ -1,7 +1,8 @@
 """By what the contenders of a study are compared, and so which of a Pareto front becomes the final model.
 
 By default it is the reward. A compromise is the trial that is nearest to the ideal point, which has the best value of
-each objective on the front, with each objective measured in widths of the front.
+each objective on the front, with each objective measured in widths of the front; what is better than the ideal, as
+a mean over seeds may be, is no distance.
 
 Source: Zeleny, "Compromise programming", in Cochrane and Zeleny (eds.), Multiple Criteria Decision Making, 1973.
 """
@@ -38,7 +39,10 @@ def worth_of(objective: Objective, settings: FinishSettings | None, *, front: Se
     widths = [(max(column) - min(column)) or 1.0 for column in columns]
     return lambda score: (
         -math.dist(
-            [loss / width for loss, width in zip(losses_of(score, objective), widths, strict=True)],
+            [
+                max(loss, best) / width
+                for loss, best, width in zip(losses_of(score, objective), ideal, widths, strict=True)
+            ],
             [best / width for best, width in zip(ideal, widths, strict=True)],
         )
     )

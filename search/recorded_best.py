@@ -8,7 +8,7 @@ from typing import Any
 
 from search.reward import pareto_front, rank_key
 from search.study_definition import Objective
-from search.study_record import ScoredTrial
+from search.study_record import ScoredTrial, StudyRecord
 
 
 def best_of(trials: Iterable[ScoredTrial], *, objective: Objective) -> ScoredTrial | None:
@@ -17,6 +17,15 @@ def best_of(trials: Iterable[ScoredTrial], *, objective: Objective) -> ScoredTri
     One that keeps the constraints, if any does; else the one that breaks them least.
     """
     return min(_scored(trials), key=lambda trial: _key(trial, objective), default=None)
+
+
+def winner(record: StudyRecord) -> ScoredTrial | None:
+    """Return the trial whose hyperparameters won, or the best so far of an unfinished study."""
+    if record.result is not None:
+        for trial in record.trials:
+            if trial.record.number == record.result.best_trial_number:
+                return trial
+    return best_of(may_win(record.trials), objective=record.definition.objective)
 
 
 def may_win(trials: Iterable[ScoredTrial]) -> list[ScoredTrial]:

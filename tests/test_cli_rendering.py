@@ -18,7 +18,7 @@ from search.cli.status import status_plain, status_report
 from search.cli.tables import opening_summary, ranges_reasons, ranges_story
 from search.cli.trials_table import short_names, trials_table
 from search.constraint import Constraint
-from search.recorded_best import best_of
+from search.recorded_best import best_of, winner
 from search.study_definition import Direction
 from search.study_record import (
     StudyRecord,
@@ -82,13 +82,13 @@ def test_names_are_shortened_only_where_they_stay_apart() -> None:
 
 
 def test_pruned_and_interrupted_trials_do_not_win(record: StudyRecord) -> None:
-    best = rows.winner(record)
+    best = winner(record)
     assert best is not None
     assert best.record.number == 4
 
 
 def test_of_a_finished_study_the_confirmed_trial_wins(finished: StudyRecord) -> None:
-    best = rows.winner(finished)
+    best = winner(finished)
     assert best is not None
     assert best.record.number == 48
 

@@ -25,6 +25,7 @@ from mlflow.entities import Run
 from lightning_modules import ConvNet, DigitsDataModule
 from search.errors import StudyNotFoundError
 from search.paths import StateDirectory
+from search.recorded_best import winner
 from search.search_space import Choices
 from search.studies_api import list_studies, read_study
 from search.study_record import StudyRecord, StudyState
@@ -392,7 +393,11 @@ def test_another_study_beside_it_and_its_removal_everywhere(digits: Digits) -> N
     removed = digits.zeroin.called("delete", "digits-2", "--yes")
     assert removed.returncode == 0, removed.stderr
     assert digits.client.get_experiment_by_name("digits-2") is None
-    assert [study.name for study in list_studies(directory=state)] == ["digits"]
+    (left,) = list_studies(directory=state)
+    best = winner(read_study("digits", directory=state))
+    assert best is not None
+    assert best.score is not None
+    assert (left.name, left.best_reward) == ("digits", best.score.reward)
     with pytest.raises(StudyNotFoundError, match="digits-2"):
         read_study("digits-2", directory=state)
     assert not state.study("digits-2").directory.exists()

@@ -252,6 +252,20 @@ def test_rules_by_a_model_go_by_the_trials_of_all_ranges_that_they_may_choose_fr
         assert ranges["rate"].range == expected["rate"].range, name
 
 
+def test_a_choice_that_stays_though_it_is_improbable_says_why() -> None:
+    space = SearchSpace(dimensions=(KIND, dimension("x", LinearRange(low=0.0, high=1.0))))
+
+    def reward(point: Hyperparameters) -> float:
+        return {"a": 1.0, "b": 0.5, "c": 0.0}[str(point["kind"])] - 0.1 * abs(float(point["x"]) - 0.4)
+
+    known = trials(space, reward, n=40)
+    of_c = [each for each in known if each.hyperparameters["kind"] == "c"]
+    few = [each for each in known if each not in of_c[3:]]
+    assert len(few) >= 20
+    decision = narrowed(few, space, replace(POSTERIOR, probability=0.2)).decisions[0]
+    assert re.search(r"c 0\S* \(3 trials; stays, fewer than 5 tell little\)", decision.reason)
+
+
 @pytest.mark.parametrize("probability", [0.5, 0.8])
 def test_the_ranges_hold_the_stated_share_of_the_drawn_optima_together(probability: float) -> None:
     shaken = random.Random(3)

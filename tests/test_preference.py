@@ -34,6 +34,12 @@ def test_a_compromise_is_nearest_to_the_best_of_all() -> None:
     assert worth(ideal) == 0.0
 
 
+def test_what_seeds_make_better_than_the_ideal_is_no_distance() -> None:
+    worth = compromise(scores((0.99, 0.05), (0.95, 0.01), (0.97, 0.02)))
+    better, worse = scores((0.98, -0.05), (0.97, 0.01))
+    assert worth(better) > worth(worse), "it is better in both objectives"
+
+
 @pytest.mark.slow
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12), st.floats(0.1, 9), st.floats(-1, 1)

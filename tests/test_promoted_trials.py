@@ -21,13 +21,14 @@ from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
 from search.cli.best import best_report
 from search.cli.console import make_console, show
 from search.cli.progress_plain import PlainProgress
-from search.cli.rows import trial_row, winner
+from search.cli.rows import trial_row
 from search.cli.status import status_plain, status_report
 from search.cli.trials_table import trials_table
 from search.engines.engine import Engine, EngineEvent, MessageReceived
 from search.messages import EpochReport, TrialEnded
 from search.observer import SilentObserver
 from search.paths import StateDirectory
+from search.recorded_best import winner
 from search.storage import StudyStore
 from search.study_file import definition_from_plain
 from search.study_record import ScoredTrial, StageOpening, StudyRecord, StudyState

@@ -106,7 +106,7 @@ BAD = [
     ),
     ("configurations: [{}]", ".configurations.0", 1, "{}", "at least one entry"),
     (f"configurations: [{', '.join(9 * ['{model.depth: 3}'])}]", ".configurations", 1, "9", "at most as many"),
-    ("studies: [{study: a, experiment: b}]", ".studies.0", 1, "both", "either study"),
+    ("studies: [{study: a, experiment: b}]", ".studies.0", 1, "study 'a' and experiment 'b'", "either study"),
     ("studies: [{storage: a.journal}]", ".studies.0", 1, "neither", "either study"),
     ("studies: [{study: a, tracking_uri: b}]", ".studies.0.tracking_uri", 1, "study", "by its storage"),
     ("studies: [{experiment: a, storage: b.journal}]", ".studies.0.storage", 1, "experiment", "by its tracking_uri"),

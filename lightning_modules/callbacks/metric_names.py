@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+GAP_PREFIX = "gap_"
+"""What names of generalization gaps begin with."""
+
 _VALIDATION_PREFIXES = ("val_", "val/", "val-", "val.", "valid_", "valid/", "validation_", "validation/")
 
 
@@ -20,7 +23,7 @@ def train_eval_name(metric: str) -> str:
 
 def gap_name(metric: str) -> str:
     """Name of its generalization gap, positive = overfitting: ``val_acc`` gives ``gap_acc``."""
-    return f"gap_{stem(metric)}"
+    return f"{GAP_PREFIX}{stem(metric)}"
 
 
 N_PARAMETERS = "n_parameters"

@@ -16,9 +16,9 @@ from search.cli.edges_view import edge_parts, edges_plain
 from search.cli.ensemble_view import ensemble_parts, ensemble_plain
 from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
 from search.cli.registered_model import model_parts
-from search.cli.rows import continued_number, trial_row, winner
+from search.cli.rows import continued_number, trial_row
 from search.coordinator.assembly import assemble
-from search.recorded_best import front_to_plain
+from search.recorded_best import front_to_plain, winner
 from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StudyRecord

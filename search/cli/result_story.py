@@ -16,8 +16,8 @@ from search.cli.device_line import device_line
 from search.cli.edges_view import edge_parts
 from search.cli.ensemble_view import ensemble_parts
 from search.cli.registered_model import model_parts
-from search.cli.rows import winner
 from search.cli.tables import ranges_story
+from search.recorded_best import winner
 from search.study_record import StudyRecord, StudyResult
 
 

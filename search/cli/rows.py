@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from search.diagnosis import diagnose
-from search.recorded_best import best_of, may_win
 from search.reward import measured_name, rank_key
 from search.samplers.appraisal import belief_figures
 from search.search_space import Choices, Dimension, IntLogRange, IntRange, LinearRange, LogRange, OneMinusLogRange
@@ -110,15 +109,6 @@ def by_reward(trials: Iterable[ScoredTrial], *, objective: Objective) -> list[Sc
         trials,
         key=lambda trial: (trial.score is None, () if trial.score is None else rank_key(trial.score, objective)),
     )
-
-
-def winner(record: StudyRecord) -> ScoredTrial | None:
-    """Return the trial whose hyperparameters won, or the best so far of an unfinished study."""
-    if record.result is not None:
-        for trial in record.trials:
-            if trial.record.number == record.result.best_trial_number:
-                return trial
-    return best_of(may_win(record.trials), objective=record.definition.objective)
 
 
 def _opening_rows(opening: StageOpening) -> Iterable[dict[str, Any]]:

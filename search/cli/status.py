@@ -19,8 +19,7 @@ from search.cli.edges_view import edge_parts, edges_plain
 from search.cli.forecast_words import forecast_line, spent_words
 from search.cli.front import front_of, infeasible_line
 from search.cli.portfolio_table import portfolio_plain, portfolio_table
-from search.cli.rows import winner
-from search.recorded_best import best_of, none_is_feasible
+from search.recorded_best import best_of, none_is_feasible, winner
 from search.study_definition import Budget
 from search.study_forecast import recorded_pace, study_forecast
 from search.study_record import ScoredTrial, StudyForecast, StudyRecord, StudyState

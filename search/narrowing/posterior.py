@@ -110,7 +110,11 @@ class _Judge:
         after = replace(dimension, range=Choices(values=left))
         figures = {f"probability {label}": share for label, share in shares.items()}
         figures |= {f"n_trials {label}": float(count) for label, count in counts.items()}
-        each = ", ".join(f"{label} {shares[label]:.2g} ({counts[label]} trials)" for label in reachable.values)
+        each = ", ".join(
+            f"{label} {shares[label]:.2g} ({counts[label]} trials"
+            f"{self._mercy(shares[label], is_best=label in best) if label in left else ''})"
+            for label in reachable.values
+        )
         reason = f"the optimum's probability by choice: {each}"
         return after, decided(dimension, after, choices_change(choices, Choices(values=left)), reason, figures)
 
@@ -129,6 +133,14 @@ class _Judge:
         is_known = n_trials >= MIN_TRIALS_PER_CHOICE
         return share >= NEGLIGIBLE_PART * lost or is_best or not is_known
 
+    def _mercy(self, share: float, *, is_best: bool) -> str:
+        """Return why a choice stays whose probability does not tell it, or nothing."""
+        if share >= NEGLIGIBLE_PART * (1.0 - self.request.rule.probability):
+            return ""
+        if is_best:
+            return "; stays, one of the best quarter has it"
+        return f"; stays, fewer than {MIN_TRIALS_PER_CHOICE} tell little"
+
     def _with_zero(self, dimension: Dimension, drawn: Sequence[Value]) -> Pair:
         reachable = self.model.space[dimension.name]
         numeric = [float(value) for value in drawn if not is_zero(value, reachable)]
@@ -142,7 +154,9 @@ class _Judge:
         stays = self._stays(share, n_zeros, is_best=is_best, is_there=dimension.zero_share > 0.0)
         figures: Mapping[str, float] = {**decision.figures, "probability zero": share, "n_trials zero": float(n_zeros)}
         if stays == (dimension.zero_share > 0.0):
-            return after, replace(decision, figures=figures)
+            mercy = self._mercy(share, is_best=is_best) if stays else ""
+            told = f"{decision.reason}; zero {share:.2g} ({n_zeros} trials{mercy})" if mercy else decision.reason
+            return after, replace(decision, reason=told, figures=figures)
         after = replace(after, zero_share=reachable.zero_share if stays else 0.0)
         change, verb = (RangeChange.EXTENDED, "returns") if stays else (RangeChange.CHOICES_DROPPED, "dropped")
         change = change if decision.change is RangeChange.KEPT else decision.change

@@ -10,7 +10,7 @@ from search.coordinator.stores import default_storage, storage_uri, store_uris
 from search.errors import SearchError, StudyNotFoundError
 from search.lease import is_held
 from search.paths import StateDirectory, StudyPaths
-from search.recorded_best import best_of
+from search.recorded_best import winner
 from search.storage import StoredStudy, StudyStore
 from search.study_record import StudyRecord, StudyState
 from search.study_views import FoundStudy, StudySummary
@@ -110,8 +110,7 @@ def _summary_of(name: str, store: StudyStore, state: StateDirectory) -> StudySum
 
 
 def _summary(record: StudyRecord) -> StudySummary:
-    finished = [trial for trial in record.trials if trial.record.state.is_fully_trained]
-    best = best_of(finished, objective=record.definition.objective)
+    best = winner(record)
     moments = [trial.record.finished_ms or trial.record.started_ms for trial in record.trials]
     return StudySummary(
         name=record.definition.study,

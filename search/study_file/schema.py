@@ -119,7 +119,7 @@ class DimensionSection(Section):
     prior: Annotated[dict[str, float] | None, Field(min_length=1)] = None
     """Where good values are expected: {mean: 1.0e-3, decades: 1} on log scales (standard deviation; for one_minus_log
     in decades of 1 - x), {mean: 4, spread: 2} on others, {he: 0.6} for a choice (what shares leave of 1 goes to the
-    choices without one). A quarter of the trials ignores it, and models ask it less with every trial."""
+    choices without one). Half of the trials of a random stage ignore it, and models ask it less with every trial."""
 
 
 class NarrowSection(Section):

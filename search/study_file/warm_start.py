@@ -94,7 +94,9 @@ def _configuration(
 
 def _source(path: KeyPath, section: PastStudySection) -> Iterator[Problem]:
     if (section.study is None) == (section.experiment is None):
-        got = "neither" if section.study is None else "both"
+        got = "neither"
+        if section.study is not None:
+            got = f"study {shown(section.study)} and experiment {shown(section.experiment)}"
         yield Problem(
             path=path, message=f"must have either study (in Optuna) or experiment (in MLflow), but has {got}."
         )
@@ -102,7 +104,10 @@ def _source(path: KeyPath, section: PastStudySection) -> Iterator[Problem]:
     stranger = "tracking_uri" if section.study is not None else "storage"
     if getattr(section, stranger) is not None:
         own = "storage" if section.study is not None else "tracking_uri"
-        message = f"belongs to the other kind of record: a {_kind(section).value} is found by its {own}."
+        message = (
+            f"belongs to the other kind of record: a {_kind(section).value} is found by its {own}, "
+            f"but got {shown(masked(getattr(section, stranger)))}."
+        )
         yield Problem(path=(*path, stranger), message=message)
     for key in ("storage", "tracking_uri"):
         uri = getattr(section, key)
