@@ -157,6 +157,7 @@ def check(record: StudyRecord, expected: StudyRecord, directory: Path, *, n_kill
     found = fingerprint(replace(record, result=replace(record.result, n_test_readings=1)))
     for part, value in fingerprint(expected).items():
         assert found[part] == value, part
+    assert record.spent.n_epochs >= expected.spent.n_epochs, "the account has lost epochs"
     _check_mlflow(record, directory)
     assert sum(bool(trial.record.continues) for trial in record.trials) == 2
     taken_over = {trial.record.key: trial.record.n_taken_over for trial in record.trials}

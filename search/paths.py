@@ -141,6 +141,10 @@ class StudyPaths:
         """Full URIs of its stores, for their owner only (see `search.credentials`)."""
         return self.directory / "credentials.json"
 
+    def epoch_logs(self) -> list[Path]:
+        """Those that are there, of trials and of runs of the finish."""
+        return sorted(self.directory.glob(f"*/{_EPOCH_LOG}"))
+
     @property
     def model_package(self) -> Path:
         """The refitted members in one file, as MLflow is given them (see `search.model_package`)."""

@@ -1,6 +1,8 @@
-"""What a study has spent, over all its sessions: counted as it goes, and stored so that a kill loses seconds only."""
+"""What a study has spent, over all its sessions, stored as it goes: a kill loses seconds of it, but no epoch."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from search.coordinator.timesheet import Timesheet
 from search.forecast import Pace, measured_pace
@@ -18,14 +20,23 @@ class Ledger:
         timesheet: What the workers' time goes into in this session; its clock is the ledger's.
         n_workers: Trials that run at a time in this session, >= 1.
         devices_per_worker: Devices of one of them, > 0; a fraction if trials share a device.
+        n_epochs_logged: Epochs of earlier sessions as their logs have them, of which a kill may have lost the account.
     """
 
-    def __init__(self, study: StoredStudy, *, timesheet: Timesheet, n_workers: int, devices_per_worker: float) -> None:
+    def __init__(
+        self,
+        study: StoredStudy,
+        *,
+        timesheet: Timesheet,
+        n_workers: int,
+        devices_per_worker: float,
+        n_epochs_logged: int = 0,
+    ) -> None:
         self._study = study
         self._timesheet = timesheet
         self._n_workers = n_workers
         self._devices_per_worker = devices_per_worker
-        self._earlier = study.spent
+        self._earlier = replace(study.spent, n_epochs=max(study.spent.n_epochs, n_epochs_logged))
         self._earlier_use = study.device_use
         self._began_at = self._stored_at = timesheet.now
         self._epoch_seconds = 0.0

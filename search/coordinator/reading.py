@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from search.coordinator.stores import StoreUris
 from search.epoch_log import read_epoch_log
+from search.errors import StateError
 from search.lease import is_held
-from search.paths import StateDirectory
+from search.paths import StateDirectory, StudyPaths
 from search.reward import score
 from search.storage import StoredStudy
 from search.study_record import ScoredTrial, StudyRecord, StudyState
@@ -48,13 +50,23 @@ def read_record(
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(paths.directory),
-        spent=study.spent,
+        spent=replace(study.spent, n_epochs=max(study.spent.n_epochs, sum(each.record.n_trained for each in trials))),
         bookkeeping_seconds=study.bookkeeping_seconds,
         early_end=study.early_end(),
         finish_has_begun=study.finish_plan() is not None,
         model_uri=study.model_uri if result is not None and result.is_packaged else "",
         device_use=study.device_use if result is None else result.device_use,
     )
+
+
+def n_epochs_logged(paths: StudyPaths, study_uid: str) -> int:
+    """Return the epochs that the logs of a study's trials and runs of its finish have, without those taken over."""
+    n_epochs = 0
+    for path in paths.epoch_logs():
+        with suppress(StateError):  # of a study that had this directory before; a damaged one is told where it is used
+            record = read_epoch_log(path, study_uid=study_uid)
+            n_epochs += record.n_trained if record else 0
+    return n_epochs
 
 
 def _scored(record: TrialRecord, study: StoredStudy) -> ScoredTrial:
