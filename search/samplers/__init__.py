@@ -1,1 +1,1 @@
-"""Samplers of zeroin's own for any Optuna study; they need Optuna, NumPy and SciPy, and nothing else of zeroin."""
+"""Samplers of zeroin's own for any Optuna study; they need Optuna, NumPy, SciPy and threadpoolctl, no study of ours."""
