@@ -134,6 +134,25 @@ def test_for_ranges_that_will_stay_as_they_are_nobody_waits(run: Run) -> None:
     assert {each.change for each in record.openings[1].narrowed.decisions} == {RangeChange.KEPT}
 
 
+def test_nobody_waits_for_more_trials_in_narrow_ranges_before_a_rule_that_goes_by_all_of_them(run: Run) -> None:
+    coarse, fine = PLAIN["stages"]
+
+    def stages(n_trials: int, rule: str) -> list[dict[str, Any]]:
+        medium = {**fine, "name": "medium", "n_trials": n_trials, "narrow": "quantile_box"}
+        return [coarse, medium, {**fine, "narrow": rule}]
+
+    first = run(VirtualEngine(), home="first", stages=stages(4, "none"))
+    box = first.openings[1].narrowed.space
+    n_inside = sum(box.contains(trial.record.hyperparameters) for trial in first.trials[:16])
+    n_trials = 12 - n_inside  # with the last of them there would be as many as rules need
+    assert n_trials >= 4
+    slow = f"trial-{16 + n_trials - 1:04d}"
+    for rule, is_waited_for in (("posterior", False), ("quantile_box", True)):
+        diary = Diary()
+        run(UnevenEngine(n_slots=4, slow=[slow]), observer=diary, home=rule, stages=stages(n_trials, rule))
+        assert (slow in diary.before("open fine", kind="end")) is is_waited_for
+
+
 def test_with_one_worker_a_stage_is_over_before_the_next_one_begins(run: Run) -> None:
     diary = Diary()
     run(UnevenEngine(slow=["trial-0003"]), observer=diary)
