@@ -30,7 +30,7 @@ class Ledger:
         timesheet: Timesheet,
         n_workers: int,
         devices_per_worker: float,
-        n_epochs_logged: int = 0,
+        n_epochs_logged: int,
     ) -> None:
         self._study = study
         self._timesheet = timesheet

@@ -16,7 +16,7 @@ from search.forecast import is_due
 from search.narrowing import considered, declared, narrow, trials_needed
 from search.pruning import Pruner
 from search.storage import trial_key
-from search.study_definition import SearchStage
+from search.study_definition import NarrowRule, SearchStage
 from search.study_forecast import study_forecast
 from search.study_record import StageOpening
 from search.trial import TrialRecord, TrialState
@@ -153,15 +153,13 @@ class StageTrials:
         if self.may_have_another:
             return False
         definition, box = self._context.definition, self._opening.narrowed.space
-        n_needed, ranges = 0, box
-        for following in definition.stages[self._opening.index + 1 :][:1]:
-            n_needed = trials_needed(following.narrow, len(definition.space))
-            ranges = considered(following.narrow, box, study_space=definition.space)
+        following = definition.stages[self._opening.index + 1 :]
+        rule = following[0].narrow if following else NarrowRule(rule="none")
         return may_go_on(
             n_finished=self._tally.n_finished,
             n_unfinished=self._history.n_unfinished_in(self._stage.name),
-            n_inside=self._history.rewards.n_inside(ranges),
-            n_needed=n_needed,
+            n_inside=self._history.rewards.n_inside(considered(rule, box, study_space=definition.space)),
+            n_needed=trials_needed(rule, len(definition.space)) if following else 0,
         )
 
     def verdict(self, record: TrialRecord) -> Verdict | None:

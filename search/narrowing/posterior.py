@@ -131,11 +131,14 @@ class _Judge:
         if not is_there:
             return share >= lost
         is_known = n_trials >= MIN_TRIALS_PER_CHOICE
-        return share >= NEGLIGIBLE_PART * lost or is_best or not is_known
+        return not self._is_negligible(share) or is_best or not is_known
+
+    def _is_negligible(self, share: float) -> bool:
+        return share < NEGLIGIBLE_PART * (1.0 - self.request.rule.probability)
 
     def _mercy(self, share: float, *, is_best: bool) -> str:
         """Return why a choice stays whose probability does not tell it, or nothing."""
-        if share >= NEGLIGIBLE_PART * (1.0 - self.request.rule.probability):
+        if not self._is_negligible(share):
             return ""
         if is_best:
             return "; stays, one of the best quarter has it"
