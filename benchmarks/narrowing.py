@@ -31,7 +31,7 @@ from ranged_surface import REGIMES
 from recorded_runs import add_file_options, add_seed_options, at_least_one, chosen_seeds, run_command
 
 from search.narrowing import RULE_NAMES
-from search.sampling import MODEL_SAMPLERS
+from search.sampling import SAMPLER_NAMES
 
 _N_EPOCHS = {"starter": 52, "long": 52, "short": 24}
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--outside", nargs="+", type=float, default=[0.0], metavar="SHARE", help="but for rule none")
     parser.add_argument("--noise", nargs="+", type=float, default=[0.0, 0.02], help="of each epoch, in accuracy")
     parser.add_argument("--plans", nargs="+", choices=tuple(PLANS), default=list(PLANS))
-    parser.add_argument("--samplers", nargs="+", choices=MODEL_SAMPLERS, default=["tpe"])
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLER_NAMES, default=["tpe"])
     parser.add_argument("--instances", nargs="+", metavar="NAME", help="of LCBench or synthetic, 0 to 39 by default")
     add_seed_options(parser, n_seeds=1, of_what="each instance")
     parser.add_argument("--epochs", type=at_least_one, help="of a full synthetic training: 52, or 24 in the short plan")
