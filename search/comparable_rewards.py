@@ -54,7 +54,7 @@ class Observation:
         hyperparameters: Its searched values, active dimensions only.
         reward: Comparable reward, finite; diverged trials lie below (above, if minimizing) all others. With constraints
             or further objectives, its place among all (see above).
-        diverged: Whether it diverged, or never had a finite value.
+        diverged: Whether it diverged, never had a finite value, or failed.
         is_outside: Whether it was sampled outside its stage's ranges on purpose.
         losses: With constraints or further objectives, what each objective comes to, the comparable reward first; less
             is better, finite; those of diverged trials are worse than all others.
@@ -83,7 +83,7 @@ class Observation:
 
 
 def comparable_observations(finished: Iterable[FinishedTrial], *, objective: Objective) -> tuple[Observation, ...]:
-    """Return what the finished trials teach, in the order of their numbers; failed ones teach nothing.
+    """Return what the finished trials teach, in the order of their numbers; failed ones are left out.
 
     Args:
         finished: Search trials of any stages (those without a number are left out).
@@ -94,6 +94,8 @@ def comparable_observations(finished: Iterable[FinishedTrial], *, objective: Obj
         rewards.add(trial)
     return rewards.observations()
 
+
+_SHARES_PER_FAILED = 8
 
 _MOST_BOXES = 2
 """Ranges whose trials are kept apart: those of a stage, and what a model knows beyond them."""
@@ -112,6 +114,7 @@ class ComparableRewards:
         self._objective = objective
         self._sign = objective.direction.sign
         self._trials: dict[int, FinishedTrial] = {}
+        self._unscored: dict[int, FinishedTrial] = {}
         self._numbers: dict[str, int] = {}
         self._half_way: dict[int, float] = {}
         self._gains: dict[int, TypicalGain] = {}
@@ -122,10 +125,13 @@ class ComparableRewards:
     def add(self, trial: FinishedTrial) -> None:
         """Take note of a trial, once, after the one that it continues.
 
-        A failed one, and one outside the search, teaches nothing.
+        One outside the search teaches nothing, a failed one only whom `informative` is asked to tell of it.
         """
         number = trial.record.number
-        if trial.score is None or number is None:
+        if number is None:
+            return
+        if trial.score is None:
+            self._unscored[number] = trial
             return
         assert number not in self._trials, f"trial {number} was added before"
         continued = self._trials.get(self._numbers.get(trial.record.continues, -1))
@@ -155,7 +161,7 @@ class ComparableRewards:
         """Return all that the trials teach, in the order of their numbers."""
         return self._observed(sorted(self._trials))
 
-    def informative(self, box: SearchSpace, *, at_most: int) -> tuple[Observation, ...]:
+    def informative(self, box: SearchSpace, *, at_most: int, failed: Sequence[int] = ()) -> tuple[Observation, ...]:
         """Return what the trials inside `box` teach, in the order of their numbers.
 
         Where there are more than `at_most`, these are the first sixteenth of so many, which tell what trials are like
@@ -164,14 +170,19 @@ class ComparableRewards:
         Args:
             box: Ranges; asked again for the same ones, or two in turns, it costs no more than the answer.
             at_most: Longest answer, >= 2.
+            failed: Numbers of failed trials that count as if they had diverged, ascending; at most the last eighth of
+                so many.
         """
+        crashed = [each for each in failed if box.contains(self._unscored[each].record.hyperparameters)]
+        crashed = crashed[len(crashed) - min(len(crashed), at_most // _SHARES_PER_FAILED) :]
+        at_most -= len(crashed)
         ranking = self._inside(box)
         if len(ranking.numbers) <= at_most:
-            return self._observed(ranking.numbers)
+            return self._observed(sorted((*ranking.numbers, *crashed)))
         best = self._by_place(ranking.numbers) if self._objective.further else ranking.best_first(self._gain)
         chosen = {*islice(ranking.numbers, at_most // 16), *islice(best, at_most // 2)}
         others = (number for number in reversed(ranking.numbers) if number not in chosen)
-        return self._observed(sorted(chosen.union(islice(others, at_most - len(chosen)))))
+        return self._observed(sorted((*chosen.union(islice(others, at_most - len(chosen))), *crashed)))
 
     def n_inside(self, box: SearchSpace) -> int:
         """Return how many trials inside `box` teach something."""
@@ -217,7 +228,7 @@ class ComparableRewards:
 
     def _by_place(self, numbers: Sequence[int]) -> list[int]:
         """Return the trials that did not diverge, best first with all objectives and constraints taken together."""
-        found = [number for number in numbers if math.isfinite(_reward(self._trials[number]))]
+        found = [number for number in numbers if math.isfinite(_reward(self._taught(number)))]
         violations = [violation(_excesses(self._trials[number])) for number in found]
         return [found[position] for position in best_first(self._losses(found), violations)]
 
@@ -228,7 +239,7 @@ class ComparableRewards:
         return list(zip(*columns, strict=True))
 
     def _raw_losses(self, number: int) -> tuple[float, ...]:
-        trial = self._trials[number]
+        trial = self._taught(number)
         reward = _reward(trial)
         n_objectives = 1 + len(self._objective.further)
         if trial.score is None or not math.isfinite(reward):
@@ -247,7 +258,7 @@ class ComparableRewards:
         return self._worse_than_all(depth=0.5 + 0.5 * broken / (1.0 + broken))
 
     def _observation(self, number: int, worst: float) -> Observation:
-        trial = self._trials[number]
+        trial = self._taught(number)
         reward = _reward(trial)
         is_finite = math.isfinite(reward)
         return Observation(
@@ -260,6 +271,9 @@ class ComparableRewards:
             course=self._course(number, trial) if is_finite else (),
             excesses=_excesses(trial),
         )
+
+    def _taught(self, number: int) -> FinishedTrial:
+        return self._trials[number] if number in self._trials else self._unscored[number]
 
     def _course(self, number: int, trial: FinishedTrial) -> tuple[tuple[int, float], ...]:
         """Return the reward half way, if the trial is the beginning of the longest ones, and at the end."""

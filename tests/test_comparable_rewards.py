@@ -113,6 +113,23 @@ def test_failed_trials_and_runs_outside_the_search_teach_nothing() -> None:
     assert rewards(trial(0, [0.9], state=TrialState.FAILED), trial(None, [0.9]), trial(2, [0.1])) == {2: 0.1}
 
 
+def test_failed_trials_count_as_diverged_for_whom_is_told_of_them() -> None:
+    known = ComparableRewards(UP)
+    for number in range(20):
+        known.add(trial(number, [number / 20.0], state=TrialState.FAILED if number % 2 else TrialState.COMPLETE))
+    failed = [number for number in range(20) if number % 2]
+    space = SearchSpace(
+        dimensions=(Dimension(name="x", range=LinearRange(low=4.0, high=19.0), limits=LinearRange(low=4.0, high=19.0)),)
+    )
+    told = known.informative(space, at_most=99, failed=failed)
+    assert [each.number for each in told] == list(range(4, 20))
+    assert [each.number for each in told if each.diverged] == failed[2:]
+    assert max(each.reward for each in told if each.diverged) < 0.0
+    few = known.informative(space, at_most=8, failed=failed)
+    assert len(few) == 8
+    assert [each.number for each in few if each.diverged] == [19]
+
+
 def test_an_observation_must_be_finite() -> None:
     with pytest.raises(AssertionError):
         Observation(number=0, stage="coarse", hyperparameters={}, reward=math.inf)

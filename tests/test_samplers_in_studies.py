@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -55,14 +56,57 @@ def test_a_resumed_study_asks_for_what_an_uninterrupted_one_would(sampler: Sampl
     assert study_of(sampler, 8, seed=1).trials[-1].params != whole.trials[7].params
 
 
-def test_failed_trials_teach_nothing(sampler: Sampler) -> None:
+def test_what_fails_is_not_asked_for_again_and_again(sampler: Sampler) -> None:
+    def failing(trial: Trial) -> float:
+        value = loss(trial)
+        return math.nan if trial.params["kind"] == "c" else value
+
+    study = study_of(sampler, 24, objective=failing)
+    states = [each.state for each in study.trials]
+    assert TrialState.FAIL in states
+    assert states[12:].count(TrialState.FAIL) <= 3
+
+
+def test_of_a_configuration_that_was_tried_again_after_a_failure_only_its_value_counts(sampler: Sampler) -> None:
     known = study_of(sampler, 8).trials
+    failed = create_trial(state=TrialState.FAIL, params=known[0].params, distributions=SPACE)
     nexts = []
-    for params in (known[0].params, known[1].params):
+    for trials in (known, [failed, *known[1:], known[0]], [*known[1:], known[0]]):
         study = study_of(sampler, 0)
-        study.add_trials([*known, create_trial(state=TrialState.FAIL, params=params, distributions=SPACE)])
+        study.add_trials(trials)
+        while len(study.trials) < 10:
+            study.add_trial(create_trial(state=TrialState.FAIL))
         nexts.append(study.ask(SPACE).params)
-    assert nexts[0] == nexts[1]
+    assert nexts[1] == nexts[2]
+
+
+def test_failures_before_any_value_are_no_obstacle(sampler: Sampler) -> None:
+    study = study_of(sampler, 0)
+    study.add_trials([create_trial(state=TrialState.FAIL)] * 3)
+    study.optimize(lambda trial: math.nan * loss(trial), n_trials=8)
+    study.optimize(loss, n_trials=3)
+    assert [each.state for each in study.trials].count(TrialState.COMPLETE) == 3
+
+
+def test_constraints_are_kept_more_often_than_by_chance(sampler: Sampler) -> None:
+    def constrained(trial: Trial) -> float:
+        value = loss(trial)
+        trial.set_constraint("drop", 0.6 - trial.params["drop"])  # kept by a quarter of all, and the loss is against it
+        return value
+
+    study = study_of(sampler, 30, objective=constrained)
+    assert sum(each.params["drop"] >= 0.6 for each in study.trials[15:]) >= 10
+
+
+def test_the_value_counts_and_not_what_was_reached_before(sampler: Sampler) -> None:
+    def collapsing(trial: Trial) -> float:
+        rate = trial.suggest_float("rate", 0.0, 1.0)
+        trial.report(rate, 1)
+        trial.report(0.9 * (1.0 - rate), 2)
+        return 0.9 * (1.0 - rate)
+
+    study = study_of(sampler, 20, objective=collapsing, direction="maximize")
+    assert np.median([each.params["rate"] for each in study.trials[10:]]) < 0.2
 
 
 def test_several_objectives_are_refused(sampler: Sampler) -> None:

@@ -112,6 +112,15 @@ def test_steps_may_be_counted_from_zero() -> None:
     assert asked[0].params == asked[1].params
 
 
+def test_a_value_without_reports_is_that_of_a_full_training() -> None:
+    reported = [trained(x / 12.0, HORIZON) for x in range(12)]
+    silent = [create_trial(params=each.params, distributions=each.distributions, value=each.value) for each in reported]
+    assert (
+        copied(silent).ask({"x": FloatDistribution(0.0, 1.0)}).params
+        == copied(silent, max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)}).params
+    )
+
+
 def test_pruned_trials_teach_as_far_as_they_went() -> None:
     pruned = [trained(x, 9, state=TrialState.PRUNED) for x in np.linspace(0.02, 0.98, 13)]
     asked = copied([*pruned, trained(0.1, HORIZON)], max_epochs=HORIZON).ask({"x": FloatDistribution(0.0, 1.0)})

@@ -3,13 +3,72 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from itertools import takewhile
 
 from search.trial import TrialRecord, TrialState
 from search.users_traceback import raising_place
 
-_FAILURES_BEFORE_ANY_SUCCESS = 3
+FIRST_FAILURES = 3
+"""Failures before any success that stop a study."""
+
 _ALIKE_FAILURES_IN_A_ROW = 5
 _CHANCE = 1e-6  # of so long a streak at any place, were trials to fail independently as often as the others have
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Failures alike of trials that began one after another.
+
+    Attributes:
+        length: How many.
+        is_no_chance: Whether they failed for what they have in common, as far as can be told.
+    """
+
+    length: int
+    is_no_chance: bool
+
+
+class AlikeFailures:
+    """Trials in the order in which they began, with how they failed if they did."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[int, str] = {}
+
+    def add(self, number: int, kind: str) -> None:
+        """Take note of a trial that has ended; an empty kind is that of one that did not fail."""
+        self._kinds[number] = kind
+
+    @property
+    def failed(self) -> list[int]:
+        """Numbers of the failed trials, ascending."""
+        return sorted(number for number, kind in self._kinds.items() if kind)
+
+    def first(self) -> tuple[int, ...]:
+        """Return the numbers of the trials that failed before any that did not, ascending."""
+        return tuple(takewhile(lambda number: self._kinds[number], sorted(self._kinds)))
+
+    def row(self, number: int) -> Row:
+        """Return the row that a failed trial is part of."""
+        kind = self._kinds[number]
+        n_alike = 1
+        for step in (-1, 1):
+            neighbour = number + step
+            while self._kinds.get(neighbour) == kind:
+                n_alike += 1
+                neighbour += step
+        is_no_chance = n_alike >= _ALIKE_FAILURES_IN_A_ROW and self._is_no_chance(kind, n_alike)
+        return Row(length=n_alike, is_no_chance=is_no_chance)
+
+    def _is_no_chance(self, kind: str, n_alike: int) -> bool:
+        """Whether the share of trials outside the row that failed alike is too small to explain the row.
+
+        Some configurations may always raise in the same place, a layer without inputs for instance; where a third of
+        them do, five in a row are nothing special.
+        """
+        n_others = len(self._kinds) - n_alike
+        n_others_alike = sum(each == kind for each in self._kinds.values()) - n_alike
+        return n_others_alike == 0 or ((n_others_alike + 1) / (n_others + 2)) ** n_alike <= _CHANCE
 
 
 class FailureStreak:
@@ -25,7 +84,7 @@ class FailureStreak:
 
     def __init__(self, *, has_succeeded: bool) -> None:
         self._has_succeeded = has_succeeded
-        self._kinds: dict[int, str] = {}  # of the trials that have ended, by number; empty for one that did not fail
+        self._alike = AlikeFailures()
 
     def ended(self, record: TrialRecord, *, first_unfinished: int | None) -> str:
         """Take note of a trial that has ended; return why the study should stop, or an empty string.
@@ -37,35 +96,18 @@ class FailureStreak:
         assert record.number is not None
         if record.state is not TrialState.FAILED:
             self._has_succeeded = True
-            self._kinds[record.number] = ""
+            self._alike.add(record.number, "")
             return ""
-        kind = self._kinds[record.number] = failure_kind(record)
+        self._alike.add(record.number, failure_kind(record))
         if not self._has_succeeded and self._are_first(first_unfinished):
-            return f"all {len(self._kinds)} trials so far have failed"
-        n_alike = 1
-        for step in (-1, 1):
-            neighbour = record.number + step
-            while self._kinds.get(neighbour) == kind:
-                n_alike += 1
-                neighbour += step
-        if n_alike >= _ALIKE_FAILURES_IN_A_ROW and self._is_no_chance(kind, n_alike):
-            return f"{n_alike} trials in a row have failed in the same way"
-        return ""
-
-    def _is_no_chance(self, kind: str, n_alike: int) -> bool:
-        """Whether the share of trials outside the streak that failed alike is too small to explain the streak.
-
-        Some configurations may always raise in the same place, a layer without inputs for instance; where a third of
-        them do, five in a row are nothing special.
-        """
-        n_others = len(self._kinds) - n_alike
-        n_others_alike = sum(each == kind for each in self._kinds.values()) - n_alike
-        return n_others_alike == 0 or ((n_others_alike + 1) / (n_others + 2)) ** n_alike <= _CHANCE
+            return f"all {len(self._alike.failed)} trials so far have failed"
+        row = self._alike.row(record.number)
+        return f"{row.length} trials in a row have failed in the same way" if row.is_no_chance else ""
 
     def _are_first(self, first_unfinished: int | None) -> bool:
         """Whether enough of the failed trials began before any that is still under way."""
-        earliest = sorted(self._kinds)[:_FAILURES_BEFORE_ANY_SUCCESS]
-        is_enough = len(earliest) == _FAILURES_BEFORE_ANY_SUCCESS
+        earliest = self._alike.failed[:FIRST_FAILURES]
+        is_enough = len(earliest) == FIRST_FAILURES
         return is_enough and (first_unfinished is None or earliest[-1] < first_unfinished)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from search.comparable_rewards import ComparableRewards
 from search.coordinator.allotment import SearchExtent
+from search.coordinator.failures import Failures
 from search.coordinator.study_context import StudyContext
 from search.trial import FinishedTrial, TrialRecord
 from search.wall_clock import CLOCK
@@ -21,6 +22,7 @@ class History:
 
     Attributes:
         rewards: What the finished trials teach samplers and narrowing.
+        failures: What the failed ones failed for.
     """
 
     def __init__(self, context: StudyContext) -> None:
@@ -33,6 +35,7 @@ class History:
         self._continued: dict[str, int] = {}
         self._n_promoted: Counter[str] = Counter()
         self.rewards = ComparableRewards(context.definition.objective)
+        self.failures = Failures()
         for stored in context.study.trials():
             self._restore(stored)
 
@@ -130,6 +133,7 @@ class History:
         self._numbers[record.key] = record.number
         trial = self._finished[record.number] = self._context.finished(record)
         self.rewards.add(trial)
+        self.failures.ended(record)
         return trial
 
     def _note_continuation(self, record: TrialRecord) -> None:

@@ -128,12 +128,15 @@ class Proposals:
         )
 
     def _observations(self, sampler: str) -> tuple[Observation, ...]:
-        """Return what the sampler learns from: nothing, if it does not learn, and there is no prior to be checked."""
+        """Return what the sampler learns from: nothing, if it does not learn, and there is no prior to be checked.
+
+        What failed counts as if it had diverged: a model that heard nothing of it would be curious for ever.
+        """
         at_most = MOST_OBSERVATIONS.get(sampler, MOST_CHECKED if self._has_priors else None)
         if at_most is None:
             return ()
         known = model_ranges(sampler, box=self._box, declared=self._definition.space)
-        return self._history.rewards.informative(known, at_most=at_most)
+        return self._history.rewards.informative(known, at_most=at_most, failed=self._history.failures.telling)
 
     def _running(self, sampler: str) -> list[Hyperparameters]:
         """Return the trials in flight, which a model keeps away from; where there are many, the last to begin.

@@ -13,6 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.coordinates import Array
+from search.samplers.observed_rewards import below_all, total_violation
 
 _N_FIRST = 16  # trials, most of which do not yet gather about the best one
 _MOST_QUARTILES = 4.0  # how much further below the best their median may be than their upper quartile
@@ -53,31 +54,48 @@ class Curve:
         return max(self.best, default=0)
 
 
-def learning_curves(trials: Sequence[FrozenTrial], *, direction: StudyDirection) -> list[Curve]:
-    """Return what complete, pruned and running trials tell, in their order.
+def learning_curves(
+    trials: Sequence[FrozenTrial], *, direction: StudyDirection, horizon: int | None = None
+) -> list[Curve]:
+    """Return what finished and running trials tell, in their order.
 
     Intermediate values are those after so many epochs (counted from 0 if any trial has a step 0); a complete trial's
-    value is that after its last one. One without intermediate values is a point at the longest epoch of all. Of a trial
-    none of whose values is finite, nothing else is known but that it is among the worst.
+    value is that after its last one, and what it had before counts for no more: the value is what is optimized. One
+    without intermediate values is a point at the horizon. Of a trial that failed, or none of whose values is finite,
+    nothing else is known but that it is among the worst; one that breaks constraints is worse than all that keep them.
 
     Args:
         trials: With at least one parameter each.
         direction: Of the study.
+        horizon: Epochs of a full training, >= 1; the longest epoch of all, if that is more or if it is None.
     """
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
     shift = 1 if any(0 in each.intermediate_values for each in trials) else 0
     longest = max((max(each.intermediate_values) + shift for each in trials if each.intermediate_values), default=1)
+    longest = max(longest, horizon or 1)
     found = [_curve(each, sign=sign, shift=shift, longest=longest) for each in trials]
     worst = min((next(iter(each.best.values())) for each in found if each.best), default=0.0)
-    return [
+    found = [
         each if each.best or each.is_running else Curve(params=each.params, best={longest: worst}) for each in found
+    ]
+    violations = [total_violation(each) for each in trials]
+    if not any(violations):
+        return found
+    kept = [each.reached for each, broken in zip(found, violations, strict=True) if each.best and not broken]
+    return [
+        Curve(params=each.params, best={longest: below_all(kept, broken)}) if broken else each
+        for each, broken in zip(found, violations, strict=True)
     ]
 
 
 def _curve(trial: FrozenTrial, *, sign: float, shift: int, longest: int) -> Curve:
+    if trial.state is TrialState.FAIL:
+        return Curve(params=trial.params)
     values = {step + shift: sign * value for step, value in sorted(trial.intermediate_values.items())}
     if trial.state is TrialState.COMPLETE and trial.value is not None:
-        values[max(values, default=longest)] = sign * trial.value
+        reached = sign * trial.value
+        values = {epoch: min(value, reached) for epoch, value in values.items()}
+        values[max(values, default=longest)] = reached
     finite = {epoch: value for epoch, value in values.items() if math.isfinite(value)}
     return Curve.of(trial.params, finite, is_running=trial.state is TrialState.RUNNING)
 

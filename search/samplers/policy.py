@@ -20,7 +20,12 @@ from scipy.stats import qmc
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.critic import Critic, learned_critic
 from search.samplers.history import History
-from search.samplers.observed_rewards import INFORMATIVE_STATES, standardized_rewards
+from search.samplers.observed_rewards import (
+    FINISHED_STATES,
+    VALUED_STATES,
+    standardized_rewards,
+    without_retried,
+)
 from search.samplers.policy_distribution import PolicyDistribution, standard_normals
 from search.samplers.policy_gradient import ScoreRegression, stepped
 from search.samplers.region import Intervals, Region
@@ -50,7 +55,7 @@ class PolicySampler(SeededSampler):
     Args:
         seed: Of all draws, >= 0; None for one that differs from run to run. Equal seeds and equal trials give equal
             suggestions.
-        n_startup_trials: Finished trials before the policy learns, >= 1; up to then it is uniform, and drawn evenly.
+        n_startup_trials: Trials with a value before the policy learns, >= 1; up to then it is uniform and drawn evenly.
         cells: Of parameters, by name, whose values do not all differ: draws do.
         within: Coordinates of parameters, by name, to which draws are held; the policy learns from all trials.
 
@@ -70,13 +75,13 @@ class PolicySampler(SeededSampler):
 
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Draw from the policy."""
-        trials = study.get_trials(deepcopy=False, states=(*INFORMATIVE_STATES, TrialState.RUNNING))
-        finished = [each for each in trials if each.state in INFORMATIVE_STATES]
+        trials = study.get_trials(deepcopy=False, states=(*FINISHED_STATES, TrialState.RUNNING))
+        finished = without_retried([each for each in trials if each.state in FINISHED_STATES])
         running = [each for each in trials if each.state is TrialState.RUNNING and each.number != trial.number]
         history = History(coordinates, finished, running)
         region = self._region(coordinates)
         policy = PolicyDistribution.uniform(coordinates, region)
-        if len(finished) >= self._n_startup_trials:
+        if sum(each.state in VALUED_STATES for each in finished) >= self._n_startup_trials:
             rewards = standardized_rewards(finished, direction=study.direction)
             policy = learned_policy(history, rewards, region)
         return coordinates.decode(self._draw(policy, history, number=trial.number))

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.samplers.appraisal import appraisals_to_plain
 from search.samplers.bandit import Belief, Spending, beliefs, choose, improvements
 from search.samplers.coordinates import UnitCoordinates
-from search.samplers.observed_rewards import INFORMATIVE_STATES
+from search.samplers.observed_rewards import VALUED_STATES, total_violation
 from search.samplers.policy import PolicySampler
 from search.samplers.seeded_sampler import SeededSampler
 from search.samplers.staged_gp import StagedGPSampler
@@ -55,7 +55,7 @@ class PortfolioSampler(SeededSampler):
 
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Return what the chosen action proposes, and note the choice."""
-        known = study.get_trials(deepcopy=False, states=INFORMATIVE_STATES)
+        known = study.get_trials(deepcopy=False, states=VALUED_STATES)
         n_known = sum(1 for each in known if each.value is not None and math.isfinite(each.value))
         if n_known < self._n_startup_trials:
             return coordinates.decode(self._even(coordinates, trial.number))
@@ -126,5 +126,6 @@ def refined_half_width(seed: int) -> float:
 
 
 def _value(trial: FrozenTrial, sign: float) -> float | None:
-    """Return a complete trial's value, more is better; a pruned one has improved nothing."""
-    return sign * trial.value if trial.state is TrialState.COMPLETE and trial.value is not None else None
+    """Return a complete trial's value, more is better; one that is pruned or breaks constraints has improved nothing."""
+    is_complete = trial.state is TrialState.COMPLETE and not total_violation(trial)
+    return sign * trial.value if is_complete and trial.value is not None else None

@@ -16,7 +16,7 @@ from scipy.stats import qmc
 
 from search.one_thread import one_thread
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
-from search.samplers.observed_rewards import INFORMATIVE_STATES
+from search.samplers.observed_rewards import VALUED_STATES
 from search.samplers.region import Intervals, Region
 
 
@@ -51,7 +51,7 @@ class SeededSampler(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
         space: dict[str, BaseDistribution] = {}
-        for each in study.get_trials(deepcopy=False, states=INFORMATIVE_STATES):
+        for each in study.get_trials(deepcopy=False, states=VALUED_STATES):
             space.update(each.distributions)
         return {name: space[name] for name in sorted(space) if not space[name].single()}
 

@@ -22,6 +22,7 @@ from search.samplers.activity import Activity
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt, learning_curves
+from search.samplers.observed_rewards import FINISHED_STATES, without_retried
 from search.samplers.region import Intervals
 from search.samplers.seeded_sampler import SeededSampler
 
@@ -35,7 +36,7 @@ _DISTANCE_SHARES = (1.0, 0.25, 0.0)  # of that distance, where all that is promi
 
 _LEAST_STEP = 0.3  # likewise, in half widths of a region
 
-_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+_STATES = (*FINISHED_STATES, TrialState.RUNNING)
 
 
 class StagedGPSampler(SeededSampler):
@@ -78,11 +79,16 @@ class StagedGPSampler(SeededSampler):
         """Return what is expected to improve the final value most."""
         names = coordinates.distributions.keys()
         trials = study.get_trials(deepcopy=False, states=_STATES)
-        trials = [each for each in trials if each.number != trial.number and not names.isdisjoint(each.params)]
-        all_curves = learning_curves(trials, direction=study.direction)
+        trials = without_retried(
+            [each for each in trials if each.number != trial.number and not names.isdisjoint(each.params)]
+        )
+        all_curves = learning_curves(trials, direction=study.direction, horizon=self._max_epochs)
         curves = [all_curves[index] for index in excerpt(all_curves)]
         rng = np.random.default_rng([self._seed, trial.number])
-        n_known = sum(1 for each in curves if each.best)
+        n_known = sum(
+            bool(curve.best) and each.state is not TrialState.FAIL
+            for each, curve in zip(trials, all_curves, strict=True)
+        )
         if n_known < self._n_startup_trials:
             return coordinates.decode(self._placed(coordinates, self._even(coordinates, trial.number)))
         if self._half_width is None and rng.random() < EXPLORED_SHARE:
