@@ -126,6 +126,6 @@ def refined_half_width(seed: int) -> float:
 
 
 def _value(trial: FrozenTrial, sign: float) -> float | None:
-    """Return a complete trial's value, more is better; one that is pruned or breaks constraints has improved nothing."""
+    """Return a complete trial's value, more is better; one that is pruned or breaks constraints improves nothing."""
     is_complete = trial.state is TrialState.COMPLETE and not total_violation(trial)
     return sign * trial.value if is_complete and trial.value is not None else None
