@@ -61,6 +61,8 @@ class Observation:
         excesses: By how much it misses each constraint, <= 0 if it keeps it; what a diverged trial has tells nothing.
         course: Rewards of the first objective as they stood after so many epochs, the last one at its end; empty for a
             diverged trial.
+        first_tried: Number and stage of the trial that tried its configuration first and that it continues, if not it
+            itself.
     """
 
     number: int
@@ -72,6 +74,7 @@ class Observation:
     losses: tuple[float, ...] = ()
     excesses: tuple[float, ...] = ()
     course: tuple[tuple[int, float], ...] = ()
+    first_tried: tuple[int, str] | None = None
 
     def __post_init__(self) -> None:
         assert math.isfinite(self.reward), f"trial {self.number} has the reward {self.reward!r}"
@@ -116,6 +119,7 @@ class ComparableRewards:
         self._trials: dict[int, FinishedTrial] = {}
         self._unscored: dict[int, FinishedTrial] = {}
         self._numbers: dict[str, int] = {}
+        self._first_tried: dict[str, tuple[int, str]] = {}  # by key, of trials that continue others
         self._half_way: dict[int, float] = {}
         self._gains: dict[int, TypicalGain] = {}
         self._further_gains: dict[tuple[int, int], TypicalGain] = {}  # by objective and horizon
@@ -136,6 +140,9 @@ class ComparableRewards:
         assert number not in self._trials, f"trial {number} was added before"
         continued = self._trials.get(self._numbers.get(trial.record.continues, -1))
         if continued is not None:
+            before = continued.record
+            first = self._first_tried.get(before.key, (self._numbers[before.key], before.stage))
+            self._first_tried[trial.record.key] = first
             if not trial.record.supersedes(continued.record):
                 return
             self._remove(continued)
@@ -270,6 +277,7 @@ class ComparableRewards:
             is_outside=trial.record.is_outside,
             course=self._course(number, trial) if is_finite else (),
             excesses=_excesses(trial),
+            first_tried=self._first_tried.get(trial.record.key),
         )
 
     def _taught(self, number: int) -> FinishedTrial:

@@ -22,6 +22,7 @@ MOST_TRIED = 5
 TRIALS_PER_TRIED = 8
 """One in so many of the first stage's trials, at most `MOST_TRIED`, tries a configuration of earlier studies again."""
 
+_LEAST_QUALITY = 0.5
 _N_BEST_KEPT = 32
 _DISTINCT = 0.05  # of a range's width on its scale: what is closer in every dimension is tried only once
 
@@ -34,11 +35,14 @@ class PastTrial:
         hyperparameters: By the names of that study; numbers may be spelled as texts.
         reward: Finite; the earlier study's direction says whether more is better.
         name: What it is called there, for people.
+        may_be_best: Whether it may count as one of the best there: as far as its store tells, it did not diverge, and
+            it keeps the constraints.
     """
 
     hyperparameters: Hyperparameters
     reward: float
     name: str
+    may_be_best: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +53,18 @@ class PastObservation:
         hyperparameters: The values that it shares with the study's space, within the hard limits.
         quality: Its rank in its own study, in ``[0, 1]``, 1 for the best.
         origin: The study and the trial, for people.
+        may_be_best: Whether it may count as one of the best of its study; one that may not is evidence only.
     """
 
     hyperparameters: Hyperparameters
     quality: float
     origin: str
+    may_be_best: bool = True
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """Whether it may be a starting point: it may count as one of the best, and is not in the worse half."""
+        return self.may_be_best and self.quality >= _LEAST_QUALITY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,16 +106,17 @@ def observed(
         direction: Whether more reward is better.
         study: Name of the earlier one.
     """
-    usable = [
-        (direction.sign * trial.reward, part, trial.name)
-        for trial in trials
-        if (part := known_part(space, trial.hyperparameters))
-    ]
-    usable.sort(key=lambda each: -each[0])
-    rewards = sorted(reward for reward, _, _ in usable)
+    usable = [(trial, part) for trial in trials if (part := known_part(space, trial.hyperparameters))]
+    usable.sort(key=lambda each: -direction.sign * each[0].reward)
+    rewards = sorted(direction.sign * trial.reward for trial, _ in usable)
     return tuple(
-        PastObservation(hyperparameters=part, quality=_rank(reward, rewards), origin=f"{study}, {name}")
-        for reward, part, name in _excerpt(usable)
+        PastObservation(
+            hyperparameters=part,
+            quality=_rank(direction.sign * trial.reward, rewards),
+            origin=f"{study}, {trial.name}",
+            may_be_best=trial.may_be_best,
+        )
+        for trial, part in _excerpt(usable)
     )
 
 
@@ -112,6 +124,8 @@ def starting_points(
     definition: StudyDefinition, studies: Sequence[Sequence[PastObservation]]
 ) -> tuple[StartingPoint, ...]:
     """Return what a study tries first: the configurations that it lists, then the best of earlier studies in turn.
+
+    Where the earlier ones have too few that are worth it, there are fewer.
 
     Args:
         definition: The study.
@@ -126,7 +140,8 @@ def starting_points(
     room = MOST_TRIED
     if n_trials is not None:
         room = min(n_trials - len(points), max(1, min(MOST_TRIED, n_trials // TRIALS_PER_TRIED)))
-    for each in sorted((each for study in studies for each in study), key=lambda each: -each.quality):
+    candidates = (each for study in studies for each in study if each.may_be_tried_again)
+    for each in sorted(candidates, key=lambda each: -each.quality):
         if room <= 0:
             break
         if not any(_is_close(each.hyperparameters, other.hyperparameters, definition.space) for other in points):
@@ -135,7 +150,7 @@ def starting_points(
     return tuple(points)
 
 
-def _excerpt(ranked: Sequence[tuple[float, dict[str, Value], str]]) -> list[tuple[float, dict[str, Value], str]]:
+def _excerpt(ranked: Sequence[tuple[PastTrial, dict[str, Value]]]) -> list[tuple[PastTrial, dict[str, Value]]]:
     """Return the best ones and, of the others, as many as there is room for, evenly over the ranks."""
     if len(ranked) <= MOST_KEPT:
         return list(ranked)

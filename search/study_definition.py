@@ -274,7 +274,8 @@ class EndEarly:
         gain_below: A gain of the reward that would not count, > 0, or ``noise``: what seeds alone make of it.
         probability: With which no configuration may gain as much, by the model of all trials, in ``[0.5, 0.999]``.
         patience_trials: Finished trials of the last stage in a row after which it must be so, >= 1.
-        min_trials: Finished trials of all stages before which the search never ends, >= 1.
+        min_trials: Trials of all stages that must have finished before the search ends, >= 1; failed ones do not count,
+            and a trial and the one that continues it count once.
     """
 
     gain_below: float | Literal["noise"] = "noise"

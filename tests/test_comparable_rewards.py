@@ -109,6 +109,17 @@ def test_diverged_alone_and_beside_equal_rewards() -> None:
     assert rewards(diverged, trial(1, [0.0]))[0] < 0.0
 
 
+def test_what_continues_a_trial_tells_which_one_tried_its_configuration_first() -> None:
+    chain = [trial(0, [0.1]), trial(2, [0.1, 0.2]), trial(3, [0.1, 0.2, 0.3])]
+    chain = [
+        replace(each, record=replace(each.record, stage=stage, continues=continues))
+        for each, stage, continues in zip(chain, ("a", "b", "c"), ("", "trial-0", "trial-2"), strict=True)
+    ]
+    for upto, expected in ((1, None), (2, (0, "a")), (3, (0, "a"))):
+        last = comparable_observations([trial(1, [0.5]), *chain[:upto]], objective=UP)[-1 if upto > 1 else 0]
+        assert (last.stage, last.first_tried) == ("abc"[upto - 1], expected)
+
+
 def test_failed_trials_and_runs_outside_the_search_teach_nothing() -> None:
     assert rewards(trial(0, [0.9], state=TrialState.FAILED), trial(None, [0.9]), trial(2, [0.1])) == {2: 0.1}
 

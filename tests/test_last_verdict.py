@@ -207,6 +207,30 @@ def test_what_lies_between_zero_and_a_range_is_no_accusation() -> None:
     assert crowded_edges(known, space(dimension(RATE, zero_share=0.1)), direction=UP) == ()
 
 
+@pytest.mark.parametrize(
+    ("range_", "is_lower", "is_accused"),
+    [
+        (LinearRange(low=-1.0, high=3.0), True, True),
+        (LinearRange(low=-1.0, high=3.0), False, True),
+        (LinearRange(low=-2.0, high=-1.0), True, True),
+        (LinearRange(low=-2.0, high=-1.0), False, False),
+        (LinearRange(low=0.0, high=1.0), True, False),
+        (LinearRange(low=0.0, high=1.0), False, True),
+        (IntRange(low=-40, high=-2), True, True),
+        (IntRange(low=-40, high=-2), False, False),
+    ],
+)
+def test_only_an_edge_that_faces_the_extra_zero_is_no_accusation(
+    range_: NumericRange, *, is_lower: bool, is_accused: bool
+) -> None:
+    without = space(dimension(range_))
+    known = trials(without, bowl(without, -0.4 if is_lower else 1.4), n=80)
+    (edge,) = crowded_edges(known, without, direction=UP)
+    assert edge.is_lower is is_lower
+    found = crowded_edges(known, space(dimension(range_, zero_share=0.1)), direction=UP)
+    assert [each.is_lower for each in found] == [is_lower] * is_accused
+
+
 # ---- what is said ----------------------------------------------------------------------------------------------------
 
 

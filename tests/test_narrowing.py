@@ -388,6 +388,17 @@ def test_a_bad_zero_is_dropped_like_a_choice() -> None:
     assert decision.change is not RangeChange.KEPT
 
 
+def test_a_range_that_holds_zero_itself_keeps_it_when_the_extra_zero_is_dropped() -> None:
+    box = space(dimension(IntRange(low=0, high=5), zero_share=0.3))
+    known = trials(box, lambda point: float(bool(point["x"])) + 1e-6 * (7919.0 * float(point["x"]) % 1.0), n=60)
+    after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+    assert after.zero_share == 0.0
+    assert after.contains(0)
+    assert "; extra zero dropped, the range itself still holds 0: worse than not zero" in decision.reason
+    assert decision.before == "0 or [0, 5]"
+    assert decision.after == "[0, 5]"
+
+
 # ---- rules -----------------------------------------------------------------------------------------------------------
 
 

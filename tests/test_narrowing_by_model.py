@@ -377,9 +377,25 @@ def test_a_region_grows_with_success_and_shrinks_with_failure() -> None:
             known += stage(f"stage {index}", where, first=16 * index)
         _, decision = result(known, RATE, TRUST)
         lengths.append(decision.figures["length"])
-        words = f"({sum(each is near for each in later)} stages found better ones"
+        n_better = sum(each is near for each in later)
+        words = "(1 stage found a better one" if n_better == 1 else f"({n_better} stages found better ones"
         assert words in decision.reason
     assert lengths == [0.8, 1.6, 0.4, 0.2, 0.8]
+
+
+@pytest.mark.parametrize("n_new", [0, 4])
+def test_a_region_does_not_grow_with_a_stage_that_only_trains_known_configurations_longer(n_new: int) -> None:
+    space = SearchSpace(dimensions=(RATE,))
+    coarse = sorted(trials(space, peak(1e-3), n=24), key=lambda each: -each.reward)
+    promoted = [
+        replace(each, number=24 + n, stage="fine", reward=each.reward + 9.0, first_tried=(each.number, "coarse"))
+        for n, each in enumerate(coarse[:4])
+    ]
+    worse = replace(RATE, range=LogRange(low=1e-1, high=1.0))
+    new = trials(SearchSpace(dimensions=(worse,)), peak(1e-3), n=n_new, first=28, stage="fine")
+    _, decision = result([*coarse[4:], *promoted, *new], RATE, TRUST)
+    assert decision.figures["length"] == 0.4
+    assert "0 stages found better ones and 1 did not" in decision.reason
 
 
 def test_what_matters_more_gets_the_narrower_region() -> None:

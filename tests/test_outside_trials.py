@@ -28,8 +28,12 @@ from search.search_space import (
     Condition,
     Dimension,
     Hyperparameters,
+    IntLogRange,
     IntRange,
+    LinearRange,
     LogRange,
+    NumericRange,
+    OneMinusLogRange,
     SearchSpace,
 )
 from search.study_definition import Direction, NarrowRule
@@ -212,6 +216,45 @@ def test_a_range_reaches_past_the_trial_by_a_padding_but_not_past_what_was_decla
         range_ = result.space["rate"].range
         assert isinstance(range_, LogRange)
         assert high[0] <= range_.high <= high[1]
+
+
+BEYOND = [
+    (LogRange(low=1e-6, high=0.1), LogRange(low=1e-9, high=100.0), 50.0),
+    (LogRange(low=1e-6, high=0.1), LogRange(low=1e-9, high=100.0), 1e-8),
+    (LogRange(low=1e-6, high=0.1), LogRange(low=1e-9, high=100.0), 100.0),
+    (LinearRange(low=-1.0, high=1.0), LinearRange(low=-5.0, high=3.0), -4.0),
+    (OneMinusLogRange(low=0.5, high=0.99), OneMinusLogRange(low=0.0, high=0.99999), 0.9999),
+    (IntRange(low=4, high=9), IntRange(low=1, high=20), 20),
+    (IntLogRange(low=16, high=64), IntLogRange(low=1, high=1024), 3),
+]
+
+
+@pytest.mark.parametrize("rule", ["quantile_box", "posterior", "trust_region"])
+@pytest.mark.parametrize(("range_", "limits", "value"), BEYOND)
+def test_the_ranges_reach_past_what_was_declared_to_a_good_trial_beyond_it(
+    range_: NumericRange, limits: NumericRange, value: float, rule: str
+) -> None:
+    declared = SearchSpace(dimensions=(Dimension(name="x", range=range_, limits=limits),))
+    draw = random.Random(1)
+    points = [declared.from_units({"x": draw.random()}) for _ in range(24)]
+    trials = [
+        Observation(number=number, stage="coarse", hyperparameters=each, reward=draw.random())
+        for number, each in enumerate(points)
+    ]
+    listed = outside_trial(24, {"x": value})
+    found = narrow(
+        [*trials, listed],
+        declared,
+        direction=Direction.MAXIMIZE,
+        rule=NarrowRule(rule=rule),
+        study_space=declared,
+    )
+    after, (decision,) = found.space["x"].range, found.decisions
+    assert not isinstance(after, Choices)
+    assert found.space["x"].contains(value)
+    assert limits.low <= after.low < after.high <= limits.high
+    assert "trial 24, sampled outside, is among the best 7 of 25, so it reaches out to" in decision.reason
+    assert decision.change in (RangeChange.EXTENDED, RangeChange.SHIFTED)
 
 
 # ---- what it is for --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from plain_study import BELL, study
 from study_runs import Listener, run_session
-from virtual_engine import KilledError, VirtualEngine
+from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.errors import StudyConflictError, StudyDefinitionError
 from search.messages import EpochReport, TrialAssignment
@@ -48,8 +48,8 @@ class Runs:
         self.listener = Listener()
         self._checkpoints: dict[str, int] = {}
 
-    def run(self, definition: StudyDefinition) -> StudyRecord:
-        engine = VirtualEngine(checkpoints=self._checkpoints, metrics=flat_curve)
+    def run(self, definition: StudyDefinition, *, faults: Faults | None = None) -> StudyRecord:
+        engine = VirtualEngine(checkpoints=self._checkpoints, metrics=flat_curve, faults=faults)
         return run_session(self.state, engine, definition, observer=self.listener)
 
     def killed(self, definition: StudyDefinition, *, in_trial: str) -> StudyRecord:
@@ -117,6 +117,31 @@ def test_a_killed_study_comes_to_the_same_decision_and_a_raised_minimum_undoes_i
     assert points(records[0]) == points(records[1])
     again = runs.run(with_overrides(patient, ["end_early.min_trials=26"]))
     assert len(again.trials) >= 26
+
+
+def n_told(record: StudyRecord) -> int:
+    """Configurations of which a finished trial tells."""
+    return sum(each.score is not None and not each.record.continues for each in record.trials)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("untracked")
+def test_neither_failed_trials_nor_continuations_count_towards_the_minimum(tmp_path: Path) -> None:
+    asked = {"min_trials": 12, "patience_trials": 1}
+    fails = Faults(raises={f"trial-{number:04d}" for number in range(1, 18) if number % 3})
+    record = Runs(StateDirectory(root=tmp_path / "failing")).run(definition(end_early=asked), faults=fails)
+    assert record.early_end is not None
+    assert n_told(record) >= 12
+    stages = [PLAIN["stages"][0], {**PLAIN["stages"][1], "promote": 6}]
+    patient = definition(stages=stages, end_early=asked)
+    record = Runs(StateDirectory(root=tmp_path / "promoting")).run(patient)
+    assert record.early_end is not None
+    assert sum(bool(each.record.continues) for each in record.trials) == 6
+    assert n_told(record) >= 12
+    runs = Runs(StateDirectory(root=tmp_path / "killed"))
+    runs.killed(patient, in_trial="trial-0015")
+    again = runs.run(patient)
+    assert (again.early_end is not None, points(again)) == (True, points(record))
 
 
 @pytest.mark.slow

@@ -210,8 +210,23 @@ def test_a_configuration_list_comes_first_then_the_best_of_earlier_studies_witho
     assert starting_points(definition(), []) == ()
 
 
+def test_only_the_better_half_is_tried_again_and_of_it_what_may_be_best() -> None:
+    trials = past_trials(6)
+    kept = observed(trials, space=space(), direction=Direction.MAXIMIZE, study="old")
+    assert [each.origin for each in starting_points(definition(), [kept])] == [each.origin for each in kept[:3]]
+    best = max(trials, key=lambda each: each.reward)
+    flagged = [replace(each, may_be_best=each is not best) for each in trials]
+    kept = observed(flagged, space=space(), direction=Direction.MAXIMIZE, study="old")
+    assert len(kept) == 6, "it is evidence like any other"
+    assert [each.origin for each in starting_points(definition(), [kept])] == [each.origin for each in kept[1:3]]
+    alone = observed(trials[:1], space=space(), direction=Direction.MAXIMIZE, study="old")
+    assert len(starting_points(definition(), [alone])) == 1
+
+
 def test_what_is_kept_is_stored_in_parts_and_read_back() -> None:
-    kept = observed(past_trials(200), space=space(), direction=Direction.MAXIMIZE, study="old")
+    told = [replace(each, may_be_best=number % 2 == 0) for number, each in enumerate(past_trials(200))]
+    kept = observed(told, space=space(), direction=Direction.MAXIMIZE, study="old")
+    assert {each.may_be_best for each in kept} == {True, False}
     past = Past(starting_points=(StartingPoint(hyperparameters={"model.depth": 2}, origin="x"),), studies=(kept, kept))
     parts = past_to_plain(past)
     assert past_from_plain(parts) == past

@@ -143,6 +143,26 @@ def test_an_earlier_study_of_zeroin_is_found_by_its_name(tmp_path: Path) -> None
         run_session(state, VirtualEngine(), study("second"))
 
 
+@pytest.mark.usefixtures("untracked")
+@pytest.mark.parametrize("n_good", [1, 2])
+def test_diverged_trials_are_evidence_but_not_tried_again(tmp_path: Path, n_good: int) -> None:
+    state = StateDirectory(root=tmp_path / "state")
+    diverges = {f"trial-{number:04d}" for number in range(n_good, 16)}
+    run_session(
+        state,
+        VirtualEngine(faults=Faults(diverges=diverges)),
+        study("old", stages=[{"name": "only", "n_trials": 16, "max_epochs": 2, "sampler": "qmc"}]),
+    )
+    listener = Listener()
+    stages = [{"name": "only", "n_trials": 40, "max_epochs": 1, "sampler": "qmc"}]
+    record = run_session(
+        state, VirtualEngine(), study("new", stages=stages, warm_start={"studies": ["old"]}), observer=listener
+    )
+    again = {origin for origin in origins(record).values() if not origin.startswith("near ")}
+    assert again == {f"old, trial {number}" for number in range(n_good)}
+    assert "warm start: 16 trials of study 'old' are taken as evidence." in listener.notices
+
+
 @pytest.mark.slow
 def test_an_mlflow_experiment_is_found_by_its_name(state: StateDirectory) -> None:
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{state.mlflow_database}")

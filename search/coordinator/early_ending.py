@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
 
 from search.comparable_rewards import ComparableRewards
 from search.coordinator.history import History
@@ -59,6 +60,7 @@ class EarlyEnding:
         self._settings = context.definition.end_early
         self._outlooks: deque[Outlook | None] = deque(maxlen=self._settings.patience_trials if self._settings else 0)
         self._box: SearchSpace | None = None
+        self._n_counted = 0
         self.end = context.study.early_end()
 
     def opened(self, opening: StageOpening, *, n_left: int | None) -> None:
@@ -72,7 +74,13 @@ class EarlyEnding:
             return
         self._box = opening.narrowed.space
         finished = sorted(self._history.finished, key=_finished_order)
-        judged = [index for index, trial in enumerate(finished, start=1) if self._is_judged(trial, n_finished=index)]
+        counts = list(accumulate(_counts(trial) for trial in finished))
+        self._n_counted = counts[-1] if counts else 0
+        judged = [
+            index
+            for index, (trial, count) in enumerate(zip(finished, counts, strict=True), start=1)
+            if self._is_judged(trial, n_counted=count)
+        ]
         recent = set(judged[-self._settings.patience_trials :])
         if not recent:
             return
@@ -90,18 +98,20 @@ class EarlyEnding:
             trial: One that has ended just now.
             n_left: Trials of the last stage that have not begun.
         """
-        n_finished = self._history.n_finished
-        if self._box is None or self.end is not None or not self._is_judged(trial, n_finished=n_finished):
+        if self._box is None or self.end is not None:
             return
-        self._outlooks.append(self._outlook(self._history.rewards, self._box, n_finished=n_finished))
+        self._n_counted += _counts(trial)
+        if not self._is_judged(trial, n_counted=self._n_counted):
+            return
+        self._outlooks.append(self._outlook(self._history.rewards, self._box, n_finished=self._history.n_finished))
         self._decide(n_left=n_left)
 
-    def _is_judged(self, trial: FinishedTrial, *, n_finished: int) -> bool:
+    def _is_judged(self, trial: FinishedTrial, *, n_counted: int) -> bool:
         """Whether there is an outlook after that trial; one that failed changes nothing."""
         settings = self._settings
         if settings is None or trial.score is None or trial.record.stage != self._context.definition.stages[-1].name:
             return False
-        return n_finished >= settings.min_trials
+        return n_counted >= settings.min_trials
 
     def _outlook(self, rewards: ComparableRewards, box: SearchSpace, *, n_finished: int) -> Outlook | None:
         from search.sampling.outlook import outlook  # only who asks for it pays for SciPy and Optuna's samplers
@@ -138,6 +148,11 @@ class EarlyEnding:
             f"the search ends early: {reason}. `zeroin run` with the study file and `--set end_early=none` goes on "
             f"searching{until}."
         )
+
+
+def _counts(trial: FinishedTrial) -> bool:
+    """Whether it is one of `min_trials`: it did not fail, and a trial and the one that continues it are one."""
+    return trial.score is not None and not trial.record.continues
 
 
 def _finished_order(trial: FinishedTrial) -> tuple[int, int]:

@@ -80,7 +80,10 @@ def without_worse(dimension: Dimension, trials: Sequence[Observation], direction
 
 
 def without_worse_zero(pair: Pair, dimension: Dimension, trials: Sequence[Observation], direction: Direction) -> Pair:
-    """Return what a rule made of a numeric `dimension`, without its extra zero if that is worse than the others."""
+    """Return what a rule made of a numeric `dimension`, without its extra zero if that is worse than the others.
+
+    A range that holds 0 itself goes on holding it, as one value among its others.
+    """
     numeric, decision = pair
     if dimension.zero_share == 0.0:
         return pair
@@ -91,7 +94,8 @@ def without_worse_zero(pair: Pair, dimension: Dimension, trials: Sequence[Observ
         return pair
     after = replace(numeric, zero_share=0.0)
     change = RangeChange.CHOICES_DROPPED if decision.change is RangeChange.KEPT else decision.change
-    reason = f"{decision.reason}; zero dropped, {verdict.reason}"
+    dropped = "extra zero dropped, the range itself still holds 0" if after.contains(0) else "zero dropped"
+    reason = f"{decision.reason}; {dropped}: {verdict.reason}"
     figures = {**decision.figures, **verdict.figures}
     return after, decided(dimension, after, change, reason, figures, cut_off=decision.cut_off)
 

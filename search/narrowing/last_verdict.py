@@ -52,8 +52,10 @@ def crowded_edges(
 
 
 def _leads_to_zero(dimension: Dimension, crowded: Crowding) -> bool:
-    """Whether what lies beyond the edge ends at a value that was tried: the extra zero of the range."""
-    return dimension.zero_share > 0.0 and crowded.side < 0
+    """Whether what lies beyond the edge ends at a value that was tried: the extra zero, which the edge faces."""
+    assert not isinstance(dimension.range, Choices)
+    faces_zero = dimension.range.low >= 0 if crowded.side < 0 else dimension.range.high <= 0
+    return dimension.zero_share > 0.0 and faces_zero
 
 
 def _worse_inside(model: Model, inside: Sequence[Observation], dimension: Dimension, crowded: Crowding) -> float:

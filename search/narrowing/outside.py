@@ -3,7 +3,8 @@
 A rule looks at the trials inside the current ranges; those of earlier stages outside them were judged when they were
 drawn. Trials that were sampled outside *since*, on purpose, are new evidence: where one is among the best quarter of
 all these trials together, the new ranges are extended until they contain it, in every dimension, with the padding that
-a box has. The stage after that can then narrow to where they are.
+a box has. The stage after that can then narrow to where they are. What is extended ends at the declared ranges, or at
+the hard limits where the trial itself, one that a warm start asked for, lies beyond the declared ones.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def reaching_out(
         narrowed: What a rule made of the trials inside.
         observations: Finished trials of all stages so far, in any order.
         before: The ranges that were current for the rule.
-        study_space: The ranges as declared: nothing is extended beyond them.
+        study_space: The ranges as declared: nothing is extended beyond them, but to contain a trial beyond them.
         direction: Whether more reward is better.
     """
     considered = [each for each in observations if each.is_outside or before.contains(each.hyperparameters)]
@@ -80,12 +81,12 @@ def _extended(dimension: Dimension, declared: Dimension, values: Sequence[Value]
     ]
     if not positions:
         return after
-    current, outer = interval_of(dimension.range), interval_of(declared.range)
+    current = interval_of(dimension.range)
     hull = Interval(low=min(current.low, *positions), high=max(current.high, *positions))
-    padded = hull.padded(PADDING_SHARE * hull.width)
+    padded, outer = hull.padded(PADDING_SHARE * hull.width), _outermost(dimension, declared, hull)
     reach = Interval(
-        low=max(padded.low, min(outer.low, current.low)) if hull.low < current.low else current.low,
-        high=min(padded.high, max(outer.high, current.high)) if hull.high > current.high else current.high,
+        low=max(padded.low, outer.low) if hull.low < current.low else current.low,
+        high=min(padded.high, outer.high) if hull.high > current.high else current.high,
     )
     found = range_from(reach, declared)
     return replace(
@@ -95,6 +96,16 @@ def _extended(dimension: Dimension, declared: Dimension, values: Sequence[Value]
             found.high if hull.high > current.high else dimension.range.high,
         ),
     )
+
+
+def _outermost(dimension: Dimension, declared: Dimension, hull: Interval) -> Interval:
+    """Return how far each end may be extended: as declared, or to the hard limit if that does not hold the trials."""
+    assert not isinstance(dimension.range, Choices)
+    assert not isinstance(declared.range, Choices)
+    assert not isinstance(declared.limits, Choices)
+    current, first, limits = (interval_of(each) for each in (dimension.range, declared.range, declared.limits))
+    low, high = min(first.low, current.low), max(first.high, current.high)
+    return Interval(low=low if hull.low >= low else limits.low, high=high if hull.high <= high else limits.high)
 
 
 def _decision(

@@ -2,8 +2,9 @@
 
 The incumbent is the trial that a Gaussian process of all trials thinks best, which a lucky one rarely is; one that
 diverged, or breaks a constraint, never is. The box's length begins at 0.8 of the declared widths, is doubled (to 1.6
-at most) after a stage whose best trial, by the same process, is better than all before, and halved (to 1/16 at least)
-after one without. A dimension's width is that length times its lengthscale in the process, relative to the geometric
+at most) after a stage whose best configuration, by the same process, is better than all before, and halved (to 1/16 at
+least) after one without; a configuration counts for the stage that tried it first, also where a later one trained it
+longer. A dimension's width is that length times its lengthscale in the process, relative to the geometric
 mean of those that matter: what matters much is narrowed more. It is never less than half of the current width; one
 along which the process hardly changes keeps its range. Choices are dropped only when they are worse beyond doubt.
 
@@ -107,7 +108,9 @@ class _Region:
     def _why(self, dimension: Dimension, *, weight: float) -> str:
         assert not isinstance(dimension.range, Choices)
         value = self.centre.hyperparameters[dimension.name]
-        stages = f"{self.n_successes} stages found better ones and {self.n_failures} did not"
+        n_successes = self.n_successes
+        found = "1 stage found a better one" if n_successes == 1 else f"{n_successes} stages found better ones"
+        stages = f"{found} and {self.n_failures} did not"
         return (
             f"about {number_text(float(value), dimension.range)} of trial {self.centre.number}, the best by the model: "
             f"length {self.length:.3g} of the declared width ({stages}), times {weight:.2g} for how much it matters"
@@ -139,14 +142,18 @@ def _region(request: NarrowingRequest, known: Sequence[Observation]) -> _Region:
 
 
 def _successes(trials: Sequence[Observation], means: Sequence[float]) -> list[bool]:
-    """Return, for each stage after the first, in order, whether its best trial is better than all before.
+    """Return, for each stage after the first, in order, whether its best configuration is better than all before.
 
-    One that diverged, or breaks a constraint, is none: it is expected to come to -inf.
+    One that diverged, or breaks a constraint, is none: it is expected to come to -inf. So does a stage that only
+    continued trials of earlier ones.
     """
     firsts: dict[str, int] = {}
     bests: dict[str, float] = {}
     for trial, mean in zip(trials, means, strict=True):
-        firsts[trial.stage] = min(trial.number, firsts.get(trial.stage, trial.number))
-        bests[trial.stage] = max(mean, bests.get(trial.stage, -math.inf))
-    in_order = [bests[stage] for stage in sorted(firsts, key=lambda stage: firsts[stage])]
+        own = (trial.number, trial.stage)
+        found = trial.first_tried or own
+        for number, stage in (own, found):
+            firsts[stage] = min(number, firsts.get(stage, number))
+        bests[found[1]] = max(mean, bests.get(found[1], -math.inf))
+    in_order = [bests.get(stage, -math.inf) for stage in sorted(firsts, key=lambda stage: firsts[stage])]
     return [best > max(in_order[:index]) for index, best in enumerate(in_order) if index]

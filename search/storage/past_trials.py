@@ -98,7 +98,12 @@ def _own_trials(study: StoredStudy, objective: Objective) -> list[PastTrial]:
         if record.state.is_finished
     ]
     return [
-        PastTrial(hyperparameters=each.hyperparameters, reward=each.reward, name=f"trial {each.number}")
+        PastTrial(
+            hyperparameters=each.hyperparameters,
+            reward=each.reward,
+            name=f"trial {each.number}",
+            may_be_best=each.may_be_best,
+        )
         for each in comparable_observations(finished, objective=plain)
     ]
 

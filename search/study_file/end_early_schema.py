@@ -19,7 +19,10 @@ class EndEarlySection(Section):
     patience_trials: Count = 5
     """Finished trials of the last stage in a row after which it must be so."""
     min_trials: Count = 20
-    """Finished trials of all stages together before which the search never ends early."""
+    """Finished trials of all stages together, without failed ones, before which the search never ends early.
+
+    A trial and the one that continues it count once.
+    """
 
 
 EndEarly = Annotated[EndEarlySection, Shorthand(named("gain_below"), ("noise",))]

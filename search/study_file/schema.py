@@ -113,7 +113,7 @@ class DimensionSection(Section):
     """Where stages may move the range to: [low, high] around it (all values, for a choice). Without it, ranges on log
     scales may move a decade a side as far as the parameter's own domain allows, the others stay inside the range."""
     or_zero: Annotated[float | None, Field(ge=0.0, lt=1.0)] = None
-    """Share of trials that get exactly 0 instead of a value from the range."""
+    """Share of trials that get exactly 0 instead of a value from the range, which may hold 0 itself."""
     when: dict[str, _ScalarOrList] | None = None
     """Search it only while these choices have one of these values: {model.optimizer: [sgd, nesterov]}."""
     prior: Annotated[dict[str, float] | None, Field(min_length=1)] = None
