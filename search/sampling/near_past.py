@@ -69,7 +69,9 @@ def near_past(
     if needed >= max(agreements):
         return None
     study = studies[_drawn(agreements, random)]
-    good = [each for each in study if each.quality >= _GOOD and _lies_in(box, each.hyperparameters)]
+    good = [
+        each for each in study if each.may_be_best and each.quality >= _GOOD and _lies_in(box, each.hyperparameters)
+    ]
     if not good:
         return None
     chosen = good[_drawn([each.quality for each in good], random)]
