@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean
 
 from lightning_modules.ensembles.ensemble_gain import EnsembleGain
 from search.search_space import SearchSpace
-from search.study_definition import FinishSettings, StudyDefinition
+from search.study_definition import EPOCH_SECONDS, FinishSettings, StudyDefinition
 from search.trial import Score, TrialRecord
 
 
@@ -95,6 +96,27 @@ class Spent:
     n_epochs: int = 0
     n_runs: int = 0
     n_workers: int = 0
+
+    def with_logged(self, records: Iterable[TrialRecord], *, devices_per_worker: float | None = None) -> Spent:
+        """Return at least what the epoch logs tell, of which a kill may have lost the account.
+
+        Args:
+            records: Of all trials and runs of the finish.
+            devices_per_worker: Devices that each of their epochs occupied, > 0; a fraction if trials share one. None
+                for as many as in the account so far.
+        """
+        trained = [each for record in records for each in record.epochs[len(record.epochs) - record.n_trained :]]
+        measured = (each.metrics.get(EPOCH_SECONDS, 0.0) for each in trained)
+        seconds = sum(each for each in measured if 0.0 < each < math.inf)
+        if devices_per_worker is None:
+            devices_per_worker = self.device_seconds / self.worker_seconds if self.worker_seconds else 0.0
+        return replace(
+            self,
+            worker_seconds=max(self.worker_seconds, seconds),
+            device_seconds=max(self.device_seconds, seconds * devices_per_worker),
+            epoch_seconds=max(self.epoch_seconds, seconds),
+            n_epochs=max(self.n_epochs, len(trained)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,6 +208,28 @@ def forecast(
     return found
 
 
+def test_the_account_that_a_kill_has_lost_comes_back_from_the_logs() -> None:
+    epochs = [EpochRecord(epoch=n, metrics={"epoch_seconds": s}, time_ms=0) for n, s in enumerate([9.0, 2.0, 3.0], 1)]
+    record = TrialRecord(
+        key="trial-0001",
+        number=1,
+        stage="only",
+        hyperparameters={},
+        seed=0,
+        n_epochs=9,
+        horizon_epochs=9,
+        epochs=(*epochs, EpochRecord(epoch=4, metrics={"epoch_seconds": math.nan}, time_ms=0)),
+        n_taken_over=1,
+        started_ms=0,
+    )
+    found = Spent().with_logged([record, record], devices_per_worker=0.5)
+    assert (found.n_epochs, found.epoch_seconds, found.worker_seconds, found.device_seconds) == (6, 10.0, 10.0, 5.0)
+    assert recorded_pace(replace(found, n_workers=1)).seconds_per_epoch > 0.0
+    known = Spent(worker_seconds=20.0, device_seconds=40.0, epoch_seconds=15.0, n_epochs=8)
+    assert known.with_logged([record]) == known
+    assert Spent(worker_seconds=1.0, device_seconds=2.0).with_logged([record]).device_seconds == 10.0
+
+
 def test_a_forecast_counts_all_that_is_left() -> None:
     found = forecast(Budget())
     assert found.stage_seconds == 60.0 * 16 * 2

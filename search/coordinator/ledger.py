@@ -1,13 +1,14 @@
-"""What a study has spent, over all its sessions, stored as it goes: a kill loses seconds of it, but no epoch."""
+"""What a study has spent, over all its sessions, stored as it goes; a kill loses seconds of it, but no epoch."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 
 from search.coordinator.timesheet import Timesheet
 from search.forecast import Pace, measured_pace
 from search.storage import StoredStudy
 from search.study_record import Spent
+from search.trial import TrialRecord
 
 _STORED_EVERY_SECONDS = 5.0
 
@@ -20,7 +21,7 @@ class Ledger:
         timesheet: What the workers' time goes into in this session; its clock is the ledger's.
         n_workers: Trials that run at a time in this session, >= 1.
         devices_per_worker: Devices of one of them, > 0; a fraction if trials share a device.
-        n_epochs_logged: Epochs of earlier sessions as their logs have them, of which a kill may have lost the account.
+        logged: What the epoch logs have of earlier sessions, of which a kill may have lost the account.
     """
 
     def __init__(
@@ -30,13 +31,13 @@ class Ledger:
         timesheet: Timesheet,
         n_workers: int,
         devices_per_worker: float,
-        n_epochs_logged: int,
+        logged: Iterable[TrialRecord],
     ) -> None:
         self._study = study
         self._timesheet = timesheet
         self._n_workers = n_workers
         self._devices_per_worker = devices_per_worker
-        self._earlier = replace(study.spent, n_epochs=max(study.spent.n_epochs, n_epochs_logged))
+        self._earlier = study.spent.with_logged(logged, devices_per_worker=devices_per_worker)
         self._earlier_use = study.device_use
         self._began_at = self._stored_at = timesheet.now
         self._epoch_seconds = 0.0

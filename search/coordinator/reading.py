@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -50,7 +51,7 @@ def read_record(
         storage=masked(uris.storage),
         tracking_uri=masked(uris.tracking),
         directory=str(paths.directory),
-        spent=replace(study.spent, n_epochs=max(study.spent.n_epochs, sum(each.record.n_trained for each in trials))),
+        spent=study.spent.with_logged(each.record for each in trials),
         bookkeeping_seconds=study.bookkeeping_seconds,
         early_end=study.early_end(),
         finish_has_begun=study.finish_plan() is not None,
@@ -59,14 +60,13 @@ def read_record(
     )
 
 
-def n_epochs_logged(paths: StudyPaths, study_uid: str) -> int:
-    """Return the epochs that the logs of a study's trials and runs of its finish have, without those taken over."""
-    n_epochs = 0
+def logged_records(paths: StudyPaths, study_uid: str) -> Iterator[TrialRecord]:
+    """Yield what the logs of a study's trials and runs of its finish have."""
     for path in paths.epoch_logs():
         with suppress(StateError):  # of a study that had this directory before; a damaged one is told where it is used
             record = read_epoch_log(path, study_uid=study_uid)
-            n_epochs += record.n_trained if record else 0
-    return n_epochs
+            if record is not None:
+                yield record
 
 
 def _scored(record: TrialRecord, study: StoredStudy) -> ScoredTrial:

@@ -19,7 +19,7 @@ from search.coordinator.ledger import Ledger
 from search.coordinator.packing import pack_devices
 from search.coordinator.past_taken import taken_past
 from search.coordinator.preflight import in_words, inspect_study
-from search.coordinator.reading import n_epochs_logged, read_record
+from search.coordinator.reading import logged_records, read_record
 from search.coordinator.search_trials import SearchTrials
 from search.coordinator.stores import StoreUris
 from search.coordinator.study_context import StudyContext
@@ -215,7 +215,7 @@ class Session:
             timesheet=workforce.timesheet,
             n_workers=workforce.n_workers,
             devices_per_worker=study.definition.resources.devices_per_trial / workforce.trials_per_device,
-            n_epochs_logged=n_epochs_logged(self.state.study(study.name), study.uid),
+            logged=logged_records(self.state.study(study.name), study.uid),
         )
         recorder = TrialRecorder(
             study=study, tracker=tracker, observer=self.observer, bookkeeping=bookkeeping, ledger=ledger
