@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.comparable_rewards import Observation
-from search.narrowing.evidence import MIN_BEST, MIN_TRIALS, Positions, active, is_zero, n_best, positions_of
+from search.narrowing.evidence import Positions, active, is_zero, positions_of, too_equal, too_few
 from search.narrowing.interval import Interval, interval_of
 from search.range_text import number_text
 from search.search_space import Choices, Dimension
@@ -72,6 +72,8 @@ def crowding(positions: Positions, current: Interval) -> Crowding:
 def edge_crowding(inside: Sequence[Observation], dimension: Dimension) -> Crowding:
     """Return the edge of a numeric dimension's current range at which the best trials crowd; none if they are few.
 
+    None either if so many rewards are equal that the best cannot be told from the rest.
+
     Args:
         inside: Trials inside the current ranges, best first.
         dimension: With its current range.
@@ -80,7 +82,7 @@ def edge_crowding(inside: Sequence[Observation], dimension: Dimension) -> Crowdi
     trials = [
         each for each in active(inside, dimension.name) if not is_zero(each.hyperparameters[dimension.name], dimension)
     ]
-    if len(trials) < MIN_TRIALS or n_best(trials) < MIN_BEST:
+    if too_few(trials, what="") or too_equal(trials):
         return NOT_CROWDED
     return crowding(positions_of(trials, dimension), interval_of(dimension.range))
 

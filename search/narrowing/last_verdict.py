@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from search.comparable_rewards import Observation
 from search.narrowing.edges import Crowding, edge_crowding
-from search.narrowing.evidence import active, is_zero, n_best, ranked
+from search.narrowing.evidence import active, is_zero, n_best_apart, ranked
 from search.narrowing.optimum import Model, model_of
 from search.range_text import number_text
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace
@@ -60,7 +60,7 @@ def _worse_inside(model: Model, inside: Sequence[Observation], dimension: Dimens
     """Return the probability that the best trials, put at that edge, would be worse in the middle of the range."""
     name = dimension.name
     trials = [each for each in active(inside, name) if not is_zero(each.hyperparameters[name], dimension)]
-    best = [each.hyperparameters for each in trials[: min(n_best(trials), _MOST_BEST)]]
+    best = [each.hyperparameters for each in trials[: min(n_best_apart(trials), _MOST_BEST)]]
     at_edge = _moved(best, dimension, share=0.0 if crowded.side < 0 else 1.0)
     return model.probability_of_better(at_edge, _moved(best, dimension, share=0.5))
 
