@@ -225,6 +225,50 @@ def test_best_trials_at_an_edge_push_it_out(optimum: float) -> None:
     assert not decision.cut_off
 
 
+@pytest.mark.parametrize("is_lower", [False, True])
+@pytest.mark.parametrize(
+    ("centre", "n", "n_least", "n_most"),
+    [(0.8, 60, 0, 4), (0.8, 400, 0, 1), (0.85, 400, 0, 6), (1.0, 60, 27, 30), (1.2, 60, 27, 30), (1.2, 24, 15, 30)],
+)
+def test_only_an_optimum_at_the_very_edge_or_beyond_counts_as_cut_off(
+    centre: float, n: int, n_least: int, n_most: int, *, is_lower: bool
+) -> None:
+    box = space(dimension(RATE, RATE))
+    n_cut_off = 0
+    for seed in range(30):
+        shaken = random.Random(seed)
+
+        def reward(point: Hyperparameters) -> float:
+            unit = box["x"].to_unit(point["x"])
+            return -abs((1.0 - unit if is_lower else unit) - centre) + shaken.gauss(0.0, 0.05)  # noqa: B023
+
+        n_cut_off += only(narrow(trials(box, reward, n=n, seed=seed), box, direction=UP, rule=BOX))[1].cut_off
+    assert n_least <= n_cut_off <= n_most
+
+
+def test_an_optimum_a_little_beside_a_cliff_is_not_cut_off_by_the_range() -> None:
+    box = space(dimension(RATE, RATE))
+
+    def reward(point: Hyperparameters) -> float:
+        unit = box["x"].to_unit(point["x"])
+        return math.nan if unit > 0.93 else unit
+
+    for seed in range(10):
+        _, decision = only(narrow(trials(box, reward, n=60, seed=seed), box, direction=UP, rule=BOX))
+        assert not decision.cut_off
+
+
+@pytest.mark.parametrize("n_values", [3, 4, 5, 12])
+def test_the_best_of_a_few_integers_may_be_the_last(n_values: int) -> None:
+    box = space(dimension(IntRange(low=1, high=n_values), IntRange(low=1, high=40)))
+    for turned in (False, True):
+        known = trials(box, lambda point: float(point["x"]) * (-1.0 if turned else 1.0), n=60)  # noqa: B023
+        known = [replace(each, reward=each.reward + 1e-3 * (each.number % 7)) for each in known]
+        after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+        assert decision.cut_off == turned
+        assert (bounds(after)[1] > n_values) == (not turned)
+
+
 def test_an_edge_moves_to_the_limit_and_no_further_and_then_counts_as_cut_off() -> None:
     box = space(dimension(RATE, LogRange(low=1e-5, high=2.0)))
     after, decision = only(narrow(trials(box, peak(100.0)), box, direction=UP, rule=BOX))

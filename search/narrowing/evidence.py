@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
+import numpy as np
 from scipy import stats
 
 from search.comparable_rewards import Observation
@@ -119,11 +121,13 @@ class Positions:
         best: The best trials.
         rest: The others that did not diverge.
         diverged: Those that diverged.
+        ranks: Of all, in this order, 1 the best; equal rewards share the mean of theirs, and so do diverged trials.
     """
 
     best: tuple[float, ...]
     rest: tuple[float, ...]
     diverged: tuple[float, ...]
+    ranks: tuple[float, ...]
 
     def p_value(self) -> float:
         """Chance that the best and all others lie this differently if the dimension does not matter.
@@ -147,6 +151,22 @@ class Positions:
         tail = stats.hypergeom.sf(n_inside_best - 1, len(self.best) + len(self.rest), n_inside, len(self.best))
         return n_inside_best, float(tail)
 
+    def share_better(self, positions: tuple[float, float], others: tuple[float, float]) -> float:
+        """Return the share of pairs of trials, one of each of two strips, of which the first strip's is the better one.
+
+        Equal ones count half (Mann-Whitney U over the number of pairs), diverged ones as the worst; 0 without a pair.
+
+        Args:
+            positions: The first strip's ends on the scale, inclusive.
+            others: The second strip's, likewise.
+        """
+        where, ranks = np.array([*self.best, *self.rest, *self.diverged]), np.array(self.ranks)
+        one, other = (ranks[(where >= low) & (where <= high)] for low, high in (positions, others))
+        if not len(one) or not len(other):
+            return 0.0
+        better, equal = one[:, None] < other[None, :], one[:, None] == other[None, :]
+        return float(np.mean(better + 0.5 * equal))
+
 
 def positions_of(best_first: Sequence[Observation], dimension: Dimension) -> Positions:
     """Return where trials lie, best first and diverged ones last; the best can be told from the rest (`too_equal`).
@@ -159,7 +179,18 @@ def positions_of(best_first: Sequence[Observation], dimension: Dimension) -> Pos
     scale = dimension.range.scale
     where = [scale(float(each.hyperparameters[dimension.name])) for each in best_first]
     count, n_finite = n_best_apart(best_first), sum(not each.diverged for each in best_first)
-    return Positions(best=tuple(where[:count]), rest=tuple(where[count:n_finite]), diverged=tuple(where[n_finite:]))
+    return Positions(
+        best=tuple(where[:count]),
+        rest=tuple(where[count:n_finite]),
+        diverged=tuple(where[n_finite:]),
+        ranks=tuple(stats.rankdata(_levels(best_first)).tolist()),
+    )
+
+
+def _levels(best_first: Sequence[Observation]) -> list[int]:
+    """Return a number for each trial that grows where the reward falls; all diverged ones have the same."""
+    falls = (not (one.diverged and other.diverged) and not _equal(one, other) for one, other in pairwise(best_first))
+    return [0, *accumulate(map(int, falls))]
 
 
 def is_zero(value: Value, dimension: Dimension) -> bool:
