@@ -225,6 +225,50 @@ def test_best_trials_at_an_edge_push_it_out(optimum: float) -> None:
     assert not decision.cut_off
 
 
+@pytest.mark.parametrize("is_lower", [False, True])
+@pytest.mark.parametrize(
+    ("centre", "n", "n_least", "n_most"),
+    [(0.8, 60, 0, 4), (0.8, 400, 0, 1), (0.85, 400, 0, 6), (1.0, 60, 27, 30), (1.2, 60, 27, 30), (1.2, 24, 15, 30)],
+)
+def test_only_an_optimum_at_the_very_edge_or_beyond_counts_as_cut_off(
+    centre: float, n: int, n_least: int, n_most: int, *, is_lower: bool
+) -> None:
+    box = space(dimension(RATE, RATE))
+    n_cut_off = 0
+    for seed in range(30):
+        shaken = random.Random(seed)
+
+        def reward(point: Hyperparameters) -> float:
+            unit = box["x"].to_unit(point["x"])
+            return -abs((1.0 - unit if is_lower else unit) - centre) + shaken.gauss(0.0, 0.05)  # noqa: B023
+
+        n_cut_off += only(narrow(trials(box, reward, n=n, seed=seed), box, direction=UP, rule=BOX))[1].cut_off
+    assert n_least <= n_cut_off <= n_most
+
+
+def test_an_optimum_a_little_beside_a_cliff_is_not_cut_off_by_the_range() -> None:
+    box = space(dimension(RATE, RATE))
+
+    def reward(point: Hyperparameters) -> float:
+        unit = box["x"].to_unit(point["x"])
+        return math.nan if unit > 0.93 else unit
+
+    for seed in range(10):
+        _, decision = only(narrow(trials(box, reward, n=60, seed=seed), box, direction=UP, rule=BOX))
+        assert not decision.cut_off
+
+
+@pytest.mark.parametrize("n_values", [3, 4, 5, 12])
+def test_the_best_of_a_few_integers_may_be_the_last(n_values: int) -> None:
+    box = space(dimension(IntRange(low=1, high=n_values), IntRange(low=1, high=40)))
+    for turned in (False, True):
+        known = trials(box, lambda point: float(point["x"]) * (-1.0 if turned else 1.0), n=60)  # noqa: B023
+        known = [replace(each, reward=each.reward + 1e-3 * (each.number % 7)) for each in known]
+        after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+        assert decision.cut_off == turned
+        assert (bounds(after)[1] > n_values) == (not turned)
+
+
 def test_an_edge_moves_to_the_limit_and_no_further_and_then_counts_as_cut_off() -> None:
     box = space(dimension(RATE, LogRange(low=1e-5, high=2.0)))
     after, decision = only(narrow(trials(box, peak(100.0)), box, direction=UP, rule=BOX))
@@ -289,6 +333,70 @@ def test_too_few_trials_keep_everything_and_say_so(n: int, n_diverged: int) -> N
     for decision in narrowed.decisions:
         assert decision.change is RangeChange.KEPT
         assert f"only {n - n_diverged} " in decision.reason
+
+
+def test_too_few_trials_that_may_be_best_are_told_by_what_became_of_the_others() -> None:
+    box = space(dimension(RATE, WIDE))
+    known = trials(box, peak(1e-3), n=20)
+    fit = [replace(each, excesses=(-1.0,)) for each in known[:4]]
+    diverged = [replace(each, diverged=True, excesses=(-1.0,)) for each in known[4:12]]
+    breaking = [replace(each, excesses=(1.0,)) for each in known[12:]]
+    all_diverge = [replace(each, diverged=True, excesses=(-1.0,)) for each in breaking]
+    all_break = [replace(each, diverged=False, excesses=(1.0,)) for each in diverged]
+    for others, words in (
+        ([*diverged, *all_diverge], "did not diverge"),
+        ([*all_break, *breaking], "keep the constraints"),
+        ([*diverged, *breaking], "did not diverge and keep the constraints"),
+    ):
+        _, decision = only(narrow([*fit, *others], box, direction=UP, rule=BOX))
+        assert decision.reason == f"only 4 of 20 trials that lie in the current ranges {words}; 5 are needed"
+
+
+# ---- equal rewards ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_better", [0, 4], ids=["all are equal", "too few are better"])
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_rewards_are_no_evidence_however_the_trials_are_numbered(n_better: int, seed: int) -> None:
+    """The first half of the trials lies at the upper end."""
+    box = space(dimension(RATE, WIDE))
+    rng = np.random.default_rng(seed)
+    units = [*rng.uniform(0.7, 1.0, 12).tolist(), *rng.uniform(0.0, 1.0, 12).tolist()]
+    known = [
+        observation(number, {"x": box["x"].from_unit(unit)}, float(number < n_better))
+        for number, unit in enumerate(units)
+    ]
+    n_equal = 24 - n_better
+    for rule in (BOX, NarrowRule(rule="posterior")):
+        after, decision = only(narrow(known, box, direction=UP, rule=rule))
+        assert "crowd" not in decision.reason
+        if rule == BOX:
+            assert after == box["x"]
+            assert decision.reason == (
+                f"too many rewards are equal, those of {n_equal} of 24 trials: the best cannot be told from the rest"
+            )
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10**6), n_levels=st.integers(1, 12), order=st.randoms())
+def test_the_order_of_equal_rewards_does_not_matter(seed: int, n_levels: int, order: random.Random) -> None:
+    box = space(dimension(RATE, WIDE))
+    known = trials(box, lambda point: round(n_levels * box["x"].to_unit(point["x"])) / n_levels, n=40, seed=seed)
+    expected = only(narrow(known, box, direction=UP, rule=BOX))
+    numbers = list(range(40))
+    order.shuffle(numbers)
+    renumbered = [replace(each, number=number) for each, number in zip(known, numbers, strict=True)]
+    assert only(narrow(renumbered, box, direction=UP, rule=BOX)) == expected
+
+
+def test_coarse_rewards_still_narrow_a_range() -> None:
+    box = space(dimension(RATE, WIDE))
+    known = trials(box, lambda point: float(1e-4 < float(point["x"]) < 1e-2), n=40)
+    after, decision = only(narrow(known, box, direction=UP, rule=BOX))
+    n_good = sum(each.reward for each in known)
+    assert decision.change is RangeChange.NARROWED
+    assert decision.reason.startswith(f"best {n_good:.0f} of 40 lie in [")
+    assert bounds(after)[0] > RATE.low
 
 
 # ---- choices, zeros, conditions --------------------------------------------------------------------------------------

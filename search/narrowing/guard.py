@@ -28,6 +28,7 @@ def guarded(
     why: str,
     figures: Mapping[str, float],
     padding_share: float = PADDING_SHARE,
+    furthest: Interval | None = None,
 ) -> Pair:
     """Return the range that comes closest to what is good; the dimension itself if next to nothing would change.
 
@@ -39,11 +40,14 @@ def guarded(
         why: What speaks for `good`, in words.
         figures: The same in figures.
         padding_share: What is added at both ends of `good`, in its widths, >= 0.
+        furthest: How far an edge may move out, within the limits; None for these.
     """
     assert not isinstance(dimension.range, Choices)
     assert not isinstance(dimension.limits, Choices)
     current, limits = interval_of(dimension.range), interval_of(dimension.limits)
-    moved = moved_out(good.padded(padding_share * good.width).clipped(within), crowded.side, current, limits)
+    moved = moved_out(
+        good.padded(padding_share * good.width).clipped(within), crowded.side, current, furthest or limits
+    )
     reach = Interval(low=min(within.low, moved.low), high=max(within.high, moved.high))
     held = moved.widened(MIN_WIDTH_SHARE * current.width, within=reach)
     after = replace(dimension, range=range_from(held, dimension))

@@ -6,23 +6,27 @@ which the rules push an edge outwards, whatever the rule, and without one.
 
 That test alone compares the best trials with all others, of which a sampler's later ones are better and lie closer
 together, in dimensions that do not matter, too. So a Gaussian process of the trials must agree, which knows what their
-other hyperparameters explain: of its functions, nearly all have the best trials worse in the middle of the range.
+other hyperparameters explain: of its functions, nearly all have the best trials worse in the middle of the range, and
+most have them worse a little inside the edge, too, where an optimum of the range itself would lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from search.comparable_rewards import Observation
 from search.narrowing.edges import Crowding, edge_crowding
-from search.narrowing.evidence import active, is_zero, n_best, ranked
+from search.narrowing.evidence import active, is_zero, n_best_apart, ranked
 from search.narrowing.optimum import Model, model_of
 from search.range_text import number_text
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace
 from search.study_definition import Direction
 from search.study_record import CrowdedEdge
 
-SURE_FROM = 0.99
+SURE_FROM = 0.99  # that the best trials are worse in the middle
+LIKELY_FROM = 0.8  # that they are worse a little inside: a sure sign of the slope there takes hundreds of trials
+_INSIDE_SHARE = 0.15  # of the width: how far that is
 _MOST_BEST = 32  # that are moved; the cost grows with the third power
 
 
@@ -47,8 +51,25 @@ def crowded_edges(
     if not crowded:
         return ()
     model = model_of(inside, space, direction, tells_stages_apart=False)
-    sure = [(*each, _worse_inside(model, inside, *each)) for each in crowded]
-    return tuple(_crowded_edge(*each) for each in sure if each[-1] >= SURE_FROM)
+    found_worse = [(*each, _worse_inside(model, inside, *each)) for each in crowded]
+    return tuple(_crowded_edge(*each) for each in found_worse if each[-1].is_convincing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Worse:
+    """How probably the best trials, put at an edge, are better than elsewhere.
+
+    Attributes:
+        in_the_middle: Than in the middle of the range.
+        next_to_it: Than a little inside that edge.
+    """
+
+    in_the_middle: float
+    next_to_it: float
+
+    @property
+    def is_convincing(self) -> bool:
+        return self.in_the_middle >= SURE_FROM and self.next_to_it >= LIKELY_FROM
 
 
 def _leads_to_zero(dimension: Dimension, crowded: Crowding) -> bool:
@@ -58,13 +79,17 @@ def _leads_to_zero(dimension: Dimension, crowded: Crowding) -> bool:
     return dimension.zero_share > 0.0 and faces_zero
 
 
-def _worse_inside(model: Model, inside: Sequence[Observation], dimension: Dimension, crowded: Crowding) -> float:
-    """Return the probability that the best trials, put at that edge, would be worse in the middle of the range."""
+def _worse_inside(model: Model, inside: Sequence[Observation], dimension: Dimension, crowded: Crowding) -> _Worse:
+    """Return how probably the best trials, put at that edge, would be worse further inside."""
     name = dimension.name
     trials = [each for each in active(inside, name) if not is_zero(each.hyperparameters[name], dimension)]
-    best = [each.hyperparameters for each in trials[: min(n_best(trials), _MOST_BEST)]]
-    at_edge = _moved(best, dimension, share=0.0 if crowded.side < 0 else 1.0)
-    return model.probability_of_better(at_edge, _moved(best, dimension, share=0.5))
+    best = [each.hyperparameters for each in trials[: min(n_best_apart(trials), _MOST_BEST)]]
+    edge, little = (0.0, _INSIDE_SHARE) if crowded.side < 0 else (1.0, 1.0 - _INSIDE_SHARE)
+    at_edge, middle, next_to_it = (_moved(best, dimension, share=share) for share in (edge, 0.5, little))
+    return _Worse(
+        in_the_middle=model.probability_of_better(at_edge, middle),
+        next_to_it=model.probability_of_better(at_edge, next_to_it),
+    )
 
 
 def _moved(points: Sequence[Hyperparameters], dimension: Dimension, *, share: float) -> list[Hyperparameters]:
@@ -75,7 +100,7 @@ def _moved(points: Sequence[Hyperparameters], dimension: Dimension, *, share: fl
     return [{**each, dimension.name: range_.unscale(low + share * (high - low))} for each in points]
 
 
-def _crowded_edge(dimension: Dimension, crowded: Crowding, probability: float) -> CrowdedEdge:
+def _crowded_edge(dimension: Dimension, crowded: Crowding, worse: _Worse) -> CrowdedEdge:
     assert not isinstance(dimension.range, Choices)
     assert not isinstance(dimension.limits, Choices)
     is_lower, is_hard_limit = crowded.side < 0, crowded.is_at_limit(dimension)
@@ -96,5 +121,5 @@ def _crowded_edge(dimension: Dimension, crowded: Crowding, probability: float) -
         bound=bound,
         is_hard_limit=is_hard_limit,
         reason=f"the best trials crowd at the {where} ({found}): the optimum may lie beyond; {advice}",
-        figures={**crowded.figures, "worse_inside": probability},
+        figures={**crowded.figures, "worse_inside": worse.in_the_middle, "worse_next": worse.next_to_it},
     )

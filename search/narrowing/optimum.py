@@ -4,8 +4,9 @@ Short trials prefer other values than long ones, and each stage trains longer th
 from 0, may be a coordinate of the process: the functions drawn are then those of the stage to come, and how far the
 stages so far speak for it is the coordinate's lengthscale.
 
-The candidates are points spread over the whole space and others scattered about the best trials, near and less near;
-each drawn function has its maximum at one of them. All random numbers are fixed: the same trials give the same places.
+The candidates are points spread over all of where the optimum is looked for and others scattered about the best trials
+there, near and less near; each drawn function has its maximum at one of them. All random numbers are fixed: the same
+trials give the same places.
 """
 
 from __future__ import annotations
@@ -68,10 +69,15 @@ class Model:
         """Return the posterior mean of each trial's hyperparameters in the stage to come, shape ``(n_trials,)``."""
         return self.surrogate.mean(self._to_come([each.hyperparameters for each in self.trials]))
 
-    def optima(self) -> list[dict[str, Value]]:
-        """Return where the maximum of each drawn function lies, `N_DRAWS` of them."""
+    def optima(self, within: SearchSpace) -> list[dict[str, Value]]:
+        """Return where the maximum of each drawn function lies, `N_DRAWS` of them.
+
+        Args:
+            within: Where maxima are looked for, inside the model's space.
+        """
         rng = np.random.default_rng(_SEED)
-        candidates = [*_spread(self.space), *_scattered(self.trials[:_N_CENTRES], self.space, rng)]
+        centres = [each for each in self.trials if within.contains(each.hyperparameters)][:_N_CENTRES]
+        candidates = [*_spread(within), *_scattered(centres, within, rng)]
         normals = rng.standard_normal((len(candidates), N_DRAWS))
         drawn = self.surrogate.draws(self._to_come(candidates), normals)
         return [candidates[index] for index in np.argmax(drawn, axis=0)]

@@ -3,10 +3,10 @@
 Of the functions drawn from the process's posterior over all that was declared, each has its maximum somewhere. The
 numeric ranges become, each on its own scale, central intervals that leave out equal shares of these places and together
 hold the stated share of them; padded by 15 % on each side, but never less than half of the current width. Where trials
-of earlier stages outside the current range speak for it, a range widens again. A dimension along which the process
-hardly changes keeps its range. A choice goes if next to no drawn function has its maximum there, and it has enough
-trials, none of them among the best quarter. Conditional dimensions are judged by the draws in which they are active,
-`or_zero` ranges by those that are not zero.
+of earlier stages outside the current range speak for it, a range widens again, but not to where all trials failed
+(`no_return`). A dimension along which the process hardly changes keeps its range. A choice goes if next to no drawn
+function has its maximum there, and it has enough trials, none of them among the best quarter. Conditional dimensions
+are judged by the draws in which they are active, `or_zero` ranges by those that are not zero.
 
 The probability is the model's: it is as good as the model.
 """
@@ -23,14 +23,15 @@ from search.comparable_rewards import Observation
 from search.narrowing.choices import MIN_TRIALS_PER_CHOICE
 from search.narrowing.decisions import Pair, choices_change, decided, kept, kept_all, put_together
 from search.narrowing.edges import edge_crowding
-from search.narrowing.evidence import MIN_TRIALS, TRIALS_PER_DIMENSION, active, is_zero, leaders, too_few
+from search.narrowing.evidence import MIN_TRIALS, TRIALS_PER_DIMENSION, active, failure_words, is_zero, leaders, too_few
 from search.narrowing.guard import guarded
 from search.narrowing.interval import Interval, interval_of
+from search.narrowing.no_return import Open, opened
 from search.narrowing.optimum import Model, model_of
 from search.narrowing.request import NarrowingRequest
 from search.narrowing.surrogate import Array
 from search.range_text import number_text
-from search.search_space import Choices, Dimension, Hyperparameters, Value
+from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
 from search.study_record import NarrowedSpace, RangeChange
 
 NEGLIGIBLE_PART = 0.2
@@ -48,10 +49,13 @@ def posterior(request: NarrowingRequest) -> NarrowedSpace:
     if reason:
         return kept_all(request.space, reason)
     model = model_of(known, request.reachable, request.direction, tells_stages_apart=True)
-    optima = model.optima()
+    ground = {each.name: opened(each, request.space[each.name], known) for each in model.space}
+    optima = model.optima(SearchSpace(dimensions=tuple(each.dimension for each in ground.values())))
     may_change = [model.space[each.name] for each in request.space if _may_change(each, model, known)]
     tail = _tail(may_change, optima, probability=request.rule.probability)
-    judge = _Judge(request=request, model=model, known=known, inside=request.inside, optima=optima, tail=tail)
+    judge = _Judge(
+        request=request, model=model, known=known, inside=request.inside, ground=ground, optima=optima, tail=tail
+    )
     return put_together([judge.judged(dimension) for dimension in request.space])
 
 
@@ -69,7 +73,8 @@ class _Judge:
         model: The process.
         known: The trials that it may know, best first.
         inside: Those in the current ranges, best first.
-        optima: Where the drawn functions have their maxima.
+        ground: Where the optimum is looked for, by dimension.
+        optima: Where the drawn functions have their maxima there.
         tail: Share of these that a numeric range leaves out at each end.
     """
 
@@ -77,6 +82,7 @@ class _Judge:
     model: Model
     known: Sequence[Observation]
     inside: Sequence[Observation]
+    ground: Mapping[str, Open]
     optima: Sequence[Hyperparameters]
     tail: float
 
@@ -110,10 +116,16 @@ class _Judge:
         after = replace(dimension, range=Choices(values=left))
         figures = {f"probability {label}": share for label, share in shares.items()}
         figures |= {f"n_trials {label}": float(count) for label, count in counts.items()}
-        each = ", ".join(
-            f"{label} {shares[label]:.2g} ({counts[label]} trials"
-            f"{self._mercy(shares[label], is_best=label in best) if label in left else ''})"
+        notes = {
+            label: self._mercy(shares[label], is_best=label in best)
+            if label in left
+            else _barred_words([each for each in trials if each.hyperparameters[dimension.name] == label])
+            if not self.ground[dimension.name].dimension.contains(label)
+            else ""
             for label in reachable.values
+        }
+        each = ", ".join(
+            f"{label} {shares[label]:.2g} ({counts[label]} trials{notes[label]})" for label in reachable.values
         )
         reason = f"the optimum's probability by choice: {each}"
         return after, decided(dimension, after, choices_change(choices, Choices(values=left)), reason, figures)
@@ -152,12 +164,14 @@ class _Judge:
             return after, decision
         share = 1.0 - len(numeric) / len(drawn)
         trials = active(self.known, dimension.name)
-        n_zeros = sum(is_zero(each.hyperparameters[dimension.name], reachable) for each in trials)
+        zeros = [each for each in trials if is_zero(each.hyperparameters[dimension.name], reachable)]
+        n_zeros = len(zeros)
         is_best = any(is_zero(each.hyperparameters[dimension.name], reachable) for each in leaders(trials))
         stays = self._stays(share, n_zeros, is_best=is_best, is_there=dimension.zero_share > 0.0)
         figures: Mapping[str, float] = {**decision.figures, "probability zero": share, "n_trials zero": float(n_zeros)}
         if stays == (dimension.zero_share > 0.0):
-            mercy = self._mercy(share, is_best=is_best) if stays else ""
+            is_barred = self.ground[dimension.name].dimension.zero_share == 0.0
+            mercy = self._mercy(share, is_best=is_best) if stays else _barred_words(zeros) if is_barred else ""
             told = f"{decision.reason}; zero {share:.2g} ({n_zeros} trials{mercy})" if mercy else decision.reason
             return after, replace(decision, reason=told, figures=figures)
         after = replace(after, zero_share=reachable.zero_share if stays else 0.0)
@@ -180,8 +194,8 @@ class _Judge:
             return kept(dimension, idle, figures)
         if len(drawn) < MIN_DRAWS:
             return kept(dimension, f"only {len(drawn)} of {len(self.optima)} draws have the optimum off zero", figures)
-        reachable = self.model.space[dimension.name].range
-        assert not isinstance(reachable, Choices)
+        open_ = self.ground[dimension.name]
+        assert not isinstance(open_.dimension.range, Choices)
         low, high = _central([dimension.range.scale(value) for value in drawn], self.tail).tolist()
         ends = [number_text(dimension.range.unscale(end), dimension.range) for end in (low, high)]
         percent = f"{100.0 * (1.0 - 2.0 * self.tail):.3g} %"
@@ -190,10 +204,16 @@ class _Judge:
             dimension,
             Interval(low=low, high=high),
             edge_crowding(self.inside, dimension),
-            within=interval_of(reachable),
-            why=f"holds the optimum with a probability of {share} in [{ends[0]}, {ends[1]}] ({len(self.known)} trials)",
+            within=interval_of(open_.dimension.range),
+            why=f"holds the optimum with a probability of {share} in [{ends[0]}, {ends[1]}] "
+            f"({len(self.known)} trials{open_.words()})",
             figures=figures,
+            furthest=open_.how_far(),
         )
+
+
+def _barred_words(trials: Sequence[Observation]) -> str:
+    return f"; stays out, {'all of them' if len(trials) > 1 else 'it'} {failure_words(trials)}"
 
 
 def _may_change(dimension: Dimension, model: Model, known: Sequence[Observation]) -> bool:

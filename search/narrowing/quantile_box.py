@@ -20,7 +20,7 @@ from search.comparable_rewards import Observation
 from search.narrowing.choices import without_worse, without_worse_zero
 from search.narrowing.decisions import Pair, kept, put_together
 from search.narrowing.edges import crowding
-from search.narrowing.evidence import Positions, active, is_zero, n_best, positions_of, too_few
+from search.narrowing.evidence import Positions, active, is_zero, positions_of, too_equal, too_few
 from search.narrowing.guard import guarded
 from search.narrowing.interval import Interval, interval_of
 from search.narrowing.request import NarrowingRequest
@@ -59,8 +59,11 @@ def _narrow_range(dimension: Dimension, numeric: Sequence[Observation]) -> Pair:
     reason = too_few(numeric, what="are not zero")
     if reason:
         return kept(dimension, reason)
-    count, positions = n_best(numeric), positions_of(numeric, dimension)
-    p_value = positions.p_value()
+    reason = too_equal(numeric)
+    if reason:
+        return kept(dimension, reason)
+    positions = positions_of(numeric, dimension)
+    count, p_value = len(positions.best), positions.p_value()
     figures = {"p_value": p_value, "n_best": float(count), "n_trials": float(len(numeric))}
     if not p_value < MATTERS_BELOW:
         reason = f"no evidence that it matters: best {count} of {len(numeric)} lie like the rest (KS p = {p_value:.2g})"
