@@ -3,7 +3,10 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import optuna
@@ -128,14 +131,29 @@ def test_values_that_are_no_numbers_count_as_bad() -> None:
     assert np.mean([rate > 1e-2 for rate in late]) < 0.2
 
 
-def test_what_is_asked_for_at_once_is_diverse() -> None:
-    study = study_of(20)
-    asked = [study.ask(SPACE).params for _ in range(12)]
+def least_apart(asked: Sequence[Mapping[str, Any]]) -> float:
     units = np.array(
         [[(math.log10(a["rate"]) + 6) / 6, (a["depth"] - 0.5) / 8, a["drop"] / 0.8, ord(a["kind"])] for a in asked]
     )
-    apart = np.abs(units[:, None] - units[None]).max(axis=2)[np.triu_indices(12, k=1)]
-    assert apart.min() > LEAST_DISTANCE
+    apart = np.abs(units[:, None] - units[None]).max(axis=2)[np.triu_indices(len(asked), k=1)]
+    return float(apart.min())
+
+
+def test_what_is_asked_for_at_once_is_diverse() -> None:
+    study = study_of(20)
+    assert least_apart([study.ask(SPACE).params for _ in range(12)]) > LEAST_DISTANCE
+
+
+def test_what_threads_ask_for_at_once_is_diverse() -> None:
+    study = study_of(20)
+    trials, at_once = [study.ask() for _ in range(6)], Barrier(6)
+
+    def asked(trial: Trial) -> dict[str, Any]:
+        at_once.wait(timeout=60.0)
+        return trial.relative_params
+
+    with ThreadPoolExecutor(max_workers=6) as threads:
+        assert least_apart(list(threads.map(asked, trials))) > LEAST_DISTANCE
 
 
 def test_conditional_parameters_are_searched_too() -> None:

@@ -25,6 +25,7 @@ from search.samplers.coordinates import Array, Cells, Mask, UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.history import History
 from search.samplers.learning_curves import Curve, excerpt, learning_curves
+from search.samplers.proposals import Proposals
 from search.samplers.region import Intervals, Region
 from search.samplers.seeded_sampler import SeededSampler
 
@@ -56,6 +57,7 @@ class StagedGPSampler(SeededSampler):
             them, > 0; those trials have its choices. None for no neighbourhood.
         cells: Of parameters, by name, whose values do not all differ: suggestions do.
         within: Coordinates of parameters, by name, to which suggestions are held; the model learns from all trials.
+        proposals: Of samplers that share a study and this process; None for the sampler's own.
 
     Raises:
         ValueError: If `max_epochs` or `n_startup_trials` is less than 1, or `half_width` not above 0.
@@ -70,8 +72,9 @@ class StagedGPSampler(SeededSampler):
         half_width: float | None = None,
         cells: Mapping[str, Cells] | None = None,
         within: Mapping[str, Intervals] | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells, within=within)
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells, within=within, proposals=proposals)
         if max_epochs is not None and max_epochs < 1:
             raise ValueError(f"`max_epochs >= 1` must hold, but got {max_epochs!r}.")
         if half_width is not None and not half_width > 0.0:
@@ -82,7 +85,7 @@ class StagedGPSampler(SeededSampler):
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Return what is expected to improve the final value most."""
         names = coordinates.distributions.keys()
-        trials = study.get_trials(deepcopy=False, states=_STATES)
+        trials = self._proposals.shown(study.get_trials(deepcopy=False, states=_STATES), coordinates)
         trials = [each for each in trials if each.number != trial.number and not names.isdisjoint(each.params)]
         all_curves = learning_curves(trials, direction=study.direction)
         curves = [all_curves[index] for index in excerpt(all_curves)]
