@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -104,6 +106,31 @@ def test_a_quadratic_reward_is_fitted_exactly() -> None:
     fitted = ScoreRegression(normals).fitted((), rewards)
     assert fitted.slope == pytest.approx(slope, abs=0.01)
     assert fitted.curvature == pytest.approx(curvature, abs=0.02)
+
+
+@pytest.mark.parametrize("n_samples", [20, 60])
+def test_the_fit_is_that_of_ridge_regression_with_more_features_than_samples_too(n_samples: int) -> None:
+    rng = np.random.default_rng(2)
+    normals, rewards = rng.normal(size=(n_samples, 6)), rng.normal(size=n_samples)
+    rows, columns = np.triu_indices(6)  # with the normals and the constant, 28 features
+    squares = normals[:, rows] * normals[:, columns] - (rows == columns)
+    features = np.hstack([np.ones((n_samples, 1)), normals, squares])
+    penalty = 1e-3 * n_samples * np.diag(np.append(0.0, np.ones(27)))
+    weights = np.linalg.solve(features.T @ features + penalty, features.T @ (rewards - rewards.mean()))
+    fitted = ScoreRegression(normals).fitted((), rewards)
+    assert fitted.slope == pytest.approx(weights[1:7], abs=1e-7)
+    assert fitted.curvature == pytest.approx(fitted.curvature.T)
+    assert fitted.curvature[rows, columns] == pytest.approx(np.where(rows == columns, 2.0, 1.0) * weights[7:], abs=1e-7)
+
+
+def test_a_hundred_dimensions_are_no_obstacle() -> None:
+    normals = standard_normals(qmc.Sobol(100, seed=np.random.default_rng(0)).random(512))
+    rewards = 3.0 * normals[:, 7] - normals[:, 8] ** 2
+    started = time.process_time()
+    fitted = ScoreRegression(normals).fitted((), rewards)
+    assert time.process_time() - started < 0.5
+    assert np.argmax(fitted.slope) == 7
+    assert np.argmin(np.diag(fitted.curvature)) == 8
 
 
 def test_steps_climb_to_the_optimum() -> None:

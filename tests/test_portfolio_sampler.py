@@ -41,6 +41,16 @@ def noted(study: Study, prefix: str) -> dict[int, str]:
     return {int(name.removeprefix(prefix)): text for name, text in study.user_attrs.items() if name.startswith(prefix)}
 
 
+def test_what_one_member_has_just_proposed_the_others_know() -> None:
+    proposed, stored = study_of(20), study_of(20)
+    for _ in range(6):
+        waiting, running = proposed.ask(), stored.ask()
+        assert waiting.relative_params == running.relative_params
+        loss(running)
+    last = list(choices(stored).values())[-6:]
+    assert len(set(last) & {"exploit", "refine", "policy"}) > 1
+
+
 @pytest.mark.slow
 def test_choices_are_kept_in_the_study_and_equal_seeds_make_the_same() -> None:
     study, again = study_of(25), study_of(25)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -34,6 +36,12 @@ def study_of(
     study = optuna.create_study(sampler=sampler(seed=seed), direction=direction)
     study.optimize(objective, n_trials=n_trials)
     return study
+
+
+def conditional(trial: Trial) -> float:
+    if trial.suggest_categorical("kind", ["short", "long"]) == "short":
+        return 0.5 + abs(trial.suggest_float("low", 0.0, 1.0) - 0.5)
+    return abs(trial.suggest_float("high", 0.0, 1.0) - 0.8)
 
 
 @pytest.mark.slow
@@ -113,3 +121,46 @@ def test_several_objectives_are_refused(sampler: Sampler) -> None:
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler())
     with pytest.raises(ValueError, match="one objective"):
         study.ask(SPACE)
+
+
+@pytest.mark.parametrize("objective", [loss, conditional])
+def test_what_was_just_proposed_counts_as_what_is_stored(sampler: Sampler, objective: Callable[[Trial], float]) -> None:
+    """A trial's parameters are stored one by one, after all of them were proposed."""
+    proposed, stored = (study_of(sampler, 14, objective=objective) for _ in range(2))
+    for _ in range(4):
+        waiting, running = proposed.ask(), stored.ask()
+        assert waiting.relative_params == running.relative_params
+        objective(running)
+
+
+def test_what_was_proposed_is_forgotten_with_its_trial(sampler: Sampler) -> None:
+    nexts = []
+    for asks in (False, True):
+        study = study_of(sampler, 12)
+        failed = study.ask()
+        if asks:
+            assert failed.relative_params
+        study.tell(failed, state=TrialState.FAIL)
+        nexts.append(study.ask(SPACE).params)
+    assert nexts[0] == nexts[1]
+
+
+def test_of_another_study_nothing_is_known(sampler: Sampler) -> None:
+    shared = sampler(seed=0)
+    other = optuna.create_study(sampler=shared)
+    other.optimize(loss, n_trials=12)
+    assert other.ask().relative_params
+    study = optuna.create_study(sampler=shared)
+    study.optimize(loss, n_trials=12)
+    study.ask()
+    alone = study_of(sampler, 12)
+    alone.ask()
+    assert study.ask(SPACE).params == alone.ask(SPACE).params
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda sampler: pickle.loads(pickle.dumps(sampler))])
+def test_a_copy_asks_for_the_same(sampler: Sampler, copied: Callable[[BaseSampler], BaseSampler]) -> None:
+    study, other = study_of(sampler, 12), study_of(sampler, 12)
+    other.sampler = copied(study.sampler)
+    other.sampler.reseed_rng()
+    assert other.ask(SPACE).params == study.ask(SPACE).params

@@ -186,8 +186,8 @@ def test_trials_outside_the_box_teach_a_model_of_the_whole_space(sampler: str) -
         return float(np.median([box["rate"].to_unit(point["rate"]) for point in points]))
 
     all_ = tuple(each for each in history(30, box=RATE_ONLY) if not box.contains(each.hyperparameters))
-    assert asked(1.0) > 0.9
-    assert asked(-1.0) < 0.1
+    assert asked(1.0) > 0.75
+    assert asked(-1.0) < 0.25
     others = [ask("tpe", box=box, declared=RATE_ONLY, observations=each) for each in (all_, ())]
     assert others[0] == others[1], "what is modelled within the box alone learns nothing from them"
 

@@ -3,12 +3,15 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from optuna_surface import SPACE, loss
@@ -137,14 +140,29 @@ def test_values_that_are_no_numbers_count_as_bad() -> None:
     assert np.mean([rate > 1e-2 for rate in late]) < 0.2
 
 
-def test_what_is_asked_for_at_once_is_diverse() -> None:
-    study = study_of(20)
-    asked = [study.ask(SPACE).params for _ in range(12)]
+def least_apart(asked: Sequence[Mapping[str, Any]]) -> float:
     units = np.array(
         [[(math.log10(a["rate"]) + 6) / 6, (a["depth"] - 0.5) / 8, a["drop"] / 0.8, ord(a["kind"])] for a in asked]
     )
-    apart = np.abs(units[:, None] - units[None]).max(axis=2)[np.triu_indices(12, k=1)]
-    assert apart.min() > LEAST_DISTANCE
+    apart = np.abs(units[:, None] - units[None]).max(axis=2)[np.triu_indices(len(asked), k=1)]
+    return float(apart.min())
+
+
+def test_what_is_asked_for_at_once_is_diverse() -> None:
+    study = study_of(20)
+    assert least_apart([study.ask(SPACE).params for _ in range(12)]) > LEAST_DISTANCE
+
+
+def test_what_threads_ask_for_at_once_is_diverse() -> None:
+    study = study_of(20)
+    trials, at_once = [study.ask() for _ in range(6)], Barrier(6)
+
+    def asked(trial: Trial) -> dict[str, Any]:
+        at_once.wait(timeout=60.0)
+        return trial.relative_params
+
+    with ThreadPoolExecutor(max_workers=6) as threads:
+        assert least_apart(list(threads.map(asked, trials))) > LEAST_DISTANCE
 
 
 def test_conditional_parameters_are_searched_too() -> None:
@@ -156,6 +174,52 @@ def test_conditional_parameters_are_searched_too() -> None:
     study = study_of(25, objective=objective)
     assert study.best_params["kind"] == "long"
     assert abs(study.best_params["high"] - 0.8) < 0.05
+
+
+def four_choices(trial: Trial) -> float:
+    kind, size = trial.suggest_categorical("kind", ["a", "b", "c", "d"]), trial.suggest_int("size", 1, 3)
+    return (kind != "b") + (size - 2) ** 2 / 2.0 + trial.suggest_float("share", 0.0, 0.5, step=0.5)
+
+
+def test_a_finite_space_is_searched_without_repetition() -> None:
+    study = study_of(24, objective=four_choices)
+    assert len({tuple(each.params.values()) for each in study.trials}) == 24
+    study.optimize(four_choices, n_trials=1)  # when nothing new is left it repeats
+
+
+@pytest.mark.parametrize("first", ["explored", "start-up"])
+def test_what_is_drawn_from_a_finite_space_is_new_too(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.samplers.staged_gp.EXPLORED_SHARE", 1.0)
+    study = optuna.create_study(sampler=StagedGPSampler(seed=0, n_startup_trials=24 if first == "start-up" else 1))
+    study.optimize(four_choices, n_trials=24)
+    assert len({tuple(each.params.values()) for each in study.trials}) == 24
+
+
+def test_of_choices_with_parameters_of_their_own_none_is_repeated() -> None:
+    def objective(trial: Trial) -> float:
+        if trial.suggest_categorical("kind", ["short", "long"]) == "short":
+            return 1.0 + trial.suggest_int("low", 1, 5)
+        return abs(trial.suggest_int("high", 1, 8) - 6)
+
+    study = study_of(13, objective=objective)
+    assert len({tuple(each.params.items()) for each in study.trials}) == 13
+
+
+@pytest.mark.parametrize(("n_values", "n_known"), [(20, 396), (47, 2205)])
+@pytest.mark.parametrize("half_width", [None, 0.1])
+def test_in_a_large_finite_space_what_is_left_is_found(n_values: int, n_known: int, half_width: float | None) -> None:
+    """However many there are to look at, and of more trials than the model is shown."""
+    space = {"i": IntDistribution(1, n_values), "j": IntDistribution(1, n_values)}
+    points = [(i, j) for i in range(1, n_values + 1) for j in range(1, n_values + 1)]
+    known = [points[index] for index in np.random.default_rng(0).permutation(len(points))[:n_known]]
+    study = optuna.create_study(sampler=StagedGPSampler(seed=0, half_width=half_width))
+    study.add_trials(
+        [
+            create_trial(params={"i": i, "j": j}, distributions=space, value=(i - 7) ** 2 + (j - 9) ** 2)
+            for i, j in known
+        ]
+    )
+    assert (*study.ask(space).params.values(),) not in known
 
 
 def test_a_finite_space_is_asked_for_even_when_nothing_new_is_left() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.special import ndtr
@@ -44,6 +46,39 @@ def log_expected_improvement(mean: Array, deviation: Array, *, best: float) -> A
     return np.log(deviation) + np.where(u > _FAR, near, tail)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Valued:
+    """Points with their acquisition.
+
+    Attributes:
+        points: Snapped coordinates, shape ``(n, d)``.
+        values: Shape ``(n,)``.
+    """
+
+    points: Array
+    values: Array
+
+    @classmethod
+    def of(cls, points: Array, acquisition: Acquisition) -> Self:
+        """Return points with what an acquisition says of them."""
+        return cls(points=points, values=acquisition(points))
+
+    def __add__(self, others: Valued) -> Valued:
+        return Valued(
+            points=np.vstack([self.points, others.points]), values=np.concatenate([self.values, others.values])
+        )
+
+    @property
+    def ranked(self) -> Array:
+        """The points, the largest acquisition first, shape ``(n, d)``."""
+        return self.best(len(self.values)).points
+
+    def best(self, n: int) -> Valued:
+        """Return the points of the largest acquisition, that first."""
+        order = np.argsort(-self.values, kind="stable")[:n]
+        return Valued(points=self.points[order], values=self.values[order])
+
+
 class Proposer:
     """Looks for points of large acquisition by random search with shrinking variations.
 
@@ -62,27 +97,30 @@ class Proposer:
         self._widths = widths
 
     def ranked(self, acquisition: Acquisition, *, around: Array) -> Array:
-        """Return points, the largest acquisition first, shape ``(n, d)``.
+        """Return the points of the last round, the largest acquisition first, shape ``(n, d)``.
 
         Args:
             acquisition: Of snapped coordinates.
             around: Points worth a closer look, the best first, shape ``(m, d)``, without NaN.
         """
+        *_, last = self.rounds(acquisition, around=around)
+        return last.ranked
+
+    def rounds(self, acquisition: Acquisition, *, around: Array) -> Iterator[Valued]:
+        """Yield the points of each round, those worth a variation and their variations; arguments as of `ranked`."""
         points = [self._anywhere()]
         if len(around):
             starts = np.repeat(around[:_N_AROUND], _N_CANDIDATES // _N_AROUND, axis=0)
             points.append(self._varied(starts, step=_FIRST_STEP, share=0.5, jumps=0.0))
-        found = self._snapped(np.vstack(points))
-        values = acquisition(found)
+        found = Valued.of(self._snapped(np.vstack(points)), acquisition)
+        yield found
         for index in range(_N_ROUNDS):
-            kept = np.argsort(-values, kind="stable")[:_N_KEPT]
+            kept = found.best(_N_KEPT)
             jumps = _JUMP_SHARE if index + 1 < _N_ROUNDS else 0.0
-            starts = np.repeat(found[kept], _N_VARIED, axis=0)
+            starts = np.repeat(kept.points, _N_VARIED, axis=0)
             varied = self._snapped(self._varied(starts, step=_STEP * _STEP_DECAY**index, share=0.4, jumps=jumps))
-            found = np.vstack([found[kept], varied])
-            values = np.concatenate([values[kept], acquisition(varied)])
-        ranked: Array = found[np.argsort(-values, kind="stable")]
-        return ranked
+            found = kept + Valued.of(varied, acquisition)
+            yield found
 
     def _anywhere(self) -> Array:
         units = self._region.point(self._rng.random((_N_CANDIDATES, len(self._is_choice))))

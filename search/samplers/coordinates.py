@@ -36,6 +36,11 @@ class Cells:
     ends: tuple[float, ...]
     middles: tuple[float, ...]
 
+    @property
+    def all_units(self) -> Array | None:
+        """All that stands for something, shape ``(n,)``; None where values beyond the cells mean themselves."""
+        return np.array(self.middles) if self.ends[-1] >= 1.0 else None
+
     def snapped(self, units: Array) -> Array:
         """Return what stands for values, shape ``(n,)``; NaN stays."""
         index = np.searchsorted(self.ends, units, side="right")
@@ -74,6 +79,14 @@ class UnitCoordinates:
     def n_values(self) -> tuple[int | None, ...]:
         """How many values each parameter can take, >= 2; None for continuous ones."""
         return tuple(_n_values(each) for each in self.distributions.values())
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there are finitely many points."""
+        columns = zip(self.names, self.n_values, strict=True)
+        return all(
+            n is not None or (name in self.cells and self.cells[name].all_units is not None) for name, n in columns
+        )
 
     def encode(self, points: Sequence[Mapping[str, Any]]) -> tuple[Array, Mask]:
         """Return the coordinates of points, and which of them are known.
@@ -116,6 +129,20 @@ class UnitCoordinates:
             elif _n_values(distribution) is not None:
                 snapped[:, column] = _to_unit(distribution, _from_unit(distribution, snapped[:, column]))
         return snapped
+
+    def all_units(self, name: str, *, at_most: int) -> Array | None:
+        """Return the coordinates of all that a parameter can be, shape ``(n,)``; None if that is more than so many."""
+        distribution = self.distributions[name]
+        if name in self.cells:
+            return self.cells[name].all_units
+        n = _n_values(distribution)
+        if n is None or n > at_most:
+            return None
+        if isinstance(distribution, CategoricalDistribution):
+            return _to_unit(distribution, np.arange(n, dtype=np.float64))
+        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        numbers = distribution.low + np.arange(n) * (distribution.step or 0.0)
+        return _to_unit(distribution, np.minimum(numbers, distribution.high))
 
     def choice_indices(self, units: Array, column: int) -> NDArray[np.int64]:
         """Return which choice each coordinate of a column stands for, shape ``(n,)``; -1 for NaN.

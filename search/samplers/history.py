@@ -8,7 +8,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from search.samplers.activity import Activity
-from search.samplers.coordinates import Array, UnitCoordinates
+from search.samplers.coordinates import Array, Mask, UnitCoordinates
 from search.samplers.critic import Features
 
 
@@ -35,11 +35,15 @@ class History:
         self.running, is_drawn = coordinates.encode([each.params for each in running])
         self.running = self.running[is_drawn.any(axis=1)]
         self.activity = Activity.learned(coordinates, self.finished, known)
-        self._seen = {_key(each) for each in np.vstack([self.finished, self.running])}
+        self._seen = set(_keys(np.vstack([self.finished, self.running])))
 
     def has(self, unit: Array) -> bool:
         """Return whether a trial had these snapped coordinates, shape ``(1, d)``, where it has a parameter."""
-        return _key(self.activity.masked(unit)[0]) in self._seen
+        return not self.are_new(unit)[0]
+
+    def are_new(self, units: Array) -> Mask:
+        """Return which points no trial had, where they have a parameter; snapped, shape ``(n, d)``."""
+        return np.array([key not in self._seen for key in _keys(self.activity.masked(units))], dtype=bool)
 
     def features(self, units: Array) -> Features:
         """Return points, NaN where they lack a parameter, as the critic sees them."""
@@ -47,5 +51,5 @@ class History:
         return Features(values=values, parameter=parameter)
 
 
-def _key(unit: Array) -> bytes:
-    return np.where(np.isnan(unit), -1.0, np.round(unit, 12)).tobytes()
+def _keys(units: Array) -> list[bytes]:
+    return [each.tobytes() for each in np.where(np.isnan(units), -1.0, np.round(units, 12))]

@@ -37,8 +37,10 @@ class MixedSampler(SeededSampler):
         seed = secrets.randbits(64) if seed is None else seed
         super().__init__(seed=seed, n_startup_trials=n_startup_trials)
         self._members: tuple[SeededSampler, ...] = (
-            StagedGPSampler(max_epochs=max_epochs, n_startup_trials=n_startup_trials, seed=seed),
-            PolicySampler(n_startup_trials=n_startup_trials, seed=seed),
+            StagedGPSampler(
+                max_epochs=max_epochs, n_startup_trials=n_startup_trials, seed=seed, proposals=self._proposals
+            ),
+            PolicySampler(n_startup_trials=n_startup_trials, seed=seed, proposals=self._proposals),
         )
 
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from search.samplers.observed_rewards import (
 )
 from search.samplers.policy_distribution import PolicyDistribution, standard_normals
 from search.samplers.policy_gradient import ScoreRegression, stepped
+from search.samplers.proposals import Proposals
 from search.samplers.region import Intervals, Region
 from search.samplers.seeded_sampler import SeededSampler
 
@@ -58,6 +59,7 @@ class PolicySampler(SeededSampler):
         n_startup_trials: Trials with a value before the policy learns, >= 1; up to then it is uniform and drawn evenly.
         cells: Of parameters, by name, whose values do not all differ: draws do.
         within: Coordinates of parameters, by name, to which draws are held; the policy learns from all trials.
+        proposals: Of samplers that share a study and this process; None for the sampler's own.
 
     Raises:
         ValueError: If `n_startup_trials` is less than 1.
@@ -70,12 +72,14 @@ class PolicySampler(SeededSampler):
         n_startup_trials: int = 5,
         cells: Mapping[str, Cells] | None = None,
         within: Mapping[str, Intervals] | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells, within=within)
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials, cells=cells, within=within, proposals=proposals)
 
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
         """Draw from the policy."""
         trials = study.get_trials(deepcopy=False, states=(*FINISHED_STATES, TrialState.RUNNING))
+        trials = self._proposals.shown(trials, coordinates)
         finished = without_retried([each for each in trials if each.state in FINISHED_STATES])
         running = [each for each in trials if each.state is TrialState.RUNNING and each.number != trial.number]
         history = History(coordinates, finished, running)

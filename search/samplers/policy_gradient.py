@@ -63,14 +63,9 @@ class ScoreRegression:
     """
 
     def __init__(self, normals: Array) -> None:
-        n, self._n_numeric = normals.shape
-        self._pairs = np.triu_indices(self._n_numeric)
-        rows, columns = self._pairs
-        squares = normals[:, rows] * normals[:, columns] - (rows == columns)
-        self._features = np.hstack([np.ones((n, 1)), normals, squares])
-        penalty = np.full(self._features.shape[1], _RIDGE * n)
-        penalty[0] = 0.0
-        self._factor = cho_factor(self._features.T @ self._features + np.diag(penalty), lower=True)
+        n, n_numeric = normals.shape
+        n_features = (n_numeric + 1) * (n_numeric + 2) // 2
+        self._quadratic = _BySamples(normals) if n_features > n else _ByFeatures(normals)
 
     def fitted(self, indicators: tuple[Array, ...], rewards: Array) -> Advantages:
         """Return the model that fits best.
@@ -83,11 +78,60 @@ class ScoreRegression:
         choices = tuple((drawn.T @ rest) / (drawn.sum(axis=0) + 1.0) for drawn in indicators)
         for drawn, gains in zip(indicators, choices, strict=True):
             rest = rest - drawn @ gains
-        weights = cho_solve(self._factor, self._features.T @ rest)
+        slope, curvature = self._quadratic.fitted(rest)
+        return Advantages(slope=slope, curvature=curvature, choices=choices)
+
+
+class _ByFeatures:
+    """Ridge regression on normal numbers and their products, by the features' covariance.
+
+    Args:
+        normals: Shape ``(n, q)``.
+    """
+
+    def __init__(self, normals: Array) -> None:
+        n, self._n_numeric = normals.shape
+        self._pairs = np.triu_indices(self._n_numeric)
+        rows, columns = self._pairs
+        squares = normals[:, rows] * normals[:, columns] - (rows == columns)
+        self._features = np.hstack([np.ones((n, 1)), normals, squares])
+        penalty = np.full(self._features.shape[1], _RIDGE * n)
+        penalty[0] = 0.0
+        self._factor = cho_factor(self._features.T @ self._features + np.diag(penalty), lower=True)
+
+    def fitted(self, rewards: Array) -> tuple[Array, Array]:
+        """Return the slope, shape ``(q,)``, and the curvature, shape ``(q, q)``."""
+        weights = cho_solve(self._factor, self._features.T @ rewards)
         slope, squares = np.split(weights[1:], [self._n_numeric])
         upper = np.zeros((self._n_numeric, self._n_numeric))
         upper[self._pairs] = squares
-        return Advantages(slope=slope, curvature=upper + upper.T, choices=choices)
+        return slope, upper + upper.T
+
+
+class _BySamples:
+    """The same by the samples' inner products, which take less where there are fewer of them than features.
+
+    The products of all pairs are never formed: their inner products follow from those of the normal numbers.
+
+    Source: Saunders, Gammerman and Vovk, "Ridge regression learning algorithm in dual variables", ICML 1998.
+
+    Args:
+        normals: Shape ``(n, q)``.
+    """
+
+    def __init__(self, normals: Array) -> None:
+        self._normals = normals
+        linear, squares = normals @ normals.T, normals**2
+        products = linear + (linear**2 - squares @ squares.T) / 2.0 + (squares - 1.0) @ (squares - 1.0).T
+        centered = products - products.mean(axis=0)  # the mean has no penalty
+        centered -= centered.mean(axis=1)[:, None]
+        self._factor = cho_factor(centered + _RIDGE * len(normals) * np.eye(len(normals)), lower=True)
+
+    def fitted(self, rewards: Array) -> tuple[Array, Array]:
+        """Return the slope, shape ``(q,)``, and the curvature, shape ``(q, q)``."""
+        weights = cho_solve(self._factor, rewards - rewards.mean())  # of the samples; their sum is 0
+        squares = (self._normals.T * weights) @ self._normals
+        return self._normals.T @ weights, squares + np.diag(np.diag(squares))
 
 
 def stepped(

@@ -95,9 +95,15 @@ class PortfolioSampler(SeededSampler):
         self, action: str, study: Study, trial: FrozenTrial, space: dict[str, BaseDistribution], seed: int
     ) -> dict[str, Any]:
         if action == "policy":
-            return PolicySampler(seed=seed, n_startup_trials=1).sample_relative(study, trial, space)
-        half_width = refined_half_width(seed) if action == "refine" else None
-        sampler = StagedGPSampler(max_epochs=self._max_epochs, n_startup_trials=1, seed=seed, half_width=half_width)
+            policy = PolicySampler(seed=seed, n_startup_trials=1, proposals=self._proposals)
+            return policy.sample_relative(study, trial, space)
+        sampler = StagedGPSampler(
+            max_epochs=self._max_epochs,
+            n_startup_trials=1,
+            seed=seed,
+            half_width=refined_half_width(seed) if action == "refine" else None,
+            proposals=self._proposals,
+        )
         return sampler.sample_relative(study, trial, space)
 
 

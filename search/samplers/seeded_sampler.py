@@ -17,17 +17,21 @@ from scipy.stats import qmc
 from search.one_thread import one_thread
 from search.samplers.coordinates import Array, Cells, UnitCoordinates
 from search.samplers.observed_rewards import VALUED_STATES
+from search.samplers.proposals import Proposals
 from search.samplers.region import Intervals, Region
 
 
 class SeededSampler(BaseSampler):
     """A sampler whose draws are a function of its seed and of the trial's number.
 
+    Threads that ask at the same time are answered one after the other; each sees what was proposed to those before it.
+
     Args:
         seed: Of all draws, >= 0; None for one that differs from run to run.
         n_startup_trials: Trials with a value before there is something to learn from, >= 1.
         cells: Of parameters, by name, whose values do not all differ.
         within: Coordinates of parameters, by name, to which suggestions are held; None for all.
+        proposals: Of samplers that share a study and this process; None for the sampler's own.
 
     Raises:
         ValueError: If `n_startup_trials` is less than 1.
@@ -40,6 +44,7 @@ class SeededSampler(BaseSampler):
         n_startup_trials: int,
         cells: Mapping[str, Cells] | None = None,
         within: Mapping[str, Intervals] | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
         if n_startup_trials < 1:
             raise ValueError(f"`n_startup_trials >= 1` must hold, but got {n_startup_trials!r}.")
@@ -47,6 +52,7 @@ class SeededSampler(BaseSampler):
         self._n_startup_trials = n_startup_trials
         self._cells = cells
         self._within = within or {}
+        self._proposals = proposals or Proposals()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return all parameters that trials with a value had, conditional ones too, with their last distributions."""
@@ -63,8 +69,10 @@ class SeededSampler(BaseSampler):
         coordinates = UnitCoordinates.of(search_space, self._cells)
         if not coordinates.names:
             return {}
-        with one_thread():
-            return self._proposed(study, trial, coordinates)
+        with self._proposals.lock, one_thread():
+            params = self._proposed(study, trial, coordinates)
+            self._proposals.remember(trial, params)
+        return params
 
     @abstractmethod
     def _proposed(self, study: Study, trial: FrozenTrial, coordinates: UnitCoordinates) -> dict[str, Any]:
