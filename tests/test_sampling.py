@@ -187,7 +187,7 @@ def test_trials_outside_the_box_teach_a_model_of_the_whole_space(sampler: str) -
 
     all_ = tuple(each for each in history(30, box=RATE_ONLY) if not box.contains(each.hyperparameters))
     assert asked(1.0) > 0.75
-    assert asked(-1.0) < 0.25
+    assert asked(-1.0) < 0.35
     others = [ask("tpe", box=box, declared=RATE_ONLY, observations=each) for each in (all_, ())]
     assert others[0] == others[1], "what is modelled within the box alone learns nothing from them"
 
