@@ -18,7 +18,7 @@ from search.cli.front import front_of, front_table, infeasible_line, measured_pa
 from search.cli.registered_model import model_parts
 from search.cli.rows import continued_number, trial_row
 from search.coordinator.assembly import assemble
-from search.recorded_best import front_to_plain, winner
+from search.recorded_best import front_to_plain, winner, winners_violation
 from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StudyRecord
@@ -88,7 +88,7 @@ def best_rows(record: StudyRecord) -> list[dict[str, Any]]:
 
 
 def standing_parts(record: StudyRecord, trial: ScoredTrial) -> list[RenderableType]:
-    """Return the Pareto front that the winner is of, and the word that no trial keeps all constraints, if so."""
+    """Return the Pareto front that the winner is of, and the word that the winner breaks constraints, if so."""
     parts: list[RenderableType] = []
     if (line := infeasible_line(record)) is not None:
         parts.extend([Text(""), indented(line)])
@@ -102,7 +102,8 @@ def _standing_plain(record: StudyRecord, score: Score) -> dict[str, Any]:
     objective = record.definition.objective
     plain: dict[str, Any] = {"measured": dict(score.measured)} if score.measured else {}
     if objective.constraints:
-        plain |= {"feasible": not score.violation > 0.0, "violation": score.violation}
+        broken = winners_violation(record)
+        plain |= {"feasible": not broken > 0.0, "violation": broken}
     return {**plain, "front": front_to_plain(front_of(record), objective=objective)} if objective.further else plain
 
 
@@ -126,7 +127,9 @@ def score_pairs(record: StudyRecord, trial: ScoredTrial) -> list[tuple[str, str 
     ]
     if objective.gap_weight:
         rows.append(("reward", f"{figures.metric(score.reward)} ({figures.reward_rule(objective)})"))
-    return [*rows, *measured_pairs(score, objective)]
+    confirmations = () if record.result is None else record.result.confirmations
+    over_seeds = [each.measured for each in confirmations if each.trial_number == trial.record.number]
+    return [*rows, *measured_pairs(score, objective, over_seeds=over_seeds[0] if over_seeds else {})]
 
 
 def usage_plain(definition: StudyDefinition, trial: ScoredTrial) -> dict[str, Any]:
