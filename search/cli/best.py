@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +16,7 @@ from search.cli.ensemble_view import ensemble_parts, ensemble_plain
 from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
 from search.cli.registered_model import model_parts
 from search.cli.rows import continued_number, trial_row
+from search.cli.weights_view import weights_parts, weights_plain
 from search.coordinator.assembly import assemble
 from search.recorded_best import front_to_plain, winner, winners_violation
 from search.search_space import Hyperparameters
@@ -46,8 +46,7 @@ def best_report(record: StudyRecord, *, width: int) -> RenderableType:
         indented(settings(trial.record.hyperparameters)),
         heading("To use them, in a study file or with Lightning's command line"),
         *(unbroken(f"  {line}") for line in usage_yaml(record.definition, trial).splitlines()),
-        heading("Weights"),
-        *(unbroken(f"  {directory}") for directory in weight_directories(record, trial)),
+        *weights_parts(record, trial),
         *model_parts(record),
     )
 
@@ -70,7 +69,7 @@ def best_plain(record: StudyRecord) -> dict[str, Any] | None:
         **_standing_plain(record, trial.score),
         "hyperparameters": dict(trial.record.hyperparameters),
         "usage": usage_plain(record.definition, trial),
-        "weights": weight_directories(record, trial),
+        **weights_plain(record, trial),
         "registered_model": record.model_uri or None,
         "confirmed": confirmed_plain(record.result),
         "test_ensemble": None if record.result is None else dict(record.result.test_ensemble),
@@ -147,9 +146,3 @@ def usage_yaml(definition: StudyDefinition, trial: ScoredTrial) -> str:
     """Return `usage_plain` as YAML."""
     text: str = yaml.safe_dump(usage_plain(definition, trial), sort_keys=False, default_flow_style=False, width=1000)
     return text
-
-
-def weight_directories(record: StudyRecord, trial: ScoredTrial) -> list[str]:
-    """Return where weights are: the refitted members' directories, else the search trial's own."""
-    keys = (record.result.refit_keys if record.result is not None else ()) or (trial.record.key,)
-    return [str(Path(record.directory) / key) for key in keys]
