@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from search.reward import pareto_front, rank_key
+from search.reward import pareto_front, rank_key, reward_name
 from search.study_definition import Objective
 from search.study_record import ScoredTrial, StudyRecord
 
@@ -78,7 +78,7 @@ def front_to_plain(front: Iterable[ScoredTrial], *, objective: Objective) -> lis
             "number": trial.record.number,
             "stage": trial.record.stage,
             "values": {
-                objective.monitor: trial.score.reward,
+                reward_name(objective): trial.score.reward,
                 **{each.monitor: trial.score.measured[each.monitor] for each in objective.further},
             },
             "feasible": not trial.score.violation > 0.0,

@@ -19,6 +19,7 @@ from search.cli.rows import continued_number, trial_row
 from search.cli.weights_view import weights_parts, weights_plain
 from search.coordinator.assembly import assemble
 from search.recorded_best import front_to_plain, winner, winners_violation
+from search.reward import reward_name
 from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StudyRecord
@@ -92,7 +93,8 @@ def standing_parts(record: StudyRecord, trial: ScoredTrial) -> list[RenderableTy
     if (line := infeasible_line(record)) is not None:
         parts.extend([Text(""), indented(line)])
     if front := front_of(record):
-        title = f"Pareto front ({figures.count(len(front), 'trial')}, best {record.definition.objective.monitor} first)"
+        first = reward_name(record.definition.objective)
+        title = f"Pareto front ({figures.count(len(front), 'trial')}, best {first} first)"
         parts.extend([heading(title), indented(front_table(record, front, winner=trial))])
     return parts
 

@@ -11,6 +11,7 @@ from search.cli import figures
 from search.cli.console import plain_table
 from search.constraint import Constraint
 from search.recorded_best import infeasible_words, pareto_trials
+from search.reward import reward_name
 from search.study_definition import Objective
 from search.study_record import ScoredTrial, StudyRecord
 from search.trial import Score
@@ -25,7 +26,7 @@ def front_table(record: StudyRecord, front: Sequence[ScoredTrial], *, winner: Sc
     """Return one line for each trial of the front: what it comes to in each objective."""
     objective = record.definition.objective
     names = [each.monitor for each in objective.further]
-    values = [(name, "right") for name in (objective.monitor, *names)]
+    values = [(name, "right") for name in (reward_name(objective), *names)]
     table = plain_table([("trial", "left"), ("stage", "left"), *values, ("", "left")])
     for trial in front:
         assert trial.score is not None
