@@ -80,8 +80,8 @@ def what_was_cut(
     if finish is None or plan is None:
         return tuple(lines)
     continued = {record.continues for record in records}
-    n_fit = sum(record.state.is_fully_trained and record.key not in continued for record in records)
-    top_k = min(finish.top_k, n_fit)
+    fit = [record for record in records if record.state.is_fully_trained and record.key not in continued]
+    top_k = min(finish.top_k, len({record.configuration for record in fit}))
     if plan.n_seeds < finish.n_seeds or plan.top_k < top_k:
         wanted = f"{finish.top_k} configurations over {finish.n_seeds} seeds"
         done = f"{plan.top_k} confirmed over {plan.n_seeds}" if plan.top_k else "the best trial not confirmed"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from search.reward import pareto_front, rank_key
+from search.reward import pareto_front, rank_key, reward_name
 from search.study_definition import Objective
 from search.study_record import ScoredTrial, StudyRecord
 
@@ -50,10 +50,25 @@ def pareto_trials(trials: Iterable[ScoredTrial], *, objective: Objective) -> lis
     return sorted((scored[position] for position in found), key=lambda trial: _key(trial, objective))
 
 
-def none_is_feasible(trials: Iterable[ScoredTrial], *, objective: Objective) -> bool:
-    """Whether there are trials that may win, and all of them break constraints."""
-    best = best_of(may_win(trials), objective=objective)
-    return best is not None and best.score is not None and best.score.violation > 0.0
+def winners_violation(record: StudyRecord) -> float:
+    """Return how far the best is from keeping all constraints, >= 0: over its seeds if confirmed, else as a trial.
+
+    0 while there is no best.
+    """
+    if record.result is not None and record.result.confirmations:
+        return record.result.confirmations[0].violation
+    best = winner(record)
+    return 0.0 if best is None or best.score is None else best.score.violation
+
+
+def infeasible_words(record: StudyRecord) -> str:
+    """Return the plain word that the best breaks constraints, and so all others do; empty if it keeps them."""
+    if not winners_violation(record) > 0.0:
+        return ""
+    found = best_of(may_win(record.trials), objective=record.definition.objective)
+    if found is not None and found.score is not None and not found.score.violation > 0.0:
+        return "No contender keeps all constraints in the mean over its seeds; the winner breaks them least."
+    return "No trial keeps all constraints; the best breaks them least."
 
 
 def front_to_plain(front: Iterable[ScoredTrial], *, objective: Objective) -> list[dict[str, Any]]:
@@ -63,7 +78,7 @@ def front_to_plain(front: Iterable[ScoredTrial], *, objective: Objective) -> lis
             "number": trial.record.number,
             "stage": trial.record.stage,
             "values": {
-                objective.monitor: trial.score.reward,
+                reward_name(objective): trial.score.reward,
                 **{each.monitor: trial.score.measured[each.monitor] for each in objective.further},
             },
             "feasible": not trial.score.violation > 0.0,

@@ -85,6 +85,11 @@ def measured_means(scores: Sequence[Score | None], objective: Objective) -> dict
     }
 
 
+def reward_name(objective: Objective) -> str:
+    """Return what the reward is called beside other objectives: the monitored metric's name where it is just that."""
+    return "reward" if objective.gap_weight > 0.0 else objective.monitor
+
+
 def losses_of(score: Score, objective: Objective) -> tuple[float, ...]:
     """Return what a trial comes to in every objective, the reward first; less is better."""
     return (-objective.direction.sign * score.reward, *score.losses)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from search.constraint import violation
 from search.samplers.appraisal import Appraisal
-from search.search_space import Hyperparameters
+from search.search_space import Hyperparameters, Value
 
 CONFIRM = "confirm"
 """Stage name of the runs that train the contenders again with other seeds."""
@@ -119,6 +119,11 @@ class TrialRecord:
         """
         tells = self.state.is_finished and self.state not in (TrialState.FAILED, TrialState.STOPPED)
         return self.continues == other.key and tells and len(self.epochs) >= len(other.epochs)
+
+    @property
+    def configuration(self) -> frozenset[tuple[str, Value]]:
+        """The hyperparameters as something that can be told apart: equal for trials that differ in the seed only."""
+        return frozenset(self.hyperparameters.items())
 
     @property
     def latest_ms(self) -> int:

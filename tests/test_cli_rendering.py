@@ -21,6 +21,7 @@ from search.constraint import Constraint
 from search.recorded_best import best_of, winner
 from search.study_definition import Direction
 from search.study_record import (
+    ScoredTrial,
     StudyRecord,
 )
 
@@ -168,6 +169,28 @@ def test_weights_are_the_refitted_members_once_there_are_some(record: StudyRecor
     assert [(each["number"], each["low"], each["high"]) for each in contenders] == [(48, 0.97, 0.99), (4, None, None)]
     assert before["weights"] == [str(Path(record.directory) / "trial-0004")]
     assert after["weights"] == [str(Path(record.directory) / key) for key in ("refit-seed0", "refit-seed1")]
+
+
+def test_weights_of_another_epoch_than_the_score_are_said_to_be(record: StudyRecord, finished: StudyRecord) -> None:
+    found = next(each for each in record.trials if each.record.number == 4)
+    assert found.score is not None
+    last, earlier = found.record.epochs[-1], found.score.best_epoch - 1
+    worse = replace(last, metrics={"val_acc": 0.82})
+    overfitted = ScoredTrial(
+        record=replace(found.record, epochs=(*found.record.epochs[:-1], worse)),
+        score=replace(found.score, best_epoch=earlier),
+    )
+    for study, is_told in ((record, True), (finished, False)):
+        changed = replace(study, trials=tuple(overfitted if each is found else each for each in study.trials))
+        changed = changed if is_told else replace(changed, result=replace(changed.result, best_trial_number=4))
+        plain = best_plain(changed)
+        assert plain is not None and plain["number"] == 4
+        assert plain["weights_after"] == ({"epoch": last.epoch, "val_acc": 0.82} if is_told else None)
+        for report in (best_report(changed, width=80), result_story(changed, width=80)):
+            assert (f"(after epoch {last.epoch}: val_acc 0.8200" in text_of(report)) is is_told
+    same = best_plain(record)
+    assert same is not None and same["weights_after"] is None
+    assert "(after epoch" not in text_of(best_report(record, width=80))
 
 
 def test_the_result_tells_test_confirmation_and_epochs(finished: StudyRecord) -> None:

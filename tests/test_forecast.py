@@ -279,7 +279,7 @@ def test_a_trial_and_the_one_that_continues_it_are_one_that_a_finish_could_confi
             key=f"trial-{number:04d}",
             number=number,
             stage=stage.name,
-            hyperparameters={},
+            hyperparameters={"model.width": 8 + number},
             seed=0,
             n_epochs=stage.max_epochs,
             horizon_epochs=8,
@@ -297,6 +297,7 @@ def test_a_trial_and_the_one_that_continues_it_are_one_that_a_finish_could_confi
 
     assert "1 confirmed over 2" in told(short, long)[0]
     assert told(short, replace(long, continues=short.key)) == ()
+    assert told(short, replace(long, hyperparameters=short.hyperparameters)) == ()
 
 
 @pytest.mark.parametrize(

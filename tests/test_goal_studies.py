@@ -314,6 +314,22 @@ def test_the_commands_show_the_front(two_fold: Ran) -> None:
 
 
 @pytest.mark.slow
+def test_a_reward_with_a_penalty_is_not_called_by_the_metrics_name(ran: Running) -> None:
+    objectives = [{**FIRST, "gap_weight": 0.5}, TWO_FOLD["objectives"][1]]
+    penalized = ran({**TWO_FOLD, "study": "penalized", "objectives": objectives})
+    rewards = {number: reward for number, (reward, _) in values(penalized.record).items()}
+    for front in (penalized.json["front"], penalized.artifact("pareto.json")):
+        assert len(front) > 1
+        for each in front:
+            assert list(each["values"]) == ["reward", "gap_acc"]
+            assert each["values"]["reward"] == rewards[each["number"]]
+    for text in (penalized.best, penalized.output):
+        told = text[text.index("Pareto front (") :].splitlines()
+        assert told[0].endswith("best reward first)")
+        assert told[1].split() == ["trial", "stage", "reward", "gap_acc"]
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("untracked")
 def test_a_study_that_was_killed_ends_with_the_same_front(two_fold: Ran, state: StateDirectory) -> None:
     checkpoints: dict[str, int] = {}

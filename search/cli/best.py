@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,8 +16,10 @@ from search.cli.ensemble_view import ensemble_parts, ensemble_plain
 from search.cli.front import front_of, front_table, infeasible_line, measured_pairs
 from search.cli.registered_model import model_parts
 from search.cli.rows import continued_number, trial_row
+from search.cli.weights_view import weights_parts, weights_plain
 from search.coordinator.assembly import assemble
-from search.recorded_best import front_to_plain, winner
+from search.recorded_best import front_to_plain, winner, winners_violation
+from search.reward import reward_name
 from search.search_space import Hyperparameters
 from search.study_definition import StudyDefinition
 from search.study_record import ScoredTrial, StudyRecord
@@ -46,8 +47,7 @@ def best_report(record: StudyRecord, *, width: int) -> RenderableType:
         indented(settings(trial.record.hyperparameters)),
         heading("To use them, in a study file or with Lightning's command line"),
         *(unbroken(f"  {line}") for line in usage_yaml(record.definition, trial).splitlines()),
-        heading("Weights"),
-        *(unbroken(f"  {directory}") for directory in weight_directories(record, trial)),
+        *weights_parts(record, trial),
         *model_parts(record),
     )
 
@@ -70,7 +70,7 @@ def best_plain(record: StudyRecord) -> dict[str, Any] | None:
         **_standing_plain(record, trial.score),
         "hyperparameters": dict(trial.record.hyperparameters),
         "usage": usage_plain(record.definition, trial),
-        "weights": weight_directories(record, trial),
+        **weights_plain(record, trial),
         "registered_model": record.model_uri or None,
         "confirmed": confirmed_plain(record.result),
         "test_ensemble": None if record.result is None else dict(record.result.test_ensemble),
@@ -88,12 +88,13 @@ def best_rows(record: StudyRecord) -> list[dict[str, Any]]:
 
 
 def standing_parts(record: StudyRecord, trial: ScoredTrial) -> list[RenderableType]:
-    """Return the Pareto front that the winner is of, and the word that no trial keeps all constraints, if so."""
+    """Return the Pareto front that the winner is of, and the word that the winner breaks constraints, if so."""
     parts: list[RenderableType] = []
     if (line := infeasible_line(record)) is not None:
         parts.extend([Text(""), indented(line)])
     if front := front_of(record):
-        title = f"Pareto front ({figures.count(len(front), 'trial')}, best {record.definition.objective.monitor} first)"
+        first = reward_name(record.definition.objective)
+        title = f"Pareto front ({figures.count(len(front), 'trial')}, best {first} first)"
         parts.extend([heading(title), indented(front_table(record, front, winner=trial))])
     return parts
 
@@ -102,7 +103,8 @@ def _standing_plain(record: StudyRecord, score: Score) -> dict[str, Any]:
     objective = record.definition.objective
     plain: dict[str, Any] = {"measured": dict(score.measured)} if score.measured else {}
     if objective.constraints:
-        plain |= {"feasible": not score.violation > 0.0, "violation": score.violation}
+        broken = winners_violation(record)
+        plain |= {"feasible": not broken > 0.0, "violation": broken}
     return {**plain, "front": front_to_plain(front_of(record), objective=objective)} if objective.further else plain
 
 
@@ -126,7 +128,9 @@ def score_pairs(record: StudyRecord, trial: ScoredTrial) -> list[tuple[str, str 
     ]
     if objective.gap_weight:
         rows.append(("reward", f"{figures.metric(score.reward)} ({figures.reward_rule(objective)})"))
-    return [*rows, *measured_pairs(score, objective)]
+    confirmations = () if record.result is None else record.result.confirmations
+    over_seeds = [each.measured for each in confirmations if each.trial_number == trial.record.number]
+    return [*rows, *measured_pairs(score, objective, over_seeds=over_seeds[0] if over_seeds else {})]
 
 
 def usage_plain(definition: StudyDefinition, trial: ScoredTrial) -> dict[str, Any]:
@@ -144,9 +148,3 @@ def usage_yaml(definition: StudyDefinition, trial: ScoredTrial) -> str:
     """Return `usage_plain` as YAML."""
     text: str = yaml.safe_dump(usage_plain(definition, trial), sort_keys=False, default_flow_style=False, width=1000)
     return text
-
-
-def weight_directories(record: StudyRecord, trial: ScoredTrial) -> list[str]:
-    """Return where weights are: the refitted members' directories, else the search trial's own."""
-    keys = (record.result.refit_keys if record.result is not None else ()) or (trial.record.key,)
-    return [str(Path(record.directory) / key) for key in keys]

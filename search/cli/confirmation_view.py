@@ -67,6 +67,8 @@ def confirmed_plain(result: StudyResult | None) -> dict[str, Any] | None:
                 "high": None if each.interval is None else each.interval[1],
                 "rewards": list(each.rewards),
                 "eliminated_after": each.eliminated_after,
+                "measured": dict(each.measured),
+                "violation": each.violation,
             }
             for each in result.confirmations
         ],
@@ -74,7 +76,12 @@ def confirmed_plain(result: StudyResult | None) -> dict[str, Any] | None:
 
 
 def _may_be_as_good(rival: Confirmation, winner: Confirmation) -> bool:
-    """Whether a contender stayed to the end, and its interval and the winner's have values in common."""
+    """Whether a contender stayed to the end, and its interval and the winner's have values in common.
+
+    One that breaks constraints is not as good as a winner that keeps them.
+    """
+    if rival.violation > 0.0 and not winner.violation > 0.0:
+        return False
     if rival.eliminated_after is not None or rival.interval is None or winner.interval is None:
         return False
     return rival.interval[0] <= winner.interval[1] and winner.interval[0] <= rival.interval[1]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import plain_table
-from search.recorded_best import none_is_feasible, pareto_trials
+from search.constraint import Constraint
+from search.recorded_best import infeasible_words, pareto_trials
+from search.reward import reward_name
 from search.study_definition import Objective
 from search.study_record import ScoredTrial, StudyRecord
 from search.trial import Score
@@ -24,7 +26,7 @@ def front_table(record: StudyRecord, front: Sequence[ScoredTrial], *, winner: Sc
     """Return one line for each trial of the front: what it comes to in each objective."""
     objective = record.definition.objective
     names = [each.monitor for each in objective.further]
-    values = [(name, "right") for name in (objective.monitor, *names)]
+    values = [(name, "right") for name in (reward_name(objective), *names)]
     table = plain_table([("trial", "left"), ("stage", "left"), *values, ("", "left")])
     for trial in front:
         assert trial.score is not None
@@ -38,19 +40,34 @@ def front_table(record: StudyRecord, front: Sequence[ScoredTrial], *, winner: Sc
     return table
 
 
-def measured_pairs(score: Score, objective: Objective) -> list[tuple[str, str | Text]]:
-    """Return what the trial comes to in each further objective, and whether it keeps each constraint."""
+def measured_pairs(
+    score: Score, objective: Objective, *, over_seeds: Mapping[str, float]
+) -> list[tuple[str, str | Text]]:
+    """Return what the trial comes to in each further objective, and whether it keeps each constraint.
+
+    Args:
+        score: Of the trial.
+        objective: What is optimized.
+        over_seeds: The means over its seeds, by metric; empty for a trial that was not confirmed.
+    """
     rows: list[tuple[str, str | Text]] = [
         (each.monitor, figures.measured(each.monitor, score.measured[each.monitor])) for each in objective.further
     ]
     for constraint, excess in zip(objective.constraints, score.excesses, strict=True):
-        value = figures.measured(constraint.metric, score.measured[constraint.metric])
-        rows.append((constraint.text, Text(f"{value}, broken", style="red") if excess > 0.0 else f"{value}, kept"))
+        words = _verdict(constraint, score.measured[constraint.metric], excess=excess)
+        if constraint.metric in over_seeds:
+            mean = over_seeds[constraint.metric]
+            excess = constraint.excess(mean)
+            words += f"; over seeds {_verdict(constraint, mean, excess=excess)}"
+        rows.append((constraint.text, Text(words, style="red") if excess > 0.0 else words))
     return rows
 
 
+def _verdict(constraint: Constraint, value: float, *, excess: float) -> str:
+    return f"{figures.measured(constraint.metric, value)}, {'broken' if excess > 0.0 else 'kept'}"
+
+
 def infeasible_line(record: StudyRecord) -> Text | None:
-    """Return the plain word that no trial keeps all constraints; None if one does."""
-    if not none_is_feasible(record.trials, objective=record.definition.objective):
-        return None
-    return Text("No trial keeps all constraints; the best breaks them least.", style="red")
+    """Return the plain word that the best breaks constraints; None if it keeps them."""
+    words = infeasible_words(record)
+    return Text(words, style="red") if words else None

@@ -9,14 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from search.cli import figures
-from search.cli.best import score_pairs, settings, standing_parts, weight_directories
+from search.cli.best import score_pairs, settings, standing_parts
 from search.cli.confirmation_view import confirmation_parts
-from search.cli.console import heading, indented, pairs, plain_table, unbroken
+from search.cli.console import heading, indented, pairs, plain_table
 from search.cli.device_line import device_line
 from search.cli.edges_view import edge_parts
 from search.cli.ensemble_view import ensemble_parts
 from search.cli.registered_model import model_parts
 from search.cli.tables import ranges_story
+from search.cli.weights_view import weights_parts
 from search.recorded_best import winner
 from search.study_record import StudyRecord, StudyResult
 
@@ -42,8 +43,7 @@ def result_story(record: StudyRecord, *, width: int) -> RenderableType:
         parts.extend(_finish(record, record.result, width=width))
     parts.extend([heading("To look further"), indented(pairs(_commands(record.definition.study)))])
     if best is not None:
-        parts.append(heading("Weights"))
-        parts.extend(unbroken(f"  {directory}") for directory in weight_directories(record, best))
+        parts.extend(weights_parts(record, best))
     parts.extend(model_parts(record))
     return Group(*parts)
 

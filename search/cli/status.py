@@ -19,7 +19,7 @@ from search.cli.edges_view import edge_parts, edges_plain
 from search.cli.forecast_words import forecast_line, spent_words
 from search.cli.front import front_of, infeasible_line
 from search.cli.portfolio_table import portfolio_plain, portfolio_table
-from search.recorded_best import best_of, none_is_feasible, winner
+from search.recorded_best import best_of, winner, winners_violation
 from search.study_definition import Budget
 from search.study_forecast import recorded_pace, study_forecast
 from search.study_record import ScoredTrial, StudyForecast, StudyRecord, StudyState
@@ -97,7 +97,7 @@ def _standing_plain(record: StudyRecord) -> dict[str, Any]:
     objective = record.definition.objective
     plain: dict[str, Any] = {"front": [trial.record.number for trial in front_of(record)]} if objective.further else {}
     if objective.constraints:
-        plain["none_is_feasible"] = none_is_feasible(record.trials, objective=objective)
+        plain["none_is_feasible"] = winners_violation(record) > 0.0
     return plain
 
 

@@ -11,6 +11,7 @@ from search.coordinator.search_stage import number_of
 from search.coordinator.study_context import StudyContext
 from search.preference import Worth, worth_of
 from search.reward import pareto_front
+from search.search_space import Value
 from search.trial import Score, TrialState
 
 _Scored: TypeAlias = tuple[Score, int]
@@ -18,6 +19,9 @@ _Scored: TypeAlias = tuple[Score, int]
 
 def contenders(history: History, context: StudyContext, *, at_most: int) -> tuple[int, ...]:
     """Return the numbers of the best fully trained trials of any stage, best first, by the rewards that they reached.
+
+    Of trials with the same hyperparameters only the best is one: its runs over seeds would be theirs, too. So there may
+    be fewer contenders than trials.
 
     What a short trial might have reached is no reason to prefer it to one that has. A trial that is not among the best
     of those that have finished never will be. Where none is fully trained, those that the budget stopped take their
@@ -29,8 +33,13 @@ def contenders(history: History, context: StudyContext, *, at_most: int) -> tupl
     """
     fit = _fit(history, context)
     worth = _worth(fit, context)
-    ranked = ((score.violation, -worth(score), score.losses, number) for score, number in fit)
-    return tuple(number for *_, number in heapq.nsmallest(at_most, ranked))
+    waiting = [(score.violation, -worth(score), score.losses, number) for score, number in fit]
+    heapq.heapify(waiting)
+    taken: dict[frozenset[tuple[str, Value]], int] = {}
+    while waiting and len(taken) < at_most:
+        *_, number = heapq.heappop(waiting)
+        taken.setdefault(history.finished_trial(number).record.configuration, number)
+    return tuple(taken.values())
 
 
 def contenders_worth(history: History, context: StudyContext) -> Worth:

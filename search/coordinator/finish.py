@@ -101,9 +101,11 @@ class Finish:
         """Say plainly that nothing keeps all constraints, in the search or over seeds."""
         best = self.history.finished_trial(self._best_of_search()).score
         constraints = ", ".join(each.text for each in self.context.definition.objective.constraints)
+        if confirmed and not confirmed[0].violation > 0.0:
+            return
         if best is not None and best.violation > 0.0:
             self.notices.append(f"no trial keeps all constraints ({constraints}); the best breaks them least.")
-        elif confirmed and confirmed[0].violation > 0.0:
+        elif confirmed:
             self.notices.append(
                 f"no contender keeps all constraints ({constraints}) in the mean over its seeds; the winner breaks "
                 "them least."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from search.range_text import number_text
-from search.recorded_best import none_is_feasible, pareto_trials
+from search.recorded_best import infeasible_words, pareto_trials
 from search.search_space import Choices, Dimension, Value
 from search.study_definition import StudyDefinition
 from search.study_record import (
@@ -42,8 +43,9 @@ def result_note(record: StudyRecord, result: StudyResult) -> str:
     """Return the whole story: the winner, what the test split says, the ranges."""
     winner = next((each for each in record.trials if each.record.number == result.best_trial_number), None)
     facts = [] if winner is None else [_winner_line(winner, monitor=record.definition.objective.monitor)]
-    if none_is_feasible(record.trials, objective=record.definition.objective):
-        facts.append("**No trial keeps all constraints**; the best breaks them least.")
+    none_keeps_all, _, best_does = infeasible_words(replace(record, result=result)).partition(";")
+    if none_keeps_all:
+        facts.append(f"**{none_keeps_all}**;{best_does}")
     front = pareto_trials(record.trials, objective=record.definition.objective)
     if front:
         numbers = ", ".join(f"`{each.record.key}`" for each in front[:_MAX_FRONT])
