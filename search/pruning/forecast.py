@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import log_ndtr
 
 from search.curve_coordinates import CurveCoordinates
 from search.pruner_settings import ForecastSettings
@@ -25,8 +25,9 @@ class ForecastPruner:
 
     The curves of all trials, short and long, are one Gaussian process over hyperparameters and epochs
     (`search.surrogate`); of it follows how probable it is that a trial's best value at the end of its schedule beats
-    the best value that any other trial has reached, but for those that diverged or failed. Below the risk, the trial
-    stops. It is judged at `min_epochs` and whenever its epochs have grown by half since.
+    the best value that any other trial has reached, but for those that diverged or failed: by its hyperparameters, by
+    its own curve, whose best value never falls, and by chance. Below the risk, the trial stops. It is judged at
+    `min_epochs` and whenever its epochs have grown by half since.
 
     With more than 25 other trials the risk falls with the square of their number: any single trial stopped wrongly is
     then worth more than the epochs saved, and the risks of all trials have a finite sum, however many there are.
@@ -81,8 +82,7 @@ class ForecastPruner:
         peers = list(others.values())
         shown = [*(peers[index] for index in excerpt(peers)), curve]
         model = CurveModel(self._coordinates.units, shown, horizon=record.horizon_epochs)
-        mean, deviation = (float(each[0]) for each in model.final(model.units[-1:]))
-        chance = float(ndtr((mean - float(model.scale.standardized(np.array([best]))[0])) / deviation))
+        chance = _chance(model, reached=curve.reached, best=best)
         risk = self._settings.risk * min(1.0, _N_AT_FULL_RISK / len(others)) ** 2
         if chance >= risk:
             return ""
@@ -104,3 +104,15 @@ class ForecastPruner:
         if values and record.state is TrialState.STOPPED_EARLY:
             values[record.n_epochs] = max(values.values())  # flat to its end
         return Curve.of(self._coordinates.params(record.hyperparameters), values)
+
+
+def _chance(model: CurveModel, *, reached: float, best: float) -> float:
+    """Return how probable it is that the model's last curve ends above `best`, which it has not reached.
+
+    What chance adds to a training counts as well as what its hyperparameters let expect, and that the best value of a
+    curve never falls again: of what is believed of its end, only what lies above `reached` is possible.
+    """
+    mean, deviation = (float(each[0]) for each in model.final(model.units[-1:]))
+    deviation = math.hypot(deviation, model.noise)
+    above_best, above_reached = (mean - model.scale.standardized(np.array([best, reached]))) / deviation
+    return float(np.exp(log_ndtr(above_best) - log_ndtr(above_reached)))
