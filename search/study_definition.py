@@ -249,6 +249,10 @@ class FinishSettings:
         return self.top_k if self.ensemble is Ensemble.TOP_K else self.n_seeds
 
 
+DEFAULT_FINISH = FinishSettings(top_k=3, n_seeds=3, ensemble=Ensemble.SEEDS)
+"""How a search that is ended by hand is finished if its definition does not say."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """What a study may cost in all its sessions; None sets no bound.

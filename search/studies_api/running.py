@@ -24,13 +24,10 @@ from search.paths import StateDirectory
 from search.recorded_best import may_win
 from search.storage import StudyStore
 from search.studies_api.reading import opened
-from search.study_definition import Ensemble, FinishSettings, StudyDefinition
+from search.study_definition import DEFAULT_FINISH, FinishSettings, StudyDefinition
 from search.study_record import StudyRecord, StudyState
 from search.study_views import Edit, StudyPreview
 from search.uris import masked
-
-DEFAULT_FINISH = FinishSettings(top_k=3, n_seeds=3, ensemble=Ensemble.SEEDS)
-"""How a study is finished whose definition does not say."""
 
 
 def run_study(
