@@ -135,7 +135,7 @@ def _ranges(definition: StudyDefinition) -> Iterator[str]:
         else:
             unchanged = "as before"
             yield f"narrowed ({stage.narrow.rule})"
-        n_before += stage.n_trials or 0
+        n_before += (stage.n_trials or 0) - stage.promote  # a trial and the one that continues it count once
 
 
 def _budget(definition: StudyDefinition) -> list[RenderableType]:
