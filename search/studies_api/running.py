@@ -188,8 +188,8 @@ def preview_study(
     `notify` is told what the user should know meanwhile (that the cluster has no room, that a worker was lost).
 
     Raises:
-        StudyDefinitionError: If model, data and study do not fit each other, a check fails, or there is no such earlier
-            study.
+        StudyDefinitionError: If `definition` is none, model, data and study do not fit each other, a check fails, or
+            there is no such earlier study.
         StateError: If a study of that name cannot be read.
     """
     state = directory or StateDirectory.default()
