@@ -51,18 +51,32 @@ def inactive_reason(dimension: Dimension, values: Hyperparameters) -> str:
 
 
 def known_part(space: SearchSpace, values: Hyperparameters) -> dict[str, Value] | None:
-    """Return the values that a point of another space shares with this one, None if one leaves the hard limits.
+    """Return the values that a point of another space shares with this one, None if one has no place in it.
 
     What is not known to be active is left out; texts that spell numbers, or choices, count as these.
     """
+    shared, reason = _shared(space, values)
+    return None if reason else shared
+
+
+def misfit(space: SearchSpace, values: Hyperparameters) -> str:
+    """Return which value of a point has no place in the space, and what it must be; an empty string if all have."""
+    return _shared(space, values)[1]
+
+
+def _shared(space: SearchSpace, values: Hyperparameters) -> tuple[dict[str, Value], str]:
+    """Return what `known_part` does as far as the first value that has no place, and what that one must be."""
     shared: dict[str, Value] = {}
     for dimension in space:
         if dimension.name in values and not inactive_reason(dimension, shared):
+            value = values[dimension.name]
             try:
-                shared[dimension.name] = value_in_limits(dimension, _as_typed(dimension, values[dimension.name]))
-            except (SearchSpaceError, ValueError, OverflowError):
-                return None
-    return shared
+                shared[dimension.name] = value_in_limits(dimension, _as_typed(dimension, value))
+            except SearchSpaceError as error:
+                return shared, f"{dimension.name} {error}"
+            except (ValueError, OverflowError):
+                return shared, f"{dimension.name} must be a finite number, but got {value!r}."
+    return shared, ""
 
 
 def _as_typed(dimension: Dimension, value: Value) -> Value:

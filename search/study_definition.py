@@ -36,7 +36,7 @@ class Direction(StrEnum):
 
 
 class ScheduleHorizon(StrEnum):
-    """Which epochs the learning-rate schedule spans: the last stage's (all trials alike) or its own stage's."""
+    """Which epochs the learning-rate schedule spans: the longest stage's (all trials alike) or its own stage's."""
 
     STUDY = "study"
     STAGE = "stage"
@@ -249,6 +249,10 @@ class FinishSettings:
         return self.top_k if self.ensemble is Ensemble.TOP_K else self.n_seeds
 
 
+DEFAULT_FINISH = FinishSettings(top_k=3, n_seeds=3, ensemble=Ensemble.SEEDS)
+"""How a search that is ended by hand is finished if its definition does not say."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """What a study may cost in all its sessions; None sets no bound.
@@ -350,8 +354,13 @@ class StudyDefinition:
         planned = [stage.n_trials for stage in self.stages if stage.n_trials is not None]
         return sum(planned) if len(planned) == len(self.stages) else None
 
+    @property
+    def longest_epochs(self) -> int:
+        """Epochs of the study's longest trials: a full training, which the runs of the finish have too."""
+        return max(stage.max_epochs for stage in self.stages)
+
     def horizon_epochs(self, stage: SearchStage) -> int:
         """Epochs that the learning-rate schedule of a trial of `stage` spans."""
         if self.schedule_horizon is ScheduleHorizon.STAGE:
             return stage.max_epochs
-        return max(each.max_epochs for each in self.stages)
+        return self.longest_epochs

@@ -83,10 +83,10 @@ def _stage_refusal(path: KeyPath, recorded: StudyDefinition, given: StudyDefinit
     index, key = path[1], path[2] if len(path) > 2 else ""
     if index < len(begun.first_numbers):
         return _opened_stage_refusal(index, str(key), recorded, given, begun)
-    horizons = {each.horizon_epochs(each.stages[-1]) for each in (recorded, given)}
+    horizons = {each.longest_epochs for each in (recorded, given)}
     if recorded.schedule_horizon is ScheduleHorizon.STUDY and len(horizons) > 1 and key in ("", "max_epochs"):
         return (
-            f"the recorded trials' learning-rate schedules span {recorded.horizon_epochs(recorded.stages[-1])} epochs, "
+            f"the recorded trials' learning-rate schedules span {recorded.longest_epochs} epochs, "
             "the longest stage's (schedule_horizon: study)"
         )
     return ""

@@ -53,7 +53,7 @@ def study_forecast(
         spent=spent,
         n_epochs=sum(each.n_trained for each in trials if each.state.is_finished),  # the others are yet to be trained
         finish=definition.finish,
-        max_epochs=definition.stages[-1].max_epochs,
+        max_epochs=definition.longest_epochs,
         pace=pace,
     )
     fitting = _fitting(remaining, bounds, stragglers=stragglers, pace=pace)
@@ -163,7 +163,7 @@ def _finish(
     definition: StudyDefinition, bounds: Sequence[Allowance], *, searching: Cost, pace: Pace
 ) -> tuple[Sequence[Load], bool]:
     """Return the load of the finish that is left for after the search, and whether it is less than what is wanted."""
-    settings, max_epochs = definition.finish, definition.stages[-1].max_epochs
+    settings, max_epochs = definition.finish, definition.longest_epochs
     if settings is None:
         return (), False
     after = [replace(each, spent=each.spent + each.of(searching)) for each in bounds]

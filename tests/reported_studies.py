@@ -168,7 +168,7 @@ def every_report(record: StudyRecord, *, width: int) -> list[RenderableType]:
         trials_table(record, record.trials, width=width),
         ranges_story(record, width=width),
         ranges_reasons(record),
-        status_report(record),
+        status_report(record, width=width),
         best_report(record, width=width),
         result_story(record, width=width),
         plan_report(record.definition),

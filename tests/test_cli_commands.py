@@ -51,6 +51,17 @@ def test_bad_input_is_2_with_a_hint(
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
+def test_a_folder_is_no_study_file(
+    studies: RecordedStudies, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").mkdir()
+    assert call(studies, "run", "mine.yaml") == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert "a study file must be a file, but 'mine.yaml' is a directory" in err and "Did you mean" not in err
+    assert call(studies, "run", "mien.yaml") == 2
+    assert "Did you mean" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["status", "trials", "best", "ranges"])
 @pytest.mark.parametrize("format_", ["table", "json"])
 def test_every_look_at_a_store_says_which(

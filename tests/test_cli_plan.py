@@ -66,6 +66,20 @@ def test_the_plan_says_which_stages_may_have_other_ranges(
     assert [row.split(" tpe ")[1].strip() for row in rows] == expected
 
 
+def test_the_plan_counts_a_trial_and_its_continuation_once(definition: StudyDefinition) -> None:
+    def ranges_of_last(promote: int) -> str:
+        stages = tuple(
+            replace(stage, n_trials=n, promote=n_continuing, sampler="tpe", narrow=NarrowRule(rule="posterior"))
+            for stage, n, n_continuing in zip(definition.stages, (32, 4, 9), (0, promote, 0), strict=True)
+        )
+        text = text_of(plan_report(replace(definition, stages=stages)), width=120)
+        (row,) = [line for line in text.splitlines() if line.split()[:1] == ["fine"]]
+        return row
+
+    assert "narrowed (posterior)" in ranges_of_last(0)
+    assert "as declared: too few trials" in ranges_of_last(1)
+
+
 def test_a_search_that_may_end_early_says_so_before_and_why_afterwards(record: StudyRecord) -> None:
     assert "ends early" not in text_of(plan_report(record.definition))
     assert "ended early" not in text_of(status_report(record))

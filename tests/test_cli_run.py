@@ -9,7 +9,7 @@ import pytest
 from recorded_studies import STORAGE, TRACKING, RecordedStudies, a_record, call
 
 from search.errors import StudyConflictError, StudyDefinitionError, StudyFailedError, StudyInterruptedError
-from search.study_definition import StudyDefinition
+from search.study_definition import DEFAULT_FINISH, StudyDefinition
 from search.study_file import built_in_studies
 from search.study_record import StudyState
 from search.study_views import Edit
@@ -78,6 +78,14 @@ def test_finish_takes_name_and_overrides(digits: RecordedStudies) -> None:
     assert call(digits, "finish", "digits", "--set", "finish.top_k=5") == 0
     finish = digits.options_of("finish")["edited"].finish
     assert finish is not None and finish.top_k == 5
+
+
+def test_finish_of_a_study_without_one_overrides_the_default(digits: RecordedStudies) -> None:
+    record = digits.records["digits"]
+    bare = replace(record.definition, finish=None)
+    digits.records["digits"] = replace(record, definition=bare)
+    assert call(digits, "finish", "digits", "--set", "finish.top_k=2") == 0
+    assert digits.options_of("finish")["edited"] == replace(bare, finish=replace(DEFAULT_FINISH, top_k=2))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from search.errors import StudyConflictError, StudyNotFoundError
 from search.messages import EpochReport
 from search.paths import StateDirectory
 from search.studies_api import finish_study, read_study
-from search.studies_api.running import DEFAULT_FINISH
-from search.study_definition import StudyDefinition
+from search.study_definition import DEFAULT_FINISH, StudyDefinition
 from search.study_file import definition_from_plain, with_overrides
 from search.study_record import StudyRecord, StudyState
 from search.trial import TrialState

@@ -12,11 +12,12 @@ from virtual_engine import VirtualEngine
 
 from search.coordinator.stores import default_storage
 from search.engines import choice
-from search.errors import SearchError, StateError, StudyConflictError, StudyNotFoundError
+from search.errors import SearchError, StateError, StudyConflictError, StudyDefinitionError, StudyNotFoundError
 from search.messages import ToWorker, TrialAssignment
 from search.paths import StateDirectory
 from search.storage import StudyStore
 from search.studies_api import (
+    check_study,
     delete_study,
     find_study,
     finish_study,
@@ -120,6 +121,17 @@ def test_deleting_leaves_a_study_of_the_same_name_in_another_storage_alone(
     delete_study("bell", directory=state, storage="other.journal")
     assert not other.study("bell").directory.exists()
     assert read_study("bell", directory=state).trials == here.trials
+
+
+@pytest.mark.parametrize("call", [run_study, preview_study, check_study])
+@pytest.mark.parametrize(
+    ("given", "hint"), [("b.yaml", r"load_study_file\('b.yaml'\)"), ({"study": "b"}, "definition_from_plain")]
+)
+def test_what_is_no_definition_is_refused_with_what_makes_one(
+    call: Callable[[Any], object], given: object, hint: str
+) -> None:
+    with pytest.raises(StudyDefinitionError, match=f"must be a StudyDefinition, but got .*{hint}"):
+        call(given)
 
 
 def test_another_definition_of_a_recorded_study_is_refused(state: StateDirectory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import zlib
 from collections.abc import Mapping
@@ -95,8 +96,12 @@ def test_a_search_with_nothing_to_gain_ends_and_says_why_and_goes_on_when_it_is_
     assert end.reason in record.result.notices[0] and any(end.reason in each for each in runs.listener.notices)
     assert metrics_of(state)["ended_early/noise"] == pytest.approx(end.outlook.noise)
     assert runs.run(definition()).early_end == end
-    went_on = runs.run(with_overrides(definition(), ["end_early=none"]))
+    endless = with_overrides(definition(), ["end_early=none"])
+    went_on = runs.run(endless)
     assert (len(went_on.trials), went_on.early_end) == (32, None)
+    figures = {name: value for name, value in metrics_of(state).items() if name.startswith("ended_early/")}
+    assert figures.pop("ended_early/n_left") == 0.0 and figures
+    assert all(math.isnan(value) for value in figures.values())
     assert points(went_on)[: len(record.trials)] == points(record)
 
 

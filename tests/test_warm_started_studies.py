@@ -202,7 +202,11 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"storage": "nowhere.journal"}, "there is no Optuna storage journal:///.*nowhere.journal"),
     ({"direction": "minimize"}, {}, "must maximize as this one does, but its direction is minimize"),
     ({"name": "lr"}, {}, r"must share searched arguments with this study \(model.learning_rate\), but has lr"),
-    ({"values": (1e-8, 50.0)}, {}, "must lie within the hard limits of model.learning_rate, but none of its 2 does"),
+    (
+        {"values": (1e-8, 50.0)},
+        {},
+        "values that this study can have, but none of its 2 has: model.learning_rate must lie within the hard limits",
+    ),
     ({"values": ()}, {}, "must have finished trials, but has none"),
 ]
 
@@ -219,6 +223,24 @@ def test_a_study_that_teaches_nothing_is_refused_and_nothing_is_created(
             run(definition, directory=StateDirectory(root=api / "state"))
         assert caught.value.exit_code == 2
     assert files_in(api) == before
+
+
+def test_values_of_another_kind_are_refused_for_what_they_are(api: Path) -> None:
+    uri = foreign(api, values=(12.5, 3.25))
+    definition = study(space={RATE: {"int": [1, 64]}}, warm_start={"studies": [{"study": "theirs", "storage": uri}]})
+    expected = r"none of its 2 has: model.learning_rate must be an integer, but got 12\.5"
+    with pytest.raises(StudyDefinitionError, match=expected):
+        run_study(definition, directory=StateDirectory(root=api / "state"))
+
+
+def test_a_study_is_evidence_once(api: Path) -> None:
+    uri = foreign(api)
+    theirs = {"study": "theirs", "storage": uri}
+    for twice in ([theirs, theirs], [theirs, "theirs"]):
+        definition = study(storage=uri, warm_start={"studies": twice})
+        expected = "warm_start.studies.1: each entry must be another study, but got study 'theirs', which .*studies.0"
+        with pytest.raises(StudyDefinitionError, match=expected):
+            preview_study(definition, directory=StateDirectory(root=api / "state"))
 
 
 def test_another_metric_is_refused(api: Path) -> None:

@@ -59,7 +59,7 @@ def status(
     """Show where a study is: its stages, its trials by state, its best."""
     record = _read(context, study, options)
     if format_ is Format.TABLE:
-        _emit_table(status_report(record), where=(), output=output)
+        _emit_table(status_report(record, width=make_console().width), where=(), output=output)
     else:
         _emit_json(status_plain(record), record=record, output=output)
 

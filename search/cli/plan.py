@@ -115,7 +115,7 @@ def _stages_table(definition: StudyDefinition) -> Table:
         if stage.n_trials is not None:
             figures_of = (str(stage.n_trials), str(stage.max_epochs), f"{stage.n_trials * stage.max_epochs:,}")
         table.add_row(stage.name, *figures_of, stage.sampler, ranges, *([str(stage.promote)] if promotes else []))
-    finish, n_epochs = definition.finish, definition.stages[-1].max_epochs
+    finish, n_epochs = definition.finish, definition.longest_epochs
     if finish is not None:
         for name, n_runs, what in _finish_rounds(finish):
             table.add_row(name, f"<= {n_runs}", str(n_epochs), f"{n_runs * n_epochs:,}", "", what)
@@ -135,7 +135,7 @@ def _ranges(definition: StudyDefinition) -> Iterator[str]:
         else:
             unchanged = "as before"
             yield f"narrowed ({stage.narrow.rule})"
-        n_before += stage.n_trials or 0
+        n_before += (stage.n_trials or 0) - stage.promote  # a trial and the one that continues it count once
 
 
 def _budget(definition: StudyDefinition) -> list[RenderableType]:
@@ -208,7 +208,7 @@ def _epochs_at_most(definition: StudyDefinition) -> str:
     """Return how many epochs there are at most, and what saves some of them or gives them to further trials."""
     budget, finish, savings = definition.budget, definition.finish, _savings(definition)
     n_runs = 0 if finish is None else sum(n for _, n, _ in _finish_rounds(finish))
-    n_finish = n_runs * definition.stages[-1].max_epochs
+    n_finish = n_runs * definition.longest_epochs
     if len(_counted_quotas(definition)) == len(definition.stages):
         searched = min(_epochs_planned(definition), math.inf if budget.epochs is None else budget.epochs)
         return f"at most {searched + n_finish:,} epochs in all; {savings} save some"

@@ -223,7 +223,7 @@ class StudyProgress:
         if definition is None or definition.finish is None:
             return []
         settings, begun = definition.finish, {phase.name for phase in self.phases}
-        n_epochs = definition.stages[-1].max_epochs
+        n_epochs = definition.longest_epochs
         plan = {"confirm": settings.top_k * settings.n_seeds, "refit": settings.n_refits}
         if "refit" in begun or "test" in begun:
             return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypedDict, Unpack
 
 import click
@@ -25,7 +26,7 @@ from search.cli.progress_plain import CHECKING, PlainProgress
 from search.cli.result_story import result_story
 from search.cli.study_reference import Stores, StudyToRun, errors_in, find_recorded, recorded_name, study_to_run
 from search.paths import StateDirectory
-from search.study_definition import StudyDefinition
+from search.study_definition import DEFAULT_FINISH, StudyDefinition
 from search.study_file import with_overrides
 from search.study_record import StudyRecord
 
@@ -145,7 +146,7 @@ def finish(
     name, places, edited = recorded_name(study, stores=_places(where))
     if overrides:
         recorded = edited or find_recorded(study, api=context.studies, stores=places)[0].definition
-        edited = with_overrides(recorded, overrides)
+        edited = with_overrides(replace(recorded, finish=recorded.finish or DEFAULT_FINISH), overrides)
     _go_on(context.studies.finish_study, name, places, edited=edited, plain=plain, again=study, where=where)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,6 +17,7 @@ from search.cli import figures
 from search.cli.console import plain_table, stores, unbroken
 from search.cli.device_line import device_line
 from search.cli.edges_view import edge_parts, edges_plain
+from search.cli.fitted_columns import GAP, Column, fitted, width_of
 from search.cli.forecast_words import forecast_line, spent_words
 from search.cli.front import front_of, infeasible_line
 from search.cli.portfolio_table import portfolio_plain, portfolio_table
@@ -30,15 +32,20 @@ _SHOWN_STATES = (
     *(TrialState.STOPPED, TrialState.RUNNING, TrialState.INTERRUPTED),
 )
 
+_LEAST_FOR_STATES = 24
+"""Characters that the states of a stage get at least where they stand in words."""
 
-def status_report(record: StudyRecord) -> RenderableType:
-    """Return a study's state for people."""
+
+def status_report(record: StudyRecord, *, width: int = 80) -> RenderableType:
+    """Return a study's state for people, in as many columns of a terminal."""
     name = record.definition.study
     parts: list[RenderableType] = [Text.assemble((f"Study {name}", "bold"), f"  {record.state.value}")]
     if record.state is StudyState.UNFINISHED:
         parts.append(unbroken(f"  `zeroin resume {name}` continues it"))
     parts.extend([stores(record.storage, record.tracking_uri, indent=2)])
-    parts.extend([unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record)])
+    parts.extend(
+        [unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record, width=width)]
+    )
     spent_on = portfolio_table(record)
     if spent_on is not None:
         parts.extend(
@@ -145,32 +152,42 @@ def _stage_plain(record: StudyRecord, index: int) -> dict[str, Any]:
     }
 
 
-def _stages_table(record: StudyRecord) -> Table:
-    present = {trial.record.state for trial in record.trials}
-    states = [state for state in _SHOWN_STATES if state in present]
-    promotes = any(stage.promote for stage in record.definition.stages)
-    promoted = [("promoted", "right")] if promotes else []
-    titles = [
-        ("stage", "left"),
-        ("done", "right"),
-        *promoted,
-        *((state.value.replace("_", " "), "right") for state in states),
+def _stages_table(record: StudyRecord, *, width: int) -> Table:
+    """Return a line for each stage, with a column for each state, or with all states in one where that is too wide."""
+    stages = record.definition.stages
+    plain = [_stage_plain(record, index) for index in range(len(stages))]
+    columns: list[Column] = [
+        ("stage", "left", [stage.name for stage in stages]),
+        ("done", "right", [figures.done_of(p["n_finished"], s.n_trials) for p, s in zip(plain, stages, strict=True)]),
     ]
-    table = plain_table([*titles, ("epochs", "right"), ("best reward", "right")])
-    for column in table.columns[1:]:
-        column.no_wrap = False
-    for index, stage in enumerate(record.definition.stages):
-        plain = _stage_plain(record, index)
-        best = plain["best_reward"]
-        table.add_row(
-            Text(stage.name, style="" if plain["opened"] else "dim"),
-            figures.done_of(plain["n_finished"], stage.n_trials),
-            *([f"{plain['n_promoted']}/{stage.promote}"] if promotes else []),
-            *(str(plain["states"].get(state.value, 0)) for state in states),
-            f"{plain['n_epochs']:,}",
-            figures.MISSING if best is None else figures.metric(best),
-        )
+    if any(stage.promote for stage in stages):
+        promoted = [f"{p['n_promoted']}/{stage.promote}" for p, stage in zip(plain, stages, strict=True)]
+        columns.append(("promoted", "right", promoted))
+    best = [figures.MISSING if (b := p["best_reward"]) is None else figures.metric(b) for p in plain]
+    totals: list[Column] = [
+        ("epochs", "right", [f"{each['n_epochs']:,}" for each in plain]),
+        ("best reward", "right", best),
+    ]
+    shown, _ = fitted([*columns, *_state_columns(plain), *totals], width=width, names="stage")
+    if width_of(shown) > width:
+        shown, _ = fitted([*columns, *totals], width=width - _LEAST_FOR_STATES - GAP, names="stage")
+        shown.append(("states", "left", [_states_in_words(each["states"]) for each in plain]))
+    table = plain_table([(title, justify) for title, justify, _ in shown])
+    table.columns[0].no_wrap = True
+    for each, cells in zip(plain, zip(*(cells for _, _, cells in shown), strict=True), strict=True):
+        table.add_row(Text(cells[0], style="" if each["opened"] else "dim"), *cells[1:])
     return table
+
+
+def _state_columns(plain: Sequence[Mapping[str, Any]]) -> list[Column]:
+    present = [state.value for state in _SHOWN_STATES if any(state.value in each["states"] for each in plain)]
+    return [
+        (state.replace("_", " "), "right", [str(each["states"].get(state, 0)) for each in plain]) for state in present
+    ]
+
+
+def _states_in_words(states: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {state.replace('_', ' ')}" for state, n in states.items()) or figures.MISSING
 
 
 def _trials_of(record: StudyRecord, stage: str) -> list[ScoredTrial]:

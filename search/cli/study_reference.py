@@ -143,6 +143,8 @@ def storage_address(stores: Stores) -> str:
 
 
 def _existing_file(study: str) -> Path:
+    if Path(study).is_dir():
+        raise StudyNotFoundError(f"a study file must be a file, but {study!r} is a directory.")
     if not Path(study).is_file():
         raise StudyNotFoundError(f"there is no study file {study!r}.{_hint_beside(Path(study))}")
     return Path(study)
@@ -150,7 +152,9 @@ def _existing_file(study: str) -> Path:
 
 def _hint_beside(file: Path) -> str:
     beside = (
-        [each.name for each in file.parent.iterdir() if each.suffix in _FILE_SUFFIXES] if file.parent.is_dir() else []
+        [each.name for each in file.parent.iterdir() if each.suffix in _FILE_SUFFIXES and each.is_file()]
+        if file.parent.is_dir()
+        else []
     )
     return did_you_mean(file.name, beside)
 

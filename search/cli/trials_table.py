@@ -12,6 +12,7 @@ from rich.text import Text
 from lightning_modules.callbacks.metric_names import gap_name
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table, state_text
+from search.cli.fitted_columns import Column, fitted, width_of
 from search.cli.rows import continued_number
 from search.diagnosis import Verdict, diagnose
 from search.study_definition import Objective
@@ -23,7 +24,8 @@ _EXPLAINED = (TrialState.FAILED, TrialState.DIVERGED, TrialState.INTERRUPTED)
 
 _MAX_REASON = 240
 _MAX_LISTED = 8
-_COLUMN_GAP = 2
+_GIVING_WAY = ("action", "time", "continues", "kept", "gap", "epochs")
+"""Columns that are left out where there is no room, the least important first."""
 
 
 def trials_table(record: StudyRecord, trials: Sequence[ScoredTrial], *, width: int) -> RenderableType:
@@ -36,16 +38,17 @@ def trials_table(record: StudyRecord, trials: Sequence[ScoredTrial], *, width: i
     """
     if not trials:
         return Text("No trials.")
-    columns = _figure_columns(record, trials)
-    room = width - sum(_width_of(column) for column in columns)
-    hidden: list[str] = []
+    columns, hidden = fitted(_figure_columns(record, trials), width=width, names="stage", giving_way=_GIVING_WAY)
+    is_full = bool(hidden)
     for column in (*_measured_columns(record.definition.objective, trials), *_setting_columns(record, trials)):
-        if not hidden and _width_of(column) <= room + _COLUMN_GAP:
-            columns.append(column)
-            room -= _width_of(column)
-        else:
+        is_full = is_full or width_of([*columns, column]) > width
+        if is_full:
             hidden.append(column[0])
+        else:
+            columns.append(column)
     table = plain_table([(title, justify) for title, justify, _ in columns])
+    for each in table.columns:
+        each.no_wrap = True
     styles = {trial.record.state.value: state_text(trial.record.state) for trial in trials}
     for cells in zip(*(cells for _, _, cells in columns), strict=True):
         table.add_row(*(styles.get(cell, cell) for cell in cells))
@@ -61,13 +64,10 @@ def short_names(names: Sequence[str]) -> list[str]:
     return [tail if tails[tail := name.rpartition(".")[2]] == 1 else name for name in names]
 
 
-_Column = tuple[str, str, list[str]]
-
-
-def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[_Column]:
+def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[Column]:
     objective = record.definition.objective
     scores = [trial.score for trial in trials]
-    columns: list[_Column] = [
+    columns: list[Column] = [
         ("#", "right", [figures.MISSING if t.record.number is None else str(t.record.number) for t in trials]),
         ("stage", "left", [_stage_of(trial) for trial in trials]),
         ("state", "left", [trial.record.state.value for trial in trials]),
@@ -88,7 +88,7 @@ def _figure_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[
     return [*columns, ("time", "right", [_seconds(trial) for trial in trials])]
 
 
-def _setting_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[_Column]:
+def _setting_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list[Column]:
     names = record.definition.space.names
     return [
         (title, "right", [_setting_of(trial, name) for trial in trials])
@@ -96,10 +96,10 @@ def _setting_columns(record: StudyRecord, trials: Sequence[ScoredTrial]) -> list
     ]
 
 
-def _measured_columns(objective: Objective, trials: Sequence[ScoredTrial]) -> list[_Column]:
+def _measured_columns(objective: Objective, trials: Sequence[ScoredTrial]) -> list[Column]:
     """Return what further objectives and constraints are about, but for the gap."""
     names = [name for name in objective.measured_metrics if name != gap_name(objective.monitor)]
-    columns: list[_Column] = []
+    columns: list[Column] = []
     for name in names:
         values = [math.nan if trial.score is None else trial.score.measured[name] for trial in trials]
         columns.append((name, "right", [figures.measured(name, value) for value in values]))
@@ -132,11 +132,6 @@ def _seconds(trial: ScoredTrial) -> str:
 def _setting_of(trial: ScoredTrial, name: str) -> str:
     value = trial.record.hyperparameters.get(name)
     return figures.MISSING if value is None else figures.setting(value)
-
-
-def _width_of(column: _Column) -> int:
-    title, _, cells = column
-    return max(len(title), *map(len, cells)) + _COLUMN_GAP
 
 
 def _explanations(trials: Sequence[ScoredTrial]) -> list[RenderableType]:

@@ -129,7 +129,7 @@ class Allotment:
             settings,
             self._bounds(extent),
             n_contenders=n_contenders,
-            max_epochs=self.definition.stages[-1].max_epochs,
+            max_epochs=self.definition.longest_epochs,
             pace=self.ledger.pace,
         )
 
@@ -169,6 +169,6 @@ class Allotment:
             n_epochs=extent.n_epochs,
             n_epochs_under_way=extent.n_epochs_under_way,
             finish=self.definition.finish,
-            max_epochs=self.definition.stages[-1].max_epochs,
+            max_epochs=self.definition.longest_epochs,
             pace=self.ledger.pace,
         )

@@ -79,6 +79,9 @@ class Confirmations:
         for record in context.logged_runs(CONFIRM):
             (self.records if record.state.is_finished else self._interrupted)[record.key] = record
         self._begun.update(self.records)
+        # Runs are compared, and their curves averaged: those to come have as many epochs as those begun.
+        begun = (*self.records.values(), *self._interrupted.values())
+        self._n_epochs = max((run.n_epochs for run in begun), default=context.definition.longest_epochs)
 
     @property
     def idle_for(self) -> DeviceUse:
@@ -264,10 +267,6 @@ class Confirmations:
             n_epochs=self._n_epochs,
         )
 
-    @property
-    def _n_epochs(self) -> int:
-        return self._context.definition.stages[-1].max_epochs
-
 
 def finish_run(
     context: StudyContext, *, key: str, stage: str, hyperparameters: Hyperparameters, seed_index: int, n_epochs: int
@@ -281,7 +280,7 @@ def finish_run(
         hyperparameters=hyperparameters,
         seed=derived_seed(definition.seed, stage, seed_index),
         n_epochs=n_epochs,
-        horizon_epochs=definition.horizon_epochs(definition.stages[-1]),
+        horizon_epochs=definition.longest_epochs,
         started_ms=CLOCK.now_ms(),
     )
 

@@ -123,7 +123,7 @@ class EarlyEnding:
                 rewards.informative(box, at_most=_MOST_OBSERVATIONS),
                 box=box,
                 direction=definition.objective.direction,
-                max_epochs=max(each.max_epochs for each in definition.stages),
+                max_epochs=definition.longest_epochs,
                 probability=self._settings.probability,
                 seed=derived_seed(definition.seed, "outlook", n_finished),
             )

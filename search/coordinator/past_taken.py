@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 
+from search.configuration import misfit
 from search.coordinator.stores import StoreUris, given_storage
 from search.errors import SearchError, StudyDefinitionError, StudyNotFoundError
 from search.known_secrets import remember
@@ -30,9 +32,12 @@ def taken_past(definition: StudyDefinition, uris: StoreUris, *, notify: Callable
     if definition.warm_start is None or _has_begun(definition.study, uris):
         return None
     studies = []
+    located: list[PastSource] = []
     for index, source in enumerate(definition.warm_start.sources):
         try:
-            studies.append(_observed(source, definition, uris))
+            located.append(_located(source, uris))
+            _require_first(located)
+            studies.append(_observed(located[-1], definition))
         except SearchError as error:
             raise StudyDefinitionError(str(error), key=f"warm_start.studies.{index}") from error
         notify(f"warm start: {len(studies[-1])} trials of {source.kind.value} {source.name!r} are taken as evidence.")
@@ -51,22 +56,38 @@ def _has_begun(name: str, uris: StoreUris) -> bool:
         return name in store.names()
 
 
-def _observed(source: PastSource, definition: StudyDefinition, uris: StoreUris) -> tuple[PastObservation, ...]:
+def _located(source: PastSource, uris: StoreUris) -> PastSource:
+    """Return an earlier study with the store that it is looked for in."""
+    remember(source.uri or "")
+    if source.kind is SourceKind.STUDY:
+        return replace(source, uri=uris.storage if source.uri is None else given_storage(source.uri))
+    return replace(source, uri=uris.tracking if source.uri is None else absolute_uri(source.uri))
+
+
+def _require_first(sources: Sequence[PastSource]) -> None:
+    """Refuse the last study if it stands before, too: its trials would count twice."""
+    source, first = sources[-1], sources.index(sources[-1])
+    if first < len(sources) - 1:
+        raise StudyDefinitionError(
+            f"each entry must be another study, but got {source.kind.value} {source.name!r}, which "
+            f"warm_start.studies.{first} is already."
+        )
+
+
+def _observed(source: PastSource, definition: StudyDefinition) -> tuple[PastObservation, ...]:
     objective = definition.objective
-    trials = _trials(source, definition, uris)
+    trials = _trials(source, definition)
     found = observed(trials, space=definition.space, direction=objective.direction, study=source.name)
     if not found:
         raise StudyDefinitionError(_why_nothing(source, trials, definition))
     return found
 
 
-def _trials(source: PastSource, definition: StudyDefinition, uris: StoreUris) -> list[PastTrial]:
-    remember(source.uri or "")
+def _trials(source: PastSource, definition: StudyDefinition) -> list[PastTrial]:
+    assert source.uri is not None
     if source.kind is SourceKind.STUDY:
-        uri = uris.storage if source.uri is None else given_storage(source.uri)
-        return past_trials(uri, source.name, objective=definition.objective)
-    uri = uris.tracking if source.uri is None else absolute_uri(source.uri)
-    return past_runs(uri, source.name, monitor=definition.objective.monitor)
+        return past_trials(source.uri, source.name, objective=definition.objective)
+    return past_runs(source.uri, source.name, monitor=definition.objective.monitor)
 
 
 def _why_nothing(source: PastSource, trials: list[PastTrial], definition: StudyDefinition) -> str:
@@ -76,8 +97,11 @@ def _why_nothing(source: PastSource, trials: list[PastTrial], definition: StudyD
     names = sorted({name for trial in trials for name in trial.hyperparameters})
     shared = [name for name in names if name in definition.space.names]
     if shared:
-        where = f"within the hard limits of {', '.join(shared)}"
-        return f"trials of {what} must lie {where}, but none of its {len(trials)} does."
+        reasons = (misfit(definition.space, trial.hyperparameters) for trial in trials)
+        reason = next(filter(None, reasons), f"{', '.join(shared)} depend on arguments that it does not have.")
+        return (
+            f"trials of {what} must have values that this study can have, but none of its {len(trials)} has: {reason}"
+        )
     return (
         f"{what} must share searched arguments with this study ({', '.join(definition.space.names)}), but has "
         f"{', '.join(names) or 'none'}."

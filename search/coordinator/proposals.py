@@ -115,7 +115,7 @@ class Proposals:
             stage_seed=self._stage_seed,
             trial_seed=derived_seed(self._definition.seed, "sampling", number),
             index_in_stage=index_in_stage,
-            target_epochs=max(each.max_epochs for each in self._definition.stages),
+            target_epochs=self._definition.longest_epochs,
             declared=self._definition.space,
         )
         return guided(

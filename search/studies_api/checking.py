@@ -10,6 +10,7 @@ from search.coordinator.preflight import check_study as checked_by_a_worker
 from search.coordinator.preflight import middle_of
 from search.coordinator.workforce import Workforce
 from search.engines.choice import EngineName, place_engine
+from search.studies_api.arguments import require_definition
 from search.study_definition import StudyDefinition
 from search.study_views import StudyCheck
 
@@ -34,10 +35,11 @@ def check_study(
         notify: Told what the user should know meanwhile.
 
     Raises:
-        StudyDefinitionError: If model or data cannot be built.
+        StudyDefinitionError: If `definition` is none, or model or data cannot be built.
         StudyFailedError: If workers die over it again and again.
         StudyInterruptedError: If the user stopped it.
     """
+    require_definition(definition)
     alone = replace(
         definition,
         resources=replace(definition.resources, devices_per_trial=1, trials_per_device=1),

@@ -23,14 +23,12 @@ from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory
 from search.recorded_best import may_win
 from search.storage import StudyStore
+from search.studies_api.arguments import require_definition
 from search.studies_api.reading import opened
-from search.study_definition import Ensemble, FinishSettings, StudyDefinition
+from search.study_definition import DEFAULT_FINISH, FinishSettings, StudyDefinition
 from search.study_record import StudyRecord, StudyState
 from search.study_views import Edit, StudyPreview
 from search.uris import masked
-
-DEFAULT_FINISH = FinishSettings(top_k=3, n_seeds=3, ensemble=Ensemble.SEEDS)
-"""How a study is finished whose definition does not say."""
 
 
 def run_study(
@@ -66,14 +64,15 @@ def run_study(
         check: Whether a study that begins has its first batch looked at, which stops it if a check fails.
 
     Raises:
-        StudyDefinitionError: If model, data and study do not fit each other, or a check fails; nothing has been created
-            then.
+        StudyDefinitionError: If `definition` is none, model, data and study do not fit each other, or a check fails;
+            nothing has been created then.
         StudyConflictError: If the name is taken by a study whose definition differs in what cannot be changed any more,
             or the study is running already.
         StudyFailedError: If the study cannot go on.
         StudyInterruptedError: If the user stopped it.
     """
     state = directory or StateDirectory.default()
+    require_definition(definition)
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     require_driver(definition.tracking_uri or "", what="the MLflow store")
     with opened(storage_uri(definition.storage, state)) as store:
@@ -189,11 +188,12 @@ def preview_study(
     `notify` is told what the user should know meanwhile (that the cluster has no room, that a worker was lost).
 
     Raises:
-        StudyDefinitionError: If model, data and study do not fit each other, a check fails, or there is no such earlier
-            study.
+        StudyDefinitionError: If `definition` is none, model, data and study do not fit each other, a check fails, or
+            there is no such earlier study.
         StateError: If a study of that name cannot be read.
     """
     state = directory or StateDirectory.default()
+    require_definition(definition)
     definition = with_stores(definition, storage=storage, tracking_uri=tracking_uri, checkpoints=checkpoints)
     with opened(storage_uri(definition.storage, state)) as store:
         definition, record, edits = _found(definition, store, state, new=new)

@@ -246,7 +246,7 @@ class StudySection(Section):
     """Bounds by name of what is measured: a metric of the epochs at the best one, n_parameters (trainable), or
     epoch_seconds (median): {gap_acc: {at_most: 0.05}}. A trial that breaks one never wins over one that keeps all."""
     schedule_horizon: Literal["study", "stage"] = "study"
-    """Epochs that the learning-rate schedule spans: the last stage's (study), or each stage's own (stage)."""
+    """Epochs that the learning-rate schedule spans: the longest stage's (study), or each stage's own (stage)."""
     space: Annotated[dict[str, DimensionSection], Field(min_length=1)]
     """The searched arguments by name: model.…, data.… or trainer.…"""
     stages: Annotated[list[StageSection], Field(min_length=1, max_length=100)]
@@ -260,7 +260,8 @@ class StudySection(Section):
     resources: ResourcesSection = ResourcesSection()
     """What a trial runs on."""
     finish: Annotated[FinishSection | None, _OR_NONE] = None
-    """What follows the last stage; without it the test split is never read."""
+    """What follows the last stage, in trainings of the longest stage's epochs; without it the test split is never
+    read."""
     budget: Annotated[BudgetSection | None, _OR_NONE] = None
     """What the study may cost; none for no bound."""
     end_early: Annotated[EndEarly | None, _OR_NONE] = None

@@ -32,7 +32,7 @@ objective: {{monitor: val_acc, direction: maximize, gap_weight: 0.0, gap_toleran
 # Bounds that a winner must keep: any metric of the epochs, n_parameters, epoch_seconds (median).
 # constraints: {{gap_acc: {{at_most: 0.05}}, n_parameters: {{at_most: 1.0e+6}}, epoch_seconds: {{at_most: 30}}}}
 
-# The learning-rate schedule spans the last stage's epochs (study) or each stage's own (stage).
+# The learning-rate schedule spans the longest stage's epochs (study) or each stage's own (stage).
 schedule_horizon: study
 
 # The searched init arguments, named model.…, data.… or trainer.… Each has one kind of range:

@@ -30,6 +30,7 @@ from search.tracking.study_rows import (
     result_rows,
     stage_best_rows,
     study_yaml,
+    undone_early_end_rows,
 )
 from search.tracking.trial_rows import (
     PARETO_TAG,
@@ -104,6 +105,17 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GoesOn:
+    """The search has not ended early, or goes on although it once had.
+
+    Attributes:
+        time_ms: Unix time in milliseconds.
+    """
+
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The study ended with a result."""
 
@@ -122,10 +134,10 @@ class Pictures:
     views: Path
 
 
-Item: TypeAlias = ScoredTrial | StageOpening | Outcome | Release | Pictures | Ending
+Item: TypeAlias = GoesOn | ScoredTrial | StageOpening | Outcome | Release | Pictures | Ending
 """What can be delivered."""
 
-_ORDER: tuple[type[Item], ...] = (ScoredTrial, StageOpening, Outcome, Release, Pictures, Ending)
+_ORDER: tuple[type[Item], ...] = (GoesOn, ScoredTrial, StageOpening, Outcome, Release, Pictures, Ending)
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
 
 
@@ -194,6 +206,8 @@ class Delivery:
             Exception: Whatever MLflow, its database driver or the network raise; may be called again then.
         """
         match item:
+            case GoesOn():
+                self._take_back_early_end(item.time_ms)
             case ScoredTrial():
                 self._trial(item)
             case StageOpening():
@@ -206,6 +220,12 @@ class Delivery:
                 self._pictures(item.views)
             case Ending():
                 self._ending(item)
+
+    def _take_back_early_end(self, time_ms: int) -> None:
+        """Log over the figures of an early end, if an earlier session logged some."""
+        step = len(self._identity.definition.stages)
+        rows = undone_early_end_rows(self._runs.parent.metrics, step=step, time_ms=time_ms)
+        self._runs.log(self._runs.parent, metrics=rows)
 
     def _trial(self, trial: ScoredTrial) -> None:
         """Bring one trial's run up to its record."""
@@ -324,6 +344,8 @@ def _is_settled(run: TrackedRun, trial: ScoredTrial) -> bool:
 
 def _name(item: Item) -> str:
     match item:
+        case GoesOn():
+            return "state of the search"
         case ScoredTrial():
             return item.record.key
         case StageOpening():

@@ -30,6 +30,7 @@ class TrackedRun:
         run_id: MLflow's id.
         status: MLflow's status.
         tags: Tags by name.
+        metrics: Latest values of the metrics that it had when it was found.
         parameters: Names of the parameters that it has; their values can never change.
         is_deleted: Whether the user deleted it; nothing is written to it any more.
         n_epochs: Epochs that this process delivered, or None for a run that was found and not written to yet.
@@ -38,6 +39,7 @@ class TrackedRun:
     run_id: str
     status: str
     tags: dict[str, str]
+    metrics: Mapping[str, float] = field(default_factory=dict)
     parameters: set[str] = field(default_factory=set)
     is_deleted: bool = False
     n_epochs: int | None = None
@@ -162,6 +164,7 @@ class ExperimentRuns:
             run_id=run.info.run_id,
             status=run.info.status,
             tags=dict(run.data.tags),
+            metrics=dict(run.data.metrics),
             parameters=set(run.data.params),
             is_deleted=run.info.lifecycle_stage == "deleted",
         )

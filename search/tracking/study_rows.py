@@ -23,6 +23,8 @@ from search.tracking.trial_rows import MetricRow, finite_or_nan, metric_key, sum
 from search.trial import FinishedTrial, TrialRecord
 from search.uris import masked
 
+_ENDED_EARLY = "ended_early/"
+
 
 def range_rows(opening: StageOpening) -> list[MetricRow]:
     """Return the stage's ranges as metrics, so that the UI draws them closing in: bounds, or the number of choices."""
@@ -152,7 +154,24 @@ def _early_end(record: StudyRecord) -> dict[str, float]:
         return {}
     outlook = {} if end.outlook is None else dataclasses.asdict(end.outlook)
     values = {**outlook, **({} if end.n_left is None else {"n_left": float(end.n_left)})}
-    return {f"ended_early/{name}": value for name, value in values.items()}
+    return {f"{_ENDED_EARLY}{name}": value for name, value in values.items()}
+
+
+def undone_early_end_rows(logged: Mapping[str, float], *, step: int, time_ms: int) -> list[MetricRow]:
+    """Return what takes back an early end that is not the study's any more: nothing left out, the others NaN.
+
+    Args:
+        logged: The latest metrics of the study's run.
+        step: The number of its stages.
+        time_ms: Unix time in milliseconds, later than the early end.
+
+    Returns:
+        Nothing if no early end was logged, or it has been taken back.
+    """
+    told = {name: value for name, value in logged.items() if name.startswith(_ENDED_EARLY)}
+    if all(math.isnan(value) or value == 0.0 for value in told.values()):
+        return []
+    return _rows({name: 0.0 if name.endswith("/n_left") else math.nan for name in told}, step, time_ms)
 
 
 def ranges_json(openings: Mapping[int, StageOpening]) -> str:

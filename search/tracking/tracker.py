@@ -17,6 +17,7 @@ from search.tracking.database import ensure_database
 from search.tracking.delivery import (
     Delivery,
     Ending,
+    GoesOn,
     Item,
     Outcome,
     Pictures,
@@ -134,7 +135,8 @@ class MlflowTracker:
 
     def publish_study(self, record: StudyRecord) -> None:
         """Note everything recorded so far; a resumed study calls it once, first, and so repairs what a crash left."""
-        self._put(*record.trials, *record.openings)
+        goes_on = [GoesOn(time_ms=CLOCK.now_ms())] if record.early_end is None else []
+        self._put(*goes_on, *record.trials, *record.openings)
 
     def publish_trial(self, record: TrialRecord, score: Score | None) -> None:
         """Note a trial's latest snapshot, of a search, confirmation or refit run."""
