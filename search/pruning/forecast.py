@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import log_ndtr
@@ -26,8 +27,9 @@ class ForecastPruner:
     The curves of all trials, short and long, are one Gaussian process over hyperparameters and epochs
     (`search.surrogate`); of it follows how probable it is that a trial's best value at the end of its schedule beats
     the best value that any other trial has reached, but for those that diverged or failed: by its hyperparameters, by
-    its own curve, whose best value never falls, and by chance. Below the risk, the trial stops. It is judged at
-    `min_epochs` and whenever its epochs have grown by half since.
+    its own curve, whose best value never falls, and by chance. Below the risk, the trial stops, unless the risk is less
+    than the share of the longer curves that have gained as much from that epoch on as this one needs: few curves may
+    mislead a model. It is judged at `min_epochs` and whenever its epochs have grown by half since.
 
     With more than 25 other trials the risk falls with the square of their number: any single trial stopped wrongly is
     then worth more than the epochs saved, and the risks of all trials have a finite sum, however many there are.
@@ -72,12 +74,14 @@ class ForecastPruner:
         curve = self._curve(record)
         curves = self._curves.get(record.horizon_epochs, {})
         others = {number: each for number, each in sorted(curves.items()) if number != record.number}
-        has_longer = any(each.n_epochs > epoch for each in others.values())
-        if curve.n_epochs != epoch or len(others) < self._settings.n_startup_trials or not has_longer:
+        longer = [each for each in others.values() if each.n_epochs > epoch]
+        if curve.n_epochs != epoch or len(others) < self._settings.n_startup_trials or not longer:
             return ""
         rivals = others.keys() - self._out_of_the_running
         best = max((others[number].reached for number in rivals), default=-math.inf)
         if curve.reached >= best or not self._coordinates.units.names:
+            return ""
+        if _share_that_gained(longer, after=epoch, at_least=best - curve.reached) >= self._settings.risk:
             return ""
         peers = list(others.values())
         shown = [*(peers[index] for index in excerpt(peers)), curve]
@@ -104,6 +108,12 @@ class ForecastPruner:
         if values and record.state is TrialState.STOPPED_EARLY:
             values[record.n_epochs] = max(values.values())  # flat to its end
         return Curve.of(self._coordinates.params(record.hyperparameters), values)
+
+
+def _share_that_gained(curves: Sequence[Curve], *, after: int, at_least: float) -> float:
+    """Return which share of curves, at least one, has gained so much since an epoch; more is better."""
+    gains = (each.reached - max((v for n, v in each.best.items() if n <= after), default=math.inf) for each in curves)
+    return sum(gain >= at_least for gain in gains) / len(curves)
 
 
 def _chance(model: CurveModel, *, reached: float, best: float) -> float:
