@@ -5,13 +5,28 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from narrowing_trials import (
+    IDLE,
+    KIND,
+    POSTERIOR,
+    RATE,
+    TRUST,
+    UP,
+    Reward,
+    narrowed,
+    numeric,
+    peak,
+    trials,
+)
+from small_spaces import dimension
 
 from search.comparable_rewards import Observation
 from search.narrowing import considered, narrow, trials_needed
@@ -25,40 +40,27 @@ from search.search_space import (
     IntRange,
     LinearRange,
     LogRange,
-    NumericRange,
     OneMinusLogRange,
-    Range,
     SearchSpace,
     Value,
 )
 from search.study_definition import Direction, NarrowRule
-from search.study_record import NarrowedSpace, RangeChange, RangeDecision
+from search.study_record import RangeChange, RangeDecision
 
-UP = Direction.MAXIMIZE
-RULES = [NarrowRule(rule="posterior"), NarrowRule(rule="posterior", probability=0.6), NarrowRule(rule="trust_region")]
-POSTERIOR, TRUST = RULES[0], RULES[2]
+rate_peak = partial(peak, name="rate")
+RULES = [POSTERIOR, NarrowRule(rule="posterior", probability=0.6), TRUST]
 both = pytest.mark.parametrize("rule", [POSTERIOR, TRUST], ids=lambda rule: rule.rule)
-Reward = Callable[[Hyperparameters], float]
-
-
-def dimension(name: str, range_: Range, limits: Range | None = None, **settings: object) -> Dimension:
-    return Dimension(name=name, range=range_, limits=limits or range_, **settings)  # type: ignore[arg-type]
-
-
-RATE = dimension("rate", LogRange(low=1e-5, high=1.0), LogRange(low=1e-7, high=10.0))
-IDLE = dimension("idle", LinearRange(low=0.0, high=1.0))
-KIND = dimension("kind", Choices(values=("a", "b", "c")))
 MIXED = SearchSpace(
     dimensions=(
         KIND,
-        dimension("depth", IntRange(low=2, high=9), IntRange(low=1, high=20)),
-        dimension("width", IntLogRange(low=8, high=512), IntLogRange(low=1, high=1024)),
-        dimension("dropout", LogRange(low=0.01, high=0.8), zero_share=0.2),
+        dimension(IntRange(low=2, high=9), IntRange(low=1, high=20), name="depth"),
+        dimension(IntLogRange(low=8, high=512), IntLogRange(low=1, high=1024), name="width"),
+        dimension(LogRange(low=0.01, high=0.8), zero_share=0.2, name="dropout"),
         dimension(
-            "momentum",
             OneMinusLogRange(low=0.5, high=0.999),
             OneMinusLogRange(low=0.0, high=0.9999),
-            conditions=(Condition(name="kind", values=("a", "b")),),
+            name="momentum",
+            when=Condition(name="kind", values=("a", "b")),
         ),
         RATE,
     )
@@ -77,37 +79,10 @@ MIXED_BOX = SearchSpace(
 )
 
 
-def observation(number: int, point: Hyperparameters, reward: float, *, stage: str = "coarse") -> Observation:
-    diverged = math.isnan(reward)
-    value = -1e3 if diverged else reward
-    return Observation(number=number, stage=stage, hyperparameters=point, reward=value, diverged=diverged)
-
-
-def trials(
-    space: SearchSpace, reward: Reward, *, n: int = 48, seed: int = 0, first: int = 0, stage: str = "coarse"
-) -> list[Observation]:
-    """Random points; NaN as reward means diverged."""
-    rng = np.random.default_rng([seed, first])
-    units = [dict(zip(space.names, rng.random(len(space)).tolist(), strict=True)) for _ in range(n)]
-    points = [space.from_units(each) for each in units]
-    return [observation(first + index, point, reward(point), stage=stage) for index, point in enumerate(points)]
-
-
-def narrowed(
-    known: Sequence[Observation], space: SearchSpace, rule: NarrowRule, *, declared: SearchSpace | None = None
-) -> NarrowedSpace:
-    return narrow(known, space, direction=UP, rule=rule, study_space=declared or space)
-
-
 def result(known: Sequence[Observation], dimension: Dimension, rule: NarrowRule) -> tuple[Dimension, RangeDecision]:
     space = SearchSpace(dimensions=(dimension,))
     found = narrowed(known, space, rule)
     return found.space.dimensions[0], found.decisions[0]
-
-
-def numeric(dimension: Dimension) -> NumericRange:
-    assert not isinstance(dimension.range, Choices)
-    return dimension.range
 
 
 def width(dimension: Dimension) -> float:
@@ -117,10 +92,6 @@ def width(dimension: Dimension) -> float:
 
 def decades(value: Value) -> float:
     return math.log10(float(value))
-
-
-def peak(at: float) -> Reward:
-    return lambda point: -((decades(point["rate"]) - math.log10(at)) ** 2)
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------
@@ -178,7 +149,9 @@ def test_any_outcome_keeps_the_laws(
 def test_only_the_order_of_rewards_matters_and_directions_mirror(rule: NarrowRule, seed: int) -> None:
     space = SearchSpace(dimensions=(RATE, KIND))
     shaken = random.Random(seed)
-    known = trials(space, lambda point: peak(1e-2)(point) - (point["kind"] == "b") + shaken.gauss(0.0, 0.3), seed=seed)
+    known = trials(
+        space, lambda point: rate_peak(1e-2)(point) - (point["kind"] == "b") + shaken.gauss(0.0, 0.3), seed=seed
+    )
     expected = narrowed(known, space, rule)
     assert narrowed([replace(each, reward=math.exp(each.reward)) for each in known], space, rule) == expected
     mirrored = [replace(each, reward=-each.reward) for each in known]
@@ -189,9 +162,9 @@ def test_only_the_order_of_rewards_matters_and_directions_mirror(rule: NarrowRul
 def test_the_unit_does_not_matter_in_log_space(rule: NarrowRule) -> None:
     space = SearchSpace(dimensions=(RATE,))
     factor = 8.0
-    other = dimension("rate", LogRange(low=8e-5, high=8.0), LogRange(low=8e-7, high=80.0))
+    other = dimension(LogRange(low=8e-5, high=8.0), LogRange(low=8e-7, high=80.0), name="rate")
     for seed in range(2):
-        known = trials(space, peak(1e-3), seed=seed)
+        known = trials(space, rate_peak(1e-3), seed=seed)
         scaled = [
             replace(each, hyperparameters={"rate": factor * float(each.hyperparameters["rate"])}) for each in known
         ]
@@ -210,7 +183,7 @@ def test_the_optimum_stays_inside_in_noisy_searches(rule: NarrowRule) -> None:
     for seed in range(20):
         shaken = random.Random(seed)
         optimum = 10 ** shaken.uniform(-4.5, -0.5)
-        known = trials(space, lambda point: peak(optimum)(point) + shaken.gauss(0.0, 0.5), seed=seed)  # noqa: B023
+        known = trials(space, lambda point: rate_peak(optimum)(point) + shaken.gauss(0.0, 0.5), seed=seed)  # noqa: B023
         kept += narrowed(known, space, rule).space["rate"].contains(optimum)
     assert kept >= 19
 
@@ -221,7 +194,7 @@ def test_the_optimum_stays_inside_in_noisy_searches(rule: NarrowRule) -> None:
 @both
 def test_a_range_closes_in_and_a_dimension_that_does_not_matter_keeps_its_own(rule: NarrowRule) -> None:
     space = SearchSpace(dimensions=(RATE, IDLE))
-    found = narrowed(trials(space, peak(1e-3)), space, rule)
+    found = narrowed(trials(space, rate_peak(1e-3)), space, rule)
     assert [each.change for each in found.decisions] == [RangeChange.NARROWED, RangeChange.KEPT]
     assert found.space["idle"] == IDLE
     assert found.decisions[1].reason.startswith("no evidence that it matters: its lengthscale is ")
@@ -230,7 +203,9 @@ def test_a_range_closes_in_and_a_dimension_that_does_not_matter_keeps_its_own(ru
 
 
 def test_a_region_of_many_dimensions_needs_more_trials() -> None:
-    five = SearchSpace(dimensions=tuple(dimension(f"x{index}", LinearRange(low=0.0, high=1.0)) for index in range(5)))
+    five = SearchSpace(
+        dimensions=tuple(dimension(LinearRange(low=0.0, high=1.0), name=f"x{index}") for index in range(5))
+    )
     known = trials(five, lambda point: -abs(float(point["x0"]) - 0.5), n=20)
     reasons = [
         {each.reason for each in narrowed(known[:n], five, rule).decisions}
@@ -244,7 +219,7 @@ def test_a_region_of_many_dimensions_needs_more_trials() -> None:
 
 def test_rules_by_a_model_go_by_the_trials_of_all_ranges_that_they_may_choose_from_again() -> None:
     declared, moved, whole = (
-        SearchSpace(dimensions=(dimension("rate", LogRange(low=low, high=high), RATE.limits),))
+        SearchSpace(dimensions=(dimension(LogRange(low=low, high=high), RATE.limits, name="rate"),))
         for low, high in ((1e-4, 1e-2), (1e-3, 1e-1), (1e-4, 1e-1))
     )
     for name, expected in (("posterior", whole), ("trust_region", whole), ("quantile_box", moved), ("none", moved)):
@@ -253,7 +228,7 @@ def test_rules_by_a_model_go_by_the_trials_of_all_ranges_that_they_may_choose_fr
 
 
 def test_a_choice_that_stays_though_it_is_improbable_says_why() -> None:
-    space = SearchSpace(dimensions=(KIND, dimension("x", LinearRange(low=0.0, high=1.0))))
+    space = SearchSpace(dimensions=(KIND, dimension(LinearRange(low=0.0, high=1.0), name="x")))
 
     def reward(point: Hyperparameters) -> float:
         return {"a": 1.0, "b": 0.5, "c": 0.0}[str(point["kind"])] - 0.1 * abs(float(point["x"]) - 0.4)
@@ -269,7 +244,9 @@ def test_a_choice_that_stays_though_it_is_improbable_says_why() -> None:
 @pytest.mark.parametrize("probability", [0.5, 0.8])
 def test_the_ranges_hold_the_stated_share_of_the_drawn_optima_together(probability: float) -> None:
     shaken = random.Random(3)
-    space = SearchSpace(dimensions=tuple(dimension(f"x{index}", LinearRange(low=0.0, high=1.0)) for index in range(5)))
+    space = SearchSpace(
+        dimensions=tuple(dimension(LinearRange(low=0.0, high=1.0), name=f"x{index}") for index in range(5))
+    )
 
     def reward(point: Hyperparameters) -> float:
         return -sum((float(value) - 0.4) ** 2 for value in point.values()) + shaken.gauss(0.0, 0.01)
@@ -291,14 +268,14 @@ def test_the_ranges_hold_the_stated_share_of_the_drawn_optima_together(probabili
 def test_no_range_is_told_to_hold_the_optimum_for_certain() -> None:
     """With a probability near 1 the intervals hold all of the drawn optima, which are too few for certainty."""
     names = [f"x{index}" for index in range(5)]
-    space = SearchSpace(dimensions=tuple(dimension(each, LinearRange(low=0.0, high=1.0)) for each in names))
+    space = SearchSpace(dimensions=tuple(dimension(LinearRange(low=0.0, high=1.0), name=each) for each in names))
     known = trials(space, lambda point: -sum((float(value) - 0.4) ** 2 for value in point.values()))
     for each in narrowed(known, space, replace(POSTERIOR, probability=0.99)).decisions:
         assert each.reason.startswith("holds the optimum with a probability of more than 99 % in [")
 
 
 def test_the_reasons_tell_the_rule_and_its_figures() -> None:
-    known = trials(SearchSpace(dimensions=(RATE,)), peak(1e-3))
+    known = trials(SearchSpace(dimensions=(RATE,)), rate_peak(1e-3))
     _, by_posterior = result(known, RATE, replace(POSTERIOR, probability=0.9))
     assert re.match(r"holds the optimum with a probability of 90\.\d % in \[", by_posterior.reason)
     assert "(48 trials); padded by 15 %" in by_posterior.reason
@@ -312,7 +289,7 @@ def test_the_reasons_tell_the_rule_and_its_figures() -> None:
 def test_a_larger_probability_makes_a_wider_range() -> None:
     shaken = random.Random(1)
     space = SearchSpace(dimensions=(RATE, IDLE))
-    known = trials(space, lambda point: peak(1e-3)(point) + shaken.gauss(0.0, 4.0))
+    known = trials(space, lambda point: rate_peak(1e-3)(point) + shaken.gauss(0.0, 4.0))
     widths = [
         width(narrowed(known, space, replace(POSTERIOR, probability=probability)).space["rate"])
         for probability in (0.5, 0.8, 0.95, 0.999)
@@ -324,14 +301,14 @@ def test_a_larger_probability_makes_a_wider_range() -> None:
 @both
 @pytest.mark.parametrize("optimum", [1e-6, 5.0], ids=["below", "above"])
 def test_best_trials_at_an_edge_push_it_out_until_the_limit_cuts_them_off(rule: NarrowRule, optimum: float) -> None:
-    after, decision = result(trials(SearchSpace(dimensions=(RATE,)), peak(optimum)), RATE, rule)
+    after, decision = result(trials(SearchSpace(dimensions=(RATE,)), rate_peak(optimum)), RATE, rule)
     assert decision.change is RangeChange.SHIFTED
     assert (numeric(after).low < 1e-5) == (optimum < 1e-5)
     assert (numeric(after).high > 1.0) == (optimum > 1.0)
     assert "so it moves out" in decision.reason
     assert not decision.cut_off
     fixed = replace(RATE, limits=RATE.range)
-    after, decision = result(trials(SearchSpace(dimensions=(fixed,)), peak(optimum)), fixed, rule)
+    after, decision = result(trials(SearchSpace(dimensions=(fixed,)), rate_peak(optimum)), fixed, rule)
     assert decision.cut_off
     assert "forbids more" in decision.reason
 
@@ -339,7 +316,7 @@ def test_best_trials_at_an_edge_push_it_out_until_the_limit_cuts_them_off(rule: 
 @both
 def test_divergence_cuts_the_upper_end(rule: NarrowRule) -> None:
     space = SearchSpace(dimensions=(RATE,))
-    known = trials(space, lambda point: math.nan if float(point["rate"]) > 0.03 else peak(3e-3)(point), n=60)
+    known = trials(space, lambda point: math.nan if float(point["rate"]) > 0.03 else rate_peak(3e-3)(point), n=60)
     after, _ = result(known, RATE, rule)
     assert numeric(after).high < 0.3
 
@@ -348,7 +325,7 @@ def test_divergence_cuts_the_upper_end(rule: NarrowRule) -> None:
 def test_trials_outside_the_current_range_widen_it_again(rule: NarrowRule) -> None:
     declared = SearchSpace(dimensions=(RATE,))
     box = SearchSpace(dimensions=(replace(RATE, range=LogRange(low=1e-5, high=1e-3)),))
-    known = trials(declared, peak(3e-2), n=60)
+    known = trials(declared, rate_peak(3e-2), n=60)
     found = narrowed(known, box, rule, declared=declared)
     assert found.space["rate"].contains(3e-2)
     assert found.decisions[0].change in (RangeChange.EXTENDED, RangeChange.SHIFTED)
@@ -356,137 +333,20 @@ def test_trials_outside_the_current_range_widen_it_again(rule: NarrowRule) -> No
 
 def test_what_short_trials_prefer_gives_way_to_what_later_stages_show() -> None:
     declared = SearchSpace(dimensions=(RATE,))
-    coarse = trials(declared, peak(1e-1), n=24)
+    coarse = trials(declared, rate_peak(1e-1), n=24)
     first = narrowed(coarse, declared, POSTERIOR).space
-    later = trials(declared, peak(1e-4), n=16, first=24, stage="medium")
+    later = trials(declared, rate_peak(1e-4), n=16, first=24, stage="medium")
     found = narrowed([*coarse, *later], first, POSTERIOR, declared=declared)
     assert not first["rate"].contains(1e-4)
     assert found.space["rate"].contains(1e-4)
     assert found.decisions[0].change in (RangeChange.EXTENDED, RangeChange.SHIFTED)
 
 
-# ---- what failed does not come back by itself ------------------------------------------------------------------------
-
-
-def staged(
-    space: SearchSpace, reward: Reward, sizes: Sequence[int], *, rule: NarrowRule = POSTERIOR
-) -> tuple[list[NarrowedSpace], list[Observation]]:
-    """Trials of stage after stage, each in the ranges that follow from those before; NaN as reward means diverged."""
-    found, known = [narrowed([], space, rule)], list[Observation]()
-    for index, n in enumerate(sizes):
-        known += trials(found[-1].space, reward, n=n, seed=index, first=len(known), stage=f"stage {index}")
-        found.append(narrowed(known, found[-1].space, rule, declared=space))
-    return found[1:], known
-
-
-@pytest.mark.slow
-def test_what_divergence_cut_off_stays_out_without_a_new_trial_there() -> None:
-    space = SearchSpace(dimensions=(RATE, IDLE))
-    n_cut = 0
-    for seed in range(12):
-        shaken = random.Random(seed)
-
-        def reward(point: Hyperparameters) -> float:
-            noisy = -abs(decades(point["rate"]) + 4.0) + shaken.gauss(0.0, 1.0)  # noqa: B023
-            return math.nan if float(point["rate"]) > 1e-3 else noisy
-
-        found, known = staged(space, reward, (24, 16, 16))
-        highs = [numeric(each.space["rate"]).high for each in found]
-        n_cut += highs[0] < 0.1
-        for before, after, each in zip(highs[:-1], highs[1:], found[1:], strict=True):
-            first_failed = min(float(one.hyperparameters["rate"]) for one in known if one.diverged)
-            assert after <= max(before, first_failed) * (1.0 + 1e-9)
-            reason = each.decisions[0].reason
-            assert ("; not looked for above" in reason) == (before < 1.0), reason
-    assert n_cut >= 3
-
-
-def cut(*, seed: int = 0, failed_from: float = 1e-2, n: int = 24) -> tuple[list[Observation], SearchSpace]:
-    """Trials of a first stage that diverge from a rate on, others of a second below 1e-3, and the second's ranges."""
-    declared, box = (
-        SearchSpace(dimensions=(each, IDLE)) for each in (RATE, replace(RATE, range=LogRange(low=1e-5, high=1e-3)))
-    )
-    shaken = random.Random(seed)
-
-    def reward(point: Hyperparameters) -> float:
-        return math.nan if float(point["rate"]) >= failed_from else shaken.gauss(0.0, 1.0)
-
-    first = trials(declared, reward, n=n, seed=seed)
-    return [*first, *trials(box, reward, n=16, seed=seed, first=n, stage="fine")], box
-
-
-def test_a_range_comes_back_as_far_as_the_furthest_trial_that_may_be_best_and_says_why_no_further() -> None:
-    for seed in range(4):
-        known, box = cut(seed=seed)
-        declared = SearchSpace(dimensions=(RATE, IDLE))
-        fit = max(float(each.hyperparameters["rate"]) for each in known if each.may_be_best)
-        n_failed = sum(each.diverged for each in known)
-        found = narrowed(known, box, POSTERIOR, declared=declared)
-        assert numeric(found.space["rate"]).high <= max(1e-3, fit) * (1.0 + 1e-9)
-        reason = found.decisions[0].reason
-        assert reason.startswith("no evidence") or f", where all {n_failed} diverged)" in reason
-        breaking = [replace(each, diverged=False, excesses=(float(each.diverged),)) for each in known]
-        found = narrowed(breaking, box, POSTERIOR, declared=declared)
-        assert numeric(found.space["rate"]).high <= max(1e-3, fit) * (1.0 + 1e-9)
-
-
-def test_what_no_trial_ever_saw_may_come_back() -> None:
-    box, declared = (
-        SearchSpace(dimensions=(each,)) for each in (replace(RATE, range=LogRange(low=1e-5, high=1e-3)), RATE)
-    )
-    known = trials(box, lambda point: decades(point["rate"]), n=30)
-    assert numeric(narrowed(known, box, POSTERIOR, declared=declared).space["rate"]).high > 3e-3
-    beyond = observation(30, {"rate": 2e-3}, math.nan)
-    found = narrowed([*known, beyond], box, POSTERIOR, declared=declared)
-    assert numeric(found.space["rate"]).high == pytest.approx(2e-3), "the edge moves out to the first that failed"
-    assert "; not looked for above 0.001, where the only one diverged)" in found.decisions[0].reason
-
-
-def test_a_dropped_choice_and_a_zero_return_only_if_a_trial_of_theirs_may_be_best() -> None:
-    rate = replace(RATE, zero_share=0.2)
-    space = SearchSpace(dimensions=(KIND, rate))
-    box = SearchSpace(dimensions=(replace(KIND, range=Choices(values=("a", "b"))), RATE))
-    known = trials(space, lambda point: float(point["kind"] == "c") + 0.5 * (point["rate"] == 0.0), n=60)
-    assert narrowed(known, box, POSTERIOR, declared=space).space["kind"].contains("c")
-    failed = [
-        replace(each, diverged=True, reward=-1e3)
-        if each.hyperparameters["kind"] == "c" or each.hyperparameters["rate"] == 0.0
-        else each
-        for each in known
-    ]
-    found = narrowed(failed, box, POSTERIOR, declared=space)
-    assert found.space["kind"] == box["kind"] and found.space["rate"].zero_share == 0.0
-    n_of_c = sum(each.hyperparameters["kind"] == "c" for each in known)
-    assert f"c 0 ({n_of_c} trials; stays out, all of them diverged)" in found.decisions[0].reason
-    assert "; stays out, all of them diverged)" in found.decisions[1].reason
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", ["choice", "zero"])
-def test_a_choice_or_a_zero_that_always_diverges_is_dropped_for_good(what: str) -> None:
-    space = SearchSpace(dimensions=(KIND, replace(RATE, zero_share=0.3)))
-    n_dropped = 0
-    for seed in range(20):
-        shaken = random.Random(seed)
-
-        def reward(point: Hyperparameters) -> float:
-            rate = float(point["rate"]) or 1e-3
-            noisy = -abs(decades(rate) + 3.0) + shaken.gauss(0.0, 1.0)  # noqa: B023
-            return math.nan if (point["kind"] == "a" if what == "choice" else point["rate"] == 0.0) else noisy
-
-        found, _ = staged(space, reward, (36, 16, 16))
-        is_there = [
-            each.space["kind"].contains("a") if what == "choice" else each.space["rate"].zero_share > 0.0
-            for each in found
-        ]
-        assert is_there == sorted(is_there, reverse=True)
-        n_dropped += not is_there[-1]
-    assert n_dropped >= 15
-
-
 def test_a_region_grows_with_success_and_shrinks_with_failure() -> None:
     def stage(name: str, where: LogRange, *, first: int) -> list[Observation]:
-        return trials(SearchSpace(dimensions=(replace(RATE, range=where),)), peak(1e-4), n=16, first=first, stage=name)
+        return trials(
+            SearchSpace(dimensions=(replace(RATE, range=where),)), rate_peak(1e-4), n=16, first=first, stage=name
+        )
 
     far, near, bad = LogRange(low=1e-2, high=1.0), LogRange(low=1e-4, high=1e-3), LogRange(low=1e-1, high=1.0)
     lengths = []
@@ -505,13 +365,13 @@ def test_a_region_grows_with_success_and_shrinks_with_failure() -> None:
 @pytest.mark.parametrize("n_new", [0, 4])
 def test_a_region_does_not_grow_with_a_stage_that_only_trains_known_configurations_longer(n_new: int) -> None:
     space = SearchSpace(dimensions=(RATE,))
-    coarse = sorted(trials(space, peak(1e-3), n=24), key=lambda each: -each.reward)
+    coarse = sorted(trials(space, rate_peak(1e-3), n=24), key=lambda each: -each.reward)
     promoted = [
         replace(each, number=24 + n, stage="fine", reward=each.reward + 9.0, first_tried=(each.number, "coarse"))
         for n, each in enumerate(coarse[:4])
     ]
     worse = replace(RATE, range=LogRange(low=1e-1, high=1.0))
-    new = trials(SearchSpace(dimensions=(worse,)), peak(1e-3), n=n_new, first=28, stage="fine")
+    new = trials(SearchSpace(dimensions=(worse,)), rate_peak(1e-3), n=n_new, first=28, stage="fine")
     _, decision = result([*coarse[4:], *promoted, *new], RATE, TRUST)
     assert decision.figures["length"] == 0.4
     assert "0 stages found better ones and 1 did not" in decision.reason
@@ -520,7 +380,7 @@ def test_a_region_does_not_grow_with_a_stage_that_only_trains_known_configuratio
 def test_what_matters_more_gets_the_narrower_region() -> None:
     other = replace(RATE, name="decay")
     space = SearchSpace(dimensions=(RATE, other))
-    known = trials(space, lambda point: peak(1e-3)(point) - 0.1 * (decades(point["decay"]) + 3.0) ** 2, n=60)
+    known = trials(space, lambda point: rate_peak(1e-3)(point) - 0.1 * (decades(point["decay"]) + 3.0) ** 2, n=60)
     known += [replace(each, number=60 + each.number, stage="fine", reward=each.reward - 30.0) for each in known]
     found = narrowed(known, space, TRUST)
     assert width(found.space["rate"]) < width(found.space["decay"])
@@ -574,7 +434,7 @@ def test_a_bad_zero_is_dropped_and_a_good_one_stays(rule: NarrowRule) -> None:
     rate = replace(RATE, zero_share=0.3)
     space = SearchSpace(dimensions=(rate,))
     for zero, share in ((-9.0, 0.0), (0.0, 0.3)):
-        known = trials(space, lambda point: peak(1e-3)(point) if point["rate"] else zero, n=60)  # noqa: B023
+        known = trials(space, lambda point: rate_peak(1e-3)(point) if point["rate"] else zero, n=60)  # noqa: B023
         after, decision = result(known, rate, rule)
         assert after.zero_share == share
         assert ("zero dropped" in decision.reason) == (share == 0.0)
@@ -582,7 +442,7 @@ def test_a_bad_zero_is_dropped_and_a_good_one_stays(rule: NarrowRule) -> None:
 
 @both
 def test_conditional_dimensions_are_judged_where_they_are_active(rule: NarrowRule) -> None:
-    kind = dimension("kind", Choices(values=("sgd", "adamw")))
+    kind = dimension(Choices(values=("sgd", "adamw")), name="kind")
     momentum = replace(MIXED["momentum"], conditions=(Condition(name="kind", values=("sgd",)),))
     space = SearchSpace(dimensions=(kind, momentum))
 
@@ -604,6 +464,6 @@ def test_conditional_dimensions_are_judged_where_they_are_active(rule: NarrowRul
 @both
 def test_thousands_of_trials_are_judged_in_seconds_by_an_excerpt(rule: NarrowRule) -> None:
     space = SearchSpace(dimensions=(RATE, IDLE))
-    after = narrowed(trials(space, peak(1e-3), n=3000), space, rule).space["rate"]
+    after = narrowed(trials(space, rate_peak(1e-3), n=3000), space, rule).space["rate"]
     assert after.contains(1e-3)
     assert width(after) < 4.0
