@@ -1,9 +1,9 @@
 """Where no optimum is looked for: what was cut off, or dropped, and holds only trials that failed.
 
 A stage has no trials beyond its ranges, so that a model which tells stages apart may put down what failed there to the
-stage. So what lies beyond a current range is open again as far as the furthest of its trials that may be best, and all
-of it if none failed further out; a dropped choice, or zero, is if one of its trials may be best. What no trial ever saw
-is open, too.
+stage, and a box that grows may grow there. So what lies beyond a current range is open again as far as the furthest of
+its trials that may be best, and all of it if none failed further out; a dropped choice, or zero, is if one of its
+trials may be best. What no trial ever saw is open, too.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ diverged, or breaks a constraint, never is. The box's length begins at 0.8 of th
 at most) after a stage whose best configuration, by the same process, is better than all before, and halved (to 1/16 at
 least) after one without; a configuration counts for the stage that tried it first, also where a later one trained it
 longer. A dimension's width is that length times its lengthscale in the process, relative to the geometric
-mean of those that matter: what matters much is narrowed more. It is never less than half of the current width; one
-along which the process hardly changes keeps its range. Choices are dropped only when they are worse beyond doubt.
+mean of those that matter: what matters much is narrowed more. It is never less than half of the current width, and
+never grows to where all trials failed (`no_return`); one along which the process hardly changes keeps its range.
+Choices are dropped only when they are worse beyond doubt.
 
 Source: Eriksson et al., "Scalable global optimization via local Bayesian optimization" (TuRBO), NeurIPS 2019; there a
 success is three improvements in a row, a failure as many without as there are dimensions.
@@ -25,6 +26,7 @@ from search.narrowing.edges import edge_crowding
 from search.narrowing.evidence import active, is_zero, too_few
 from search.narrowing.guard import guarded
 from search.narrowing.interval import Interval, interval_of
+from search.narrowing.no_return import opened
 from search.narrowing.optimum import IDLE_LENGTH, Model, model_of
 from search.narrowing.request import NarrowingRequest
 from search.range_text import number_text
@@ -91,18 +93,21 @@ class _Region:
         if value is None or is_zero(value, self.model.space[dimension.name]):
             state = "inactive" if value is None else "zero"
             return kept(dimension, f"it is {state} in the incumbent, trial {self.centre.number}", figures)
-        reachable = self.model.space[dimension.name].range
-        assert not isinstance(reachable, Choices)
-        within, centre = interval_of(reachable), dimension.range.scale(float(value))
-        half = 0.5 * self.length * length / self.typical * within.width
+        reachable = self.model.space[dimension.name]
+        open_ = opened(reachable, dimension, self.known)
+        assert not isinstance(reachable.range, Choices)
+        assert not isinstance(open_.dimension.range, Choices)
+        within, centre = interval_of(open_.dimension.range), dimension.range.scale(float(value))
+        half = 0.5 * self.length * length / self.typical * interval_of(reachable.range).width
         return guarded(
             dimension,
             Interval(low=centre - half, high=centre + half).clipped(within),
             edge_crowding(self.inside, dimension),
             within=within,
-            why=self._why(dimension, weight=length / self.typical),
+            why=f"{self._why(dimension, weight=length / self.typical)}{open_.words()}",
             figures=figures,
             padding_share=0.0,
+            furthest=open_.how_far(),
         )
 
     def _why(self, dimension: Dimension, *, weight: float) -> str:
