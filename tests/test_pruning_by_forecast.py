@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from trial_curves import record, running, taught
+from trial_curves import objective, record, running, taught
 
 from search.pruner_settings import ForecastSettings
 from search.pruning import named_pruner
@@ -124,7 +124,7 @@ def test_the_longer_the_schedule_the_more_may_come() -> None:
 def test_where_nothing_is_searched_nothing_is_stopped() -> None:
     fixed = Choices(values=("only",))
     space = SearchSpace(dimensions=(Dimension(name="rate", range=fixed, limits=fixed),))
-    pruner = named_pruner(RULE, monitor="val_acc", direction=Direction.MAXIMIZE, space=space)
+    pruner = named_pruner(RULE, objective=objective(Direction.MAXIMIZE), space=space)
     for each in peers(0.8, 0.9, 0.85):
         pruner.learn(replace(each, hyperparameters={"rate": "only"}))
     assert not pruner.prune_reason(replace(running(POOR[:3]), hyperparameters={"rate": "only"}))

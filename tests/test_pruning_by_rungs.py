@@ -8,7 +8,7 @@ from itertools import accumulate
 import optuna
 import pytest
 from optuna.pruners import HyperbandPruner, SuccessiveHalvingPruner
-from trial_curves import SPACE, mirrored, optuna_study, record, running, taught
+from trial_curves import SPACE, mirrored, objective, optuna_study, record, running, taught
 
 from search.pruner_settings import AshaSettings, HyperbandSettings, PrunerSettings
 from search.pruning import named_pruner
@@ -105,7 +105,7 @@ def test_verdicts_on_curves_that_improve_are_those_of_optunas_pruners(
     settings: PrunerSettings = (AshaSettings if name == "asha" else HyperbandSettings)(
         min_epochs=min_epochs, reduction_factor=factor
     )
-    ours = named_pruner(settings, monitor="val_acc", direction=direction, space=SPACE)
+    ours = named_pruner(settings, objective=objective(direction), space=SPACE)
     study = optuna_study(direction, theirs)
     flights: list[tuple[optuna.Trial, list[float], int]] = []
     verdicts: Counter[bool] = Counter()

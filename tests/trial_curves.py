@@ -20,7 +20,7 @@ from search.pruner_settings import (
 )
 from search.pruning import Pruner, named_pruner
 from search.search_space import Dimension, LinearRange, SearchSpace
-from search.study_definition import Direction
+from search.study_definition import Direction, Objective
 from search.trial import EpochRecord, TrialRecord, TrialState
 
 _RANGE = LinearRange(low=0.0, high=1.0)
@@ -36,6 +36,10 @@ EVERY_RULE: tuple[PrunerSettings, ...] = (
     NoPruning(),
 )
 RULES = tuple(each for each in EVERY_RULE if each != NoPruning())
+
+
+def objective(direction: Direction = Direction.MAXIMIZE) -> Objective:
+    return Objective(monitor="val_acc", direction=direction, gap_weight=0.0, gap_tolerance=0.0)
 
 
 def record(
@@ -68,7 +72,7 @@ def running(curve: list[float], *, number: int = 999, n_epochs: int = 10, horizo
 
 
 def taught(settings: PrunerSettings, trials: list[TrialRecord], *, direction: Direction = Direction.MAXIMIZE) -> Pruner:
-    pruner = named_pruner(settings, monitor="val_acc", direction=direction, space=SPACE)
+    pruner = named_pruner(settings, objective=objective(direction), space=SPACE)
     for trial in trials:
         pruner.learn(trial)
     return pruner

@@ -32,10 +32,7 @@ class SearchTrials:
         self._context = context
         self._history = history
         definition = context.definition
-        objective = definition.objective
-        self._pruner = named_pruner(
-            definition.pruner, monitor=objective.monitor, direction=objective.direction, space=definition.space
-        )
+        self._pruner = named_pruner(definition.pruner, objective=definition.objective, space=definition.space)
         for record in (*(trial.record for trial in history.finished), *history.running):
             self._pruner.learn(record)
         has_succeeded = any(trial.record.state is not TrialState.FAILED for trial in history.finished)
@@ -45,7 +42,7 @@ class SearchTrials:
             if not context.paths.trial(key).has_checkpoint():
                 self._promotions.lost(key)
         self._checkpoints = BestCheckpoints(
-            context.paths, objective=objective, history=history, promotions=self._promotions
+            context.paths, objective=definition.objective, history=history, promotions=self._promotions
         )
         self._early = EarlyEnding(context, history)
         self._unfinished = deque(history.running)

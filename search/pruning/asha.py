@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from search.pruner_settings import AshaSettings
-from search.pruning.monitored import MonitoredMetric
-from search.pruning.rungs import Rungs
+from search.pruning.epoch_rewards import EpochRewards
+from search.pruning.rungs import Origins, Rungs
 from search.trial import TrialRecord
 
 
@@ -20,12 +20,13 @@ class AshaPruner:
 
     Args:
         settings: The rungs.
-        metric: What is compared.
+        rewards: What is compared.
     """
 
-    def __init__(self, settings: AshaSettings, metric: MonitoredMetric) -> None:
+    def __init__(self, settings: AshaSettings, rewards: EpochRewards) -> None:
         self._settings = settings
-        self._metric = metric
+        self._rewards = rewards
+        self._origins = Origins()
         self._rungs_by_horizon: dict[int, Rungs] = {}
 
     def learn(self, record: TrialRecord) -> None:
@@ -40,6 +41,9 @@ class AshaPruner:
         horizon = record.horizon_epochs
         if horizon not in self._rungs_by_horizon:
             self._rungs_by_horizon[horizon] = Rungs(
-                first_epochs=self._settings.min_epochs, factor=self._settings.reduction_factor, metric=self._metric
+                first_epochs=self._settings.min_epochs,
+                factor=self._settings.reduction_factor,
+                rewards=self._rewards,
+                origins=self._origins,
             )
         return self._rungs_by_horizon[horizon]

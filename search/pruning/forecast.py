@@ -10,7 +10,7 @@ from scipy.special import log_ndtr
 
 from search.curve_coordinates import CurveCoordinates
 from search.pruner_settings import ForecastSettings
-from search.pruning.monitored import MonitoredMetric
+from search.pruning.epoch_rewards import EpochRewards
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, excerpt
 from search.search_space import SearchSpace
@@ -25,11 +25,12 @@ class ForecastPruner:
     """Prunes a trial that, as its curve and those of all others tell, will hardly end better than the best so far.
 
     The curves of all trials, short and long, are one Gaussian process over hyperparameters and epochs
-    (`search.surrogate`); of it follows how probable it is that a trial's best value at the end of its schedule beats
-    the best value that any other trial has reached, but for those that diverged or failed: by its hyperparameters, by
-    its own curve, whose best value never falls, and by chance. Below the risk, the trial stops, unless the risk is less
-    than the share of the longer curves that have gained as much from that epoch on as this one needs: few curves may
-    mislead a model. It is judged at `min_epochs` and whenever its epochs have grown by half since.
+    (`search.surrogate`); of it follows how probable it is that a trial's reward at the end of its schedule beats the
+    best one that any other trial has reached, but for those that diverged, failed or break a constraint: by its
+    hyperparameters, by its own curve, whose best value never falls, and by chance. Below the risk, the trial stops,
+    unless the risk is less than the share of the longer curves that have gained as much from that epoch on as this one
+    needs: few curves may mislead a model. It is judged at `min_epochs` and whenever its epochs have grown by half
+    since.
 
     With more than 25 other trials the risk falls with the square of their number: any single trial stopped wrongly is
     then worth more than the epochs saved, and the risks of all trials have a finite sum, however many there are.
@@ -40,31 +41,42 @@ class ForecastPruner:
 
     Args:
         settings: The risk with up to 25 other trials, and when the rule begins.
-        metric: What is compared.
+        rewards: What is compared.
         space: The study's dimensions; their limits are what coordinates are relative to.
     """
 
-    def __init__(self, settings: ForecastSettings, metric: MonitoredMetric, space: SearchSpace) -> None:
+    def __init__(self, settings: ForecastSettings, rewards: EpochRewards, space: SearchSpace) -> None:
         self._settings = settings
-        self._metric = metric
+        self._rewards = rewards
         self._coordinates = CurveCoordinates(space)
         self._curves: dict[int, dict[int, Curve]] = {}  # by horizon and number
         self._numbers: dict[str, int] = {}
+        self._continued_by: dict[int, int] = {}  # where the curve of the one is that of the other
         self._out_of_the_running: set[int] = set()
 
     def learn(self, record: TrialRecord) -> None:
-        """Take the trial's curve; it stands for that of the trial that it continues, once it is as long."""
-        curve = self._curve(record)
-        if record.number is None or not curve.best:
+        """Take the trial's curve; it stands for that of the trial that it continues, once it is as long.
+
+        That of one that failed does not: the other is what it was.
+        """
+        curve, number = self._curve(record), record.number
+        if number is None or not curve.best:
             return
-        self._numbers[record.key] = record.number
-        if record.state in (TrialState.DIVERGED, TrialState.FAILED):
-            self._out_of_the_running.add(record.number)
+        self._numbers[record.key] = number
         curves = self._curves.setdefault(record.horizon_epochs, {})
-        continued = self._numbers.get(record.continues, -1)
-        if continued in curves and curves[continued].n_epochs <= curve.n_epochs:
-            del curves[continued]
-        curves[record.number] = curve
+        continued, has_failed = self._numbers.get(record.continues, -1), record.state is TrialState.FAILED
+        if has_failed or record.state is TrialState.DIVERGED or not self._rewards.is_rival(record):
+            self._out_of_the_running.add(number)
+        else:
+            self._out_of_the_running.discard(number)
+        if continued in curves:
+            self._continued_by.pop(continued, None)
+            if has_failed:
+                curves.pop(number, None)
+                return
+            if curves[continued].n_epochs <= curve.n_epochs:
+                self._continued_by[continued] = number
+        curves[number] = curve
 
     def prune_reason(self, record: TrialRecord) -> str:
         """Return why the trial should be stopped after its last epoch, or an empty string."""
@@ -73,7 +85,11 @@ class ForecastPruner:
             return ""
         curve = self._curve(record)
         curves = self._curves.get(record.horizon_epochs, {})
-        others = {number: each for number, each in sorted(curves.items()) if number != record.number}
+        others = {
+            number: each
+            for number, each in sorted(curves.items())
+            if number != record.number and number not in self._continued_by
+        }
         longer = [each for each in others.values() if each.n_epochs > epoch]
         if curve.n_epochs != epoch or len(others) < self._settings.n_startup_trials or not longer:
             return ""
@@ -90,10 +106,10 @@ class ForecastPruner:
         risk = self._settings.risk * min(1.0, _N_AT_FULL_RISK / len(others)) ** 2
         if chance >= risk:
             return ""
-        sign = self._metric.direction.sign
+        sign = self._rewards.direction.sign
         return (
             f"best {sign * curve.reached:.6g} by epoch {epoch} has a chance of {chance:.2g} not to end "
-            f"{self._metric.worse} {sign * best:.6g}, the best of the trials so far; the risk is {risk:.2g}"
+            f"{self._rewards.worse} {sign * best:.6g}, the best of the trials so far; the risk is {risk:.2g}"
         )
 
     def _is_due(self, epoch: int, horizon: int) -> bool:
@@ -103,8 +119,10 @@ class ForecastPruner:
         return round(due) == epoch
 
     def _curve(self, record: TrialRecord) -> Curve:
-        sign = self._metric.direction.sign
-        values = {epoch: sign * value for epoch, value in self._metric.finite_values(record).items()}
+        """Return the rewards; where the gap has grown since, what an epoch had before counts for no more."""
+        sign, standings = self._rewards.direction.sign, self._rewards.so_far(record)
+        reached = sign * next(reversed(standings.values()), 0.0)
+        values = {epoch: min(sign * reward, reached) for epoch, reward in self._rewards.of(record).items()}
         if values and record.state is TrialState.STOPPED_EARLY:
             values[record.n_epochs] = max(values.values())  # flat to its end
         return Curve.of(self._coordinates.params(record.hyperparameters), values)

@@ -6,8 +6,8 @@ import math
 import zlib
 
 from search.pruner_settings import HyperbandSettings
-from search.pruning.monitored import MonitoredMetric
-from search.pruning.rungs import Rungs
+from search.pruning.epoch_rewards import EpochRewards
+from search.pruning.rungs import Origins, Rungs
 from search.trial import TrialRecord
 
 
@@ -28,12 +28,13 @@ class HyperbandPruner:
 
     Args:
         settings: The first bracket's rungs.
-        metric: What is compared.
+        rewards: What is compared.
     """
 
-    def __init__(self, settings: HyperbandSettings, metric: MonitoredMetric) -> None:
+    def __init__(self, settings: HyperbandSettings, rewards: EpochRewards) -> None:
         self._settings = settings
-        self._metric = metric
+        self._rewards = rewards
+        self._origins = Origins()
         self._rungs_by_bracket: dict[tuple[int, int], Rungs] = {}  # by horizon and bracket
 
     def learn(self, record: TrialRecord) -> None:
@@ -65,6 +66,9 @@ class HyperbandPruner:
         if group not in self._rungs_by_bracket:
             factor = self._settings.reduction_factor
             self._rungs_by_bracket[group] = Rungs(
-                first_epochs=self._settings.min_epochs * factor**bracket, factor=factor, metric=self._metric
+                first_epochs=self._settings.min_epochs * factor**bracket,
+                factor=factor,
+                rewards=self._rewards,
+                origins=self._origins,
             )
         return self._rungs_by_bracket[group]

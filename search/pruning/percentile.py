@@ -7,61 +7,65 @@ from bisect import insort
 from collections.abc import Sequence
 
 from search.pruner_settings import MedianSettings, PercentileSettings
-from search.pruning.monitored import MonitoredMetric
+from search.pruning.epoch_rewards import EpochRewards
 from search.study_definition import Direction
 from search.trial import TrialRecord
 
 
 class PercentilePruner:
-    """Prunes a trial whose best value so far is not within the best `percentile` % of what its peers had at that epoch.
+    """Prunes a trial whose reward so far is not within the best `percentile` % of what its peers had at that epoch.
 
-    For the median rule that is the median, at 50 %. Peers are trials that ran to their own end; pruned, diverged and
-    failed ones are none. Verdicts are those of `optuna.pruners.PercentilePruner` and `optuna.pruners.MedianPruner`, but
-    that a value which is not finite is for others to judge.
+    For the median rule that is the median, at 50 %. Peers are trials that ran to their own end and keep all
+    constraints; pruned, diverged and failed ones are none. Verdicts are those of `optuna.pruners.PercentilePruner` and
+    `optuna.pruners.MedianPruner`, but that a value which is not finite is for others to judge.
 
     Source: Golovin et al., "Google Vizier: a service for black-box optimization", KDD 2017, median stopping rule.
 
     Args:
         settings: The share that is good enough, and when the rule begins.
-        metric: What is compared.
+        rewards: What is compared.
     """
 
-    def __init__(self, settings: MedianSettings | PercentileSettings, metric: MonitoredMetric) -> None:
+    def __init__(self, settings: MedianSettings | PercentileSettings, rewards: EpochRewards) -> None:
         self._settings = settings
-        self._metric = metric
+        self._rewards = rewards
         self._values: dict[tuple[int, int], list[float]] = {}  # of peers, by horizon and epoch, ascending
-        self._learned: dict[str, int] = {}  # epochs by key
+        self._counted: dict[str, int] = {}  # epochs that a peer, or what it continues, has among these, by key
+        self._peers: set[str] = set()
 
     def learn(self, record: TrialRecord) -> None:
         """Take a finished trial among the peers; one that cannot be a peer, or is one already, is ignored.
 
-        Of a trial that continues a peer, only the epochs beyond that one's are new: the two are one peer.
+        Of a trial that continues a peer, at once or by way of others, only the epochs beyond that one's are new.
         """
-        if not record.state.is_fully_trained or record.key in self._learned:
+        if record.key in self._peers:
             return
-        self._learned[record.key] = len(record.epochs)
-        n_known = self._learned.get(record.continues, 0)
-        for epoch, value in self._metric.finite_values(record).items():
+        n_known = self._counted[record.key] = self._counted.get(record.continues, 0)
+        if not record.state.is_fully_trained or not self._rewards.is_rival(record):
+            return
+        self._peers.add(record.key)
+        self._counted[record.key] = max(n_known, len(record.epochs))
+        for epoch, reward in self._rewards.of(record).items():
             if epoch > n_known:
-                insort(self._values.setdefault((record.horizon_epochs, epoch), []), value)
+                insort(self._values.setdefault((record.horizon_epochs, epoch), []), reward)
 
     def prune_reason(self, record: TrialRecord) -> str:
         """Return why the trial should be stopped after its last epoch, or an empty string."""
-        epoch, values = len(record.epochs), self._metric.finite_values(record)
+        epoch, rewards = len(record.epochs), self._rewards.so_far(record)
         peers = self._values.get((record.horizon_epochs, epoch), ())
-        if epoch not in values or not self._settings.n_warmup_epochs < epoch < record.n_epochs:
+        if epoch not in rewards or not self._settings.n_warmup_epochs < epoch < record.n_epochs:
             return ""
         if len(peers) < max(self._settings.n_startup_trials, 1):
             return ""
         percentile = 50.0 if isinstance(self._settings, MedianSettings) else self._settings.percentile
-        from_below = 100.0 - percentile if self._metric.direction is Direction.MAXIMIZE else percentile
-        best, threshold = self._metric.best(values), quantile(peers, from_below / 100.0)
-        if not self._metric.is_worse(best, than=threshold):
+        from_below = 100.0 - percentile if self._rewards.direction is Direction.MAXIMIZE else percentile
+        best, threshold = rewards[epoch], quantile(peers, from_below / 100.0)
+        if not self._rewards.is_worse(best, than=threshold):
             return ""
         others = f"{len(peers)} finished trials at that epoch"
         is_median = isinstance(self._settings, MedianSettings)
         where = f"the median of {others}" if is_median else f"where the best {percentile:g} % of {others} begin"
-        return f"best {best:.6g} by epoch {epoch} is {self._metric.worse} {threshold:.6g}, {where}"
+        return f"best {best:.6g} by epoch {epoch} is {self._rewards.worse} {threshold:.6g}, {where}"
 
 
 def quantile(ascending: Sequence[float], share: float) -> float:

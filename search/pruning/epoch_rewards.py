@@ -1,0 +1,65 @@
+"""What trials are compared by: the reward of each epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_modules.callbacks.metric_names import gap_name
+from search.reward import penalized, score
+from search.study_definition import Direction, Objective
+from search.trial import TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRewards:
+    """The monitored metric, less the penalty on its generalization gap: what a trial's reward is made of.
+
+    Attributes:
+        objective: What is optimized.
+    """
+
+    objective: Objective
+
+    @property
+    def direction(self) -> Direction:
+        """Whether more is better."""
+        return self.objective.direction
+
+    @property
+    def worse(self) -> str:
+        """``below`` or ``above``, where a worse reward lies."""
+        return "below" if self.direction is Direction.MAXIMIZE else "above"
+
+    def of(self, record: TrialRecord) -> dict[int, float]:
+        """Return the reward of each epoch by itself, in their order; of those whose metric is finite."""
+        values, gaps = record.curve(self.objective.monitor), record.curve(gap_name(self.objective.monitor))
+        return {
+            epoch: penalized(value, gap, self.objective)
+            for epoch, (value, gap) in enumerate(zip(values, gaps, strict=True), start=1)
+            if math.isfinite(value)
+        }
+
+    def so_far(self, record: TrialRecord) -> dict[int, float]:
+        """Return the trial's reward as it stood after each of these epochs: that of the best metric by then."""
+        values, rewards = record.curve(self.objective.monitor), self.of(record)
+        found: dict[int, float] = {}
+        best = -math.inf
+        standing = math.nan
+        for epoch, reward in rewards.items():
+            value = self.direction.sign * values[epoch - 1]
+            if value > best:
+                best, standing = value, reward
+            found[epoch] = standing
+        return found
+
+    def is_worse(self, reward: float, than: float) -> bool:
+        """Whether a finite reward is worse than another."""
+        return self.direction.sign * (than - reward) > 0.0
+
+    def is_rival(self, record: TrialRecord) -> bool:
+        """Whether a trial keeps all constraints so far: who breaks one is nobody's rival, however good its reward."""
+        if not self.objective.constraints:
+            return True
+        standing = score(record, self.objective)
+        return standing is not None and standing.violation == 0.0
