@@ -169,6 +169,20 @@ def test_a_continuation_that_began_anew_counts_once_it_is_as_long() -> None:
     assert not is_pruned([*known, best, *anew], good, replace(RULE, n_startup_trials=6))
 
 
+def test_the_failure_of_a_continuation_takes_nothing_from_what_it_continued() -> None:
+    known = peers(0.60, 0.65, 0.70)
+    best = record(3, curve(0.99, 6), n_epochs=6)
+    good = running(curve(0.72, 3))
+    going_on = continued(best, running(curve(0.99, 8), number=20))
+    failed = replace(going_on, state=TrialState.FAILED)
+    expected = taught(RULE, [*known, best]).prune_reason(good)
+    assert expected
+    for order in ([*known, best, failed], [*known, best, going_on, failed]):
+        assert taught(RULE, order).prune_reason(good) == expected
+    diverged = replace(going_on, state=TrialState.DIVERGED)
+    assert not is_pruned([*known, best, going_on, diverged], good), "longer training is what became of it"
+
+
 def test_a_stage_with_a_schedule_of_its_own_is_compared_with_itself() -> None:
     other = [replace(each, horizon_epochs=40) for each in MANY]
     assert not is_pruned(other, running(POOR[:3]))

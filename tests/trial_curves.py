@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from search.constraint import Constraint
 from search.pruner_settings import (
     AshaSettings,
     ForecastSettings,
@@ -38,8 +40,12 @@ EVERY_RULE: tuple[PrunerSettings, ...] = (
 RULES = tuple(each for each in EVERY_RULE if each != NoPruning())
 
 
-def objective(direction: Direction = Direction.MAXIMIZE) -> Objective:
-    return Objective(monitor="val_acc", direction=direction, gap_weight=0.0, gap_tolerance=0.0)
+def objective(
+    direction: Direction = Direction.MAXIMIZE, *, gap_weight: float = 0.0, constraints: tuple[Constraint, ...] = ()
+) -> Objective:
+    return Objective(
+        monitor="val_acc", direction=direction, gap_weight=gap_weight, gap_tolerance=0.0, constraints=constraints
+    )
 
 
 def record(
@@ -49,6 +55,8 @@ def record(
     state: TrialState = TrialState.COMPLETE,
     n_epochs: int = 10,
     horizon: int = 10,
+    gaps: Sequence[float] = (),
+    continues: str = "",
 ) -> TrialRecord:
     return TrialRecord(
         key=f"trial-{number:04d}",
@@ -59,20 +67,29 @@ def record(
         n_epochs=n_epochs,
         horizon_epochs=horizon,
         epochs=tuple(
-            EpochRecord(epoch=epoch, metrics={"val_acc": value}, time_ms=0)
-            for epoch, value in enumerate(curve, start=1)
+            EpochRecord(epoch=epoch, metrics={"val_acc": value, **({"gap_acc": gap} if gaps else {})}, time_ms=0)
+            for epoch, (value, gap) in enumerate(zip(curve, gaps or [0.0] * len(curve), strict=True), start=1)
         ),
         state=state,
         started_ms=0,
+        continues=continues,
     )
 
 
-def running(curve: list[float], *, number: int = 999, n_epochs: int = 10, horizon: int = 10) -> TrialRecord:
-    return record(number, curve, state=TrialState.RUNNING, n_epochs=n_epochs, horizon=horizon)
+def running(
+    curve: list[float], *, number: int = 999, n_epochs: int = 10, horizon: int = 10, gaps: Sequence[float] = ()
+) -> TrialRecord:
+    return record(number, curve, state=TrialState.RUNNING, n_epochs=n_epochs, horizon=horizon, gaps=gaps)
 
 
-def taught(settings: PrunerSettings, trials: list[TrialRecord], *, direction: Direction = Direction.MAXIMIZE) -> Pruner:
-    pruner = named_pruner(settings, objective=objective(direction), space=SPACE)
+def taught(
+    settings: PrunerSettings,
+    trials: list[TrialRecord],
+    *,
+    direction: Direction = Direction.MAXIMIZE,
+    by: Objective | None = None,
+) -> Pruner:
+    pruner = named_pruner(settings, objective=by or objective(direction), space=SPACE)
     for trial in trials:
         pruner.learn(trial)
     return pruner

@@ -27,6 +27,11 @@ class EpochRewards:
         return self.objective.direction
 
     @property
+    def word(self) -> str:
+        """What a trial stands at, in messages: its ``best`` value, or its ``reward`` where the gap costs something."""
+        return "reward" if self.objective.gap_weight > 0.0 else "best"
+
+    @property
     def worse(self) -> str:
         """``below`` or ``above``, where a worse reward lies."""
         return "below" if self.direction is Direction.MAXIMIZE else "above"

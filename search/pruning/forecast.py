@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import log_ndtr
+from scipy.special import stdtr
 
 from search.curve_coordinates import CurveCoordinates
 from search.pruner_settings import ForecastSettings
@@ -19,6 +19,7 @@ from search.trial import TrialRecord, TrialState
 _STEP = 1.5
 _FIRST_SHARE = 0.25  # of the schedule, before a trial is judged unless the settings say otherwise
 _N_AT_FULL_RISK = 25  # other trials up to which all of the risk is taken
+_TAIL_DEGREES = 4.0  # of freedom of Student's t: extrapolations are far off more often than a normal distribution has it
 
 
 class ForecastPruner:
@@ -108,7 +109,7 @@ class ForecastPruner:
             return ""
         sign = self._rewards.direction.sign
         return (
-            f"best {sign * curve.reached:.6g} by epoch {epoch} has a chance of {chance:.2g} not to end "
+            f"{self._rewards.word} {sign * curve.reached:.6g} by epoch {epoch} has a chance of {chance:.2g} not to end "
             f"{self._rewards.worse} {sign * best:.6g}, the best of the trials so far; the risk is {risk:.2g}"
         )
 
@@ -138,9 +139,8 @@ def _chance(model: CurveModel, *, reached: float, best: float) -> float:
     """Return how probable it is that the model's last curve ends above `best`, which it has not reached.
 
     What chance adds to a training counts as well as what its hyperparameters let expect, and that the best value of a
-    curve never falls again: of what is believed of its end, only what lies above `reached` is possible.
+    curve never falls again: it is expected to end no worse than it is.
     """
     mean, deviation = (float(each[0]) for each in model.final(model.units[-1:]))
-    deviation = math.hypot(deviation, model.noise)
-    above_best, above_reached = (mean - model.scale.standardized(np.array([best, reached]))) / deviation
-    return float(np.exp(log_ndtr(above_best) - log_ndtr(above_reached)))
+    to_beat, standing = model.scale.standardized(np.array([best, reached])).tolist()
+    return float(stdtr(_TAIL_DEGREES, (max(mean, standing) - to_beat) / math.hypot(deviation, model.noise)))

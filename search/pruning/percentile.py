@@ -65,7 +65,7 @@ class PercentilePruner:
         others = f"{len(peers)} finished trials at that epoch"
         is_median = isinstance(self._settings, MedianSettings)
         where = f"the median of {others}" if is_median else f"where the best {percentile:g} % of {others} begin"
-        return f"best {best:.6g} by epoch {epoch} is {self._rewards.worse} {threshold:.6g}, {where}"
+        return f"{self._rewards.word} {best:.6g} by epoch {epoch} is {self._rewards.worse} {threshold:.6g}, {where}"
 
 
 def quantile(ascending: Sequence[float], share: float) -> float:

@@ -56,8 +56,9 @@ class Rungs:
         if n_better < n_kept:
             return ""
         return (
-            f"best {best:.6g} by epoch {epoch} is {self._rewards.worse} that of {n_better} of the {n_others} other "
-            f"trials that reached that epoch; the best {n_kept} of {n_trials} go on (one in {self._factor})"
+            f"{self._rewards.word} {best:.6g} by epoch {epoch} is {self._rewards.worse} that of {n_better} of the "
+            f"{n_others} other trials that reached that epoch; the best {n_kept} of {n_trials} go on "
+            f"(one in {self._factor})"
         )
 
     def _standings(self, record: TrialRecord) -> dict[int, float]:
