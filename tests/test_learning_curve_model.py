@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 
+from search.samplers.acquisition import log_expected_improvement
 from search.samplers.coordinates import UnitCoordinates
 from search.samplers.curve_model import CurveModel
 from search.samplers.learning_curves import Curve, Scale, excerpt
@@ -167,3 +168,28 @@ def test_equal_rewards_and_repeated_configurations_are_no_obstacle() -> None:
     mean, deviation = posterior(points).final(x)
     assert np.isfinite(mean).all()
     assert np.isfinite(deviation).all()
+
+
+def test_where_a_trial_is_under_way_next_to_nothing_is_gained_again() -> None:
+    coordinates = UnitCoordinates.of({name: FloatDistribution(0.0, 1.0) for name in ("a", "b", "c", "d")}, {})
+
+    def reached(point: np.ndarray) -> float:
+        return 2.0 - 3.0 * float(np.sum((point - 0.6) ** 2))
+
+    def params(point: np.ndarray) -> dict[str, float]:
+        return dict(zip(coordinates.names, point.tolist(), strict=True))
+
+    rng = np.random.default_rng(1)
+    known = [Curve.of(params(each), {5: 0.8 * reached(each), 10: reached(each)}) for each in rng.random((24, 4))]
+
+    def gains(model: CurveModel, points: np.ndarray) -> np.ndarray:
+        return np.exp(log_expected_improvement(*model.final(points), best=model.best))
+
+    before, points = CurveModel(coordinates, known, horizon=10), rng.random((4000, 4))
+    best = points[np.argmax(gains(before, points))][None]
+    under_way = Curve.of(params(best[0]), {}, is_running=True)
+    after = CurveModel(coordinates, [*known, under_way], horizon=10)
+    assert gains(after, best)[0] < 0.1 * gains(before, best)[0]
+    assert after.best == pytest.approx(before.final(best)[0][0])
+    poor = Curve.of(params(np.zeros(4)), {}, is_running=True)
+    assert CurveModel(coordinates, [*known, poor], horizon=10).best == before.best

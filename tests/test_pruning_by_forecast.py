@@ -27,7 +27,7 @@ def peers(*finals: float, state: TrialState = TrialState.COMPLETE, first: int = 
     return [record(first + number, curve(final, 10), state=state) for number, final in enumerate(finals)]
 
 
-MANY = peers(0.80, 0.85, 0.90, 0.82, 0.87, 0.84, 0.81, 0.88)
+MANY = peers(0.30, 0.85, 0.90, 0.45, 0.87, 0.60, 0.75, 0.88)
 
 
 def continued(trial: TrialRecord, by: TrialRecord) -> TrialRecord:
@@ -88,7 +88,7 @@ def test_the_risk_is_what_a_trial_needs() -> None:
 
 @pytest.mark.parametrize(("n_others", "risk"), [(25, "0.1"), (26, "0.092"), (50, "0.025"), (100, "0.0063")])
 def test_the_more_trials_there_are_the_less_is_risked_for_one(n_others: int, risk: str) -> None:
-    known = peers(*(0.8 + 0.001 * (number % 7) for number in range(n_others)))
+    known = peers(*(0.5 + 0.4 * (0.618 * number % 1.0) for number in range(n_others)))
     assert taught(RULE, known).prune_reason(running(POOR[:3])).endswith(f"; the risk is {risk}")
 
 
@@ -140,20 +140,20 @@ def test_a_trial_that_can_be_the_best_no_more_is_no_bar(state: TrialState) -> No
 
 
 def test_a_trial_that_stopped_early_counts_as_one_of_all_its_epochs() -> None:
-    finals = [0.8, 0.85, 0.9, 0.82]
+    finals = [0.3, 0.85, 0.9, 0.6]
     flat = [record(n, [final - 0.05, final, final], state=TrialState.STOPPED_EARLY) for n, final in enumerate(finals)]
     assert is_pruned(flat, running(POOR[:4]))
     assert not is_pruned([replace(each, state=TrialState.RUNNING) for each in flat], running(POOR[:4]))
 
 
 def test_a_trial_and_its_continuation_are_one() -> None:
-    short = [record(number, curve(0.8 + 0.01 * number, 4), n_epochs=4) for number in range(8)]
-    longer = [continued(each, record(10 + n, curve(0.8 + 0.01 * n, 10))) for n, each in enumerate(short)]
+    short = [record(number, curve(0.4 + 0.06 * number, 4), n_epochs=4) for number in range(8)]
+    longer = [continued(each, record(10 + n, curve(0.4 + 0.06 * n, 10))) for n, each in enumerate(short)]
     poor = running(POOR[:3])
     assert is_pruned([*short, *longer], poor)
     assert not is_pruned([*short, *longer], poor, replace(RULE, n_startup_trials=9)), "they are eight, not sixteen"
     # What has begun to go on is still known by what it had before.
-    begun = continued(short[7], running(curve(0.87, 5), number=17))
+    begun = continued(short[7], running(curve(0.82, 5), number=17))
     assert is_pruned([*short, *longer[:7], begun], poor)
     assert not is_pruned([*short, *longer[:7], begun], poor, replace(RULE, n_startup_trials=9))
 

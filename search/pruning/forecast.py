@@ -19,7 +19,7 @@ from search.trial import TrialRecord, TrialState
 _STEP = 1.5
 _FIRST_SHARE = 0.25  # of the schedule, before a trial is judged unless the settings say otherwise
 _N_AT_FULL_RISK = 25  # other trials up to which all of the risk is taken
-_TAIL_DEGREES = 4.0  # of freedom of Student's t: extrapolations are far off more often than a normal distribution has it
+_TAIL_DEGREES = 4.0  # of freedom of Student's t: extrapolations err by much more often than normal errors would
 
 
 class ForecastPruner:

@@ -27,7 +27,7 @@ class CurveModel:
 
     Attributes:
         units: Coordinates of the curves' configurations, NaN where they lack a parameter, shape ``(n, d)``.
-        best: The best value of all, in the model's unit.
+        best: The best value of all, of running trials what they are expected to reach, in the model's unit.
         scale: The model's unit.
 
     Args:
@@ -70,6 +70,7 @@ class CurveModel:
         running = np.array([each.is_running for each in curves], dtype=bool)
         if running.any():
             hoped = _believed(self._posterior, points, columns, running, horizon=horizon)
+            self.best = max(self.best, float(hoped.rewards.max()))
             self._posterior = Posterior(layout, theta, hoped, horizon=horizon)
 
     @property
