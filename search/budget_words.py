@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from search.study_definition import Budget, StudyDefinition
 from search.study_record import FinishPlan, Spent
@@ -42,6 +42,7 @@ def what_was_cut(
     *,
     spent: Spent,
     plan: FinishPlan | None,
+    n_contenders: int = 0,
     is_ended_early: bool = False,
 ) -> tuple[str, ...]:
     """Return what a budget left out of a study, one line for the search and one for the finish; empty if nothing.
@@ -53,6 +54,7 @@ def what_was_cut(
         trials: Its search trials, all ended.
         spent: What it has cost.
         plan: The finish as it was carried out, None for none.
+        n_contenders: Configurations that there were to confirm.
         is_ended_early: Whether the last stage has fewer trials than planned because further ones could not pay.
     """
     if definition.budget == Budget():
@@ -73,17 +75,22 @@ def what_was_cut(
     if short:
         used = f"{spent.wall_seconds / 3600.0:.4g} hours, {spent.device_seconds / 3600.0:.4g} device hours"
         used += f", {sum(record.n_trained for record in records):,} epochs of trials"
-        lines.append(
-            f"The budget ({budget_words(definition.budget)}) did not reach for all: {', '.join(short)}. Spent: {used}."
-        )
+        told = f"The budget ({budget_words(definition.budget)}) {_why_short(definition.budget, records, n_stopped)}"
+        lines.append(f"{told}: {', '.join(short)}. Spent: {used}.")
     finish = definition.finish
     if finish is None or plan is None:
         return tuple(lines)
-    continued = {record.continues for record in records}
-    fit = [record for record in records if record.state.is_fully_trained and record.key not in continued]
-    top_k = min(finish.top_k, len({record.configuration for record in fit}))
-    if plan.n_seeds < finish.n_seeds or plan.top_k < top_k:
+    if plan.n_seeds < finish.n_seeds or plan.top_k < min(finish.top_k, n_contenders):
         wanted = f"{finish.top_k} configurations over {finish.n_seeds} seeds"
         done = f"{plan.top_k} confirmed over {plan.n_seeds}" if plan.top_k else "the best trial not confirmed"
         lines.append(f"The budget left less for the finish than {wanted}: {done}, {plan.n_refits} refitted.")
     return tuple(lines)
+
+
+def _why_short(budget: Budget, records: Sequence[TrialRecord], n_stopped: int) -> str:
+    """Return how a budget has left trials out: all of it was spent, or room was kept that was not needed."""
+    n_epochs, bounds_time = sum(record.n_trained for record in records), budget.hours or budget.device_hours
+    has_trials_left = budget.n_trials is None or len(records) < budget.n_trials
+    if n_stopped or bounds_time or not has_trials_left or budget.epochs is None or n_epochs >= budget.epochs:
+        return "did not reach for all"
+    return "was shared out beforehand, and later stages needed less than was kept for them"

@@ -194,6 +194,18 @@ def test_a_result_says_what_a_budget_of_epochs_left_out_of_a_plan(state: StateDi
     assert notice.endswith(", 20 epochs of trials.")
 
 
+def test_a_result_says_that_what_was_kept_for_later_stages_was_not_needed(state: StateDirectory) -> None:
+    later = {"n_trials": 12, "max_epochs": 24, "sampler": "tpe"}
+    stages = [{"name": "coarse", "n_trials": 16, "max_epochs": 6}, *({"name": name, **later} for name in ("a", "b"))]
+    record = run(state, VirtualEngine(), study(COUNTED, narrow="none", stages=stages, budget={"epochs": 500}))
+    assert record.result is not None and n_epochs(record) < 400
+    (notice,) = record.result.notices
+    assert notice.startswith(
+        "The budget (500 epochs) was shared out beforehand, and later stages needed less than was kept for them: "
+        "coarse has 15 of 16 trials. Spent: "
+    )
+
+
 def test_a_forecast_of_an_open_stage_leaves_nothing_out(state: StateDirectory) -> None:
     listener = Listener()
     run(state, VirtualEngine(), study(OPEN, **UNPRUNED, budget={"epochs": 60}), listener)

@@ -273,31 +273,16 @@ def test_nothing_is_forecast_without_an_epoch() -> None:
     assert found is None
 
 
-def test_a_trial_and_the_one_that_continues_it_are_one_that_a_finish_could_confirm() -> None:
-    short, long = (
-        TrialRecord(
-            key=f"trial-{number:04d}",
-            number=number,
-            stage=stage.name,
-            hyperparameters={"model.width": 8 + number},
-            seed=0,
-            n_epochs=stage.max_epochs,
-            horizon_epochs=8,
-            state=TrialState.COMPLETE,
-            started_ms=0,
-        )
-        for number, stage in enumerate(DEFINITION.stages)
-    )
-    few = tuple(replace(stage, n_trials=1) for stage in DEFINITION.stages)
+def test_a_finish_is_cut_only_where_there_was_more_to_confirm() -> None:
+    few = tuple(replace(stage, n_trials=0) for stage in DEFINITION.stages)
     definition = replace(DEFINITION, stages=few, budget=Budget(hours=9.0))
 
-    def told(*trials: TrialRecord) -> tuple[str, ...]:
+    def told(n_contenders: int) -> tuple[str, ...]:
         plan = FinishPlan(top_k=1, n_seeds=2, n_refits=2)
-        return what_was_cut(definition, trials, spent=Spent(), plan=plan)
+        return what_was_cut(definition, (), spent=Spent(), plan=plan, n_contenders=n_contenders)
 
-    assert "1 confirmed over 2" in told(short, long)[0]
-    assert told(short, replace(long, continues=short.key)) == ()
-    assert told(short, replace(long, hyperparameters=short.hyperparameters)) == ()
+    assert "1 confirmed over 2" in told(2)[0]
+    assert told(1) == ()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from goal_studies import BOUNDED, MEASURED, TWO_FOLD, engine, rising_gap, zeroin
 from mlflow.entities import Run
 from study_runs import run_session
 from test_stage_overlap import UnevenEngine
-from virtual_engine import Faults, KilledError
+from virtual_engine import Faults, KilledError, bell_curve
 
 from search.cli.status import status_plain
 from search.messages import TrialAssignment
@@ -357,6 +357,19 @@ def test_with_several_workers_the_finish_waits_for_the_whole_front(state: StateD
     front = pareto_trials(record.trials, objective=record.definition.objective)
     confirmed = {each.trial_number for each in record.result.confirmations}
     assert confirmed == {trial.record.number for trial in front[:2]}
+
+
+@pytest.mark.usefixtures("untracked")
+def test_a_small_front_is_not_put_down_to_the_budget(state: StateDirectory) -> None:
+    def one_is_best(assignment: TrialAssignment, epoch: int) -> dict[str, float]:
+        accuracy = bell_curve(assignment, epoch)["val_acc"]
+        return {**rising_gap(assignment, epoch), "val_acc": accuracy, "gap_acc": 1.0 - accuracy}
+
+    plain = {**TWO_FOLD, "finish": {**TWO_FOLD["finish"], "top_k": 3}, "budget": {"hours": 1000}}
+    record = run_session(state, engine(metrics=one_is_best), definition_from_plain(plain))
+    assert record.result is not None
+    assert len(record.result.confirmations) < 3
+    assert not any("budget" in each for each in record.result.notices)
 
 
 @pytest.mark.slow

@@ -49,8 +49,8 @@ class Runs:
         self.listener = Listener()
         self._checkpoints: dict[str, int] = {}
 
-    def run(self, definition: StudyDefinition, *, faults: Faults | None = None) -> StudyRecord:
-        engine = VirtualEngine(checkpoints=self._checkpoints, metrics=flat_curve, faults=faults)
+    def run(self, definition: StudyDefinition, *, faults: Faults | None = None, n_workers: int = 1) -> StudyRecord:
+        engine = VirtualEngine(n_slots=n_workers, checkpoints=self._checkpoints, metrics=flat_curve, faults=faults)
         return run_session(self.state, engine, definition, observer=self.listener)
 
     def killed(self, definition: StudyDefinition, *, in_trial: str) -> StudyRecord:
@@ -198,3 +198,14 @@ def test_a_study_whose_best_is_no_single_number_cannot_end_early() -> None:
     several = [{"monitor": "val_loss", "direction": "minimize"}, {"monitor": "n_parameters", "direction": "minimize"}]
     with pytest.raises(StudyDefinitionError, match=r"end_early.*must be left out of a study with several objectives"):
         study(end_early="noise", objective=None, objectives=several)
+
+
+def test_a_search_that_has_spent_its_budget_does_not_end_early(tmp_path: Path) -> None:
+    runs = Runs(StateDirectory(root=tmp_path))
+    spent = runs.run(definition(budget={"epochs": 19}), n_workers=4)
+    assert sum(each.record.n_trained for each in spent.trials) >= 19, "nothing was left that an early end could save"
+    assert not any("ends early" in each for each in runs.listener.notices)
+    assert spent.early_end is None
+    more = runs.run(definition(budget={"epochs": 24}), n_workers=4)
+    assert more.early_end is not None and "ends early" in runs.listener.notices[-1], "now there is something to save"
+    assert more.early_end.n_finished == len(spent.trials)

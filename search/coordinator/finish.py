@@ -233,12 +233,14 @@ class Finish:
         spent = ledger.spent
         searched = {trial.record.key: trial.record for trial in self.history.finished}
         study = self.context.study
-        early = study.early_end()
+        early, settings = study.early_end(), study.definition.finish
+        found = contenders(self.history, self.context, at_most=settings.top_k) if settings is not None else ()
         cuts = what_was_cut(
             study.definition,
             searched.values(),
             spent=spent,
             plan=study.finish_plan(),
+            n_contenders=len(found),
             is_ended_early=early is not None,
         )
         ended = () if early is None else (f"The search ended early: {early.reason}.",)

@@ -132,7 +132,9 @@ class StageTrials:
 
     @property
     def n_left(self) -> int | None:
-        """Trials that the stage may still have, >= 0, as far as a budget allows them; None if nothing counts them."""
+        """Trials that the stage may still have, >= 0, none once the budget is spent; None if nothing counts them."""
+        if self._context.allotment.stop_reason(self._history.extent):
+            return 0
         return None if self._last_number is None else max(0, self._last_number + 1 - self._history.n_trials)
 
     @property
