@@ -3,7 +3,8 @@
 The contenders run in rounds, once a round with a seed that all of them share, and those that are clearly worse are
 dropped between rounds (`search.elimination`). What is decided depends on the runs' rewards alone, and never on which of
 them ran early: a worker that would be idle begins with a later round, or with the contenders so far while stragglers of
-the search still run. A run that turns out to be needless is stopped and its reward ignored.
+the search still run. A run that turns out to be needless is stopped and its reward ignored; should it be wanted after
+all, since a search that had ended went on, it runs once more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from search.confidence import confidence_intervals
 from search.constraint import violation
@@ -117,8 +119,7 @@ class Confirmations:
         rounds = self._rounds(numbers)
         for round_index in range(self.plan().n_seeds):
             for number in numbers:
-                key = _key(number, round_index)
-                if number not in rounds.eliminated and key not in self._begun:
+                if number not in rounds.eliminated and self._key(number, round_index) not in self._begun:
                     return self._open(number, round_index)
         if self._search.is_over and self._interrupted:
             _, record = self._interrupted.popitem()
@@ -193,7 +194,7 @@ class Confirmations:
 
     def runs_of(self, confirmation: Confirmation) -> tuple[TrialRecord, ...]:
         """Return the runs that a confirmation sums up, in the order of its rewards."""
-        keys = (_key(confirmation.trial_number, index) for index in range(len(confirmation.rewards)))
+        keys = (self._key(confirmation.trial_number, index) for index in range(len(confirmation.rewards)))
         return tuple(self.records[key] for key in keys)
 
     def _best_so_far(self) -> tuple[int, ...]:
@@ -219,7 +220,7 @@ class Confirmations:
         """Replay the rounds that are complete; there is none before the contenders are known for good."""
         rounds = _Rounds(scores={number: [] for number in numbers}, eliminated={})
         for round_index in range(self.plan().n_seeds if self._search.is_over else 0):
-            runs = {number: _key(number, round_index) for number in numbers if number not in rounds.eliminated}
+            runs = {number: self._key(number, round_index) for number in numbers if number not in rounds.eliminated}
             if not all(key in self.records for key in runs.values()):
                 break
             for number, key in runs.items():
@@ -251,7 +252,7 @@ class Confirmations:
         self._context.observer.phase_started(CONFIRM, n_runs=n_contenders * plan.n_seeds, n_epochs=self._n_epochs)
 
     def _open(self, number: int, round_index: int) -> LiveTrial:
-        key = _key(number, round_index)
+        key = self._key(number, round_index)
         self._begun.add(key)
         is_new = key not in self._interrupted
         return self._context.open_trial(self._new_run(number, round_index) if is_new else self._interrupted.pop(key))
@@ -260,12 +261,18 @@ class Confirmations:
         # Contenders share the seeds, so that their rewards can be compared pair by pair.
         return finish_run(
             self._context,
-            key=_key(number, round_index),
+            key=self._key(number, round_index),
             stage=CONFIRM,
             hyperparameters=self._history.finished_trial(number).record.hyperparameters,
             seed_index=round_index,
             n_epochs=self._n_epochs,
         )
+
+
+    def _key(self, number: int, round_index: int) -> str:
+        """Return the key of a contender's run in a round: the first that has not been stopped as needless."""
+        keys = (_key(number, round_index, n_before=n) for n in count())
+        return next(key for key in keys if not _is_needless(self.records.get(key)))
 
 
 def finish_run(
@@ -310,8 +317,13 @@ def why_not(context: StudyContext) -> str:
     )
 
 
-def _key(trial_number: int, seed_index: int) -> str:
-    return f"{CONFIRM}-{trial_number:04d}-seed{seed_index}"
+def _key(trial_number: int, seed_index: int, *, n_before: int) -> str:
+    key = f"{CONFIRM}-{trial_number:04d}-seed{seed_index}"
+    return f"{key}-again{n_before}" if n_before else key
+
+
+def _is_needless(run: TrialRecord | None) -> bool:
+    return run is not None and run.state is TrialState.PRUNED
 
 
 def _contender(key: str) -> int:
