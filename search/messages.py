@@ -33,6 +33,7 @@ class ModelAssembly:
         data_seed: Random state in which data are set up, the same for every trial of a study: a module that splits its
             data at random, without a seed of its own, splits them alike in all trials, refits and the test.
         counts_parameters: Whether ``n_parameters`` is to be reported with every epoch.
+        further_maximize: Whether more is better of the metrics of further objectives, by name; likewise.
     """
 
     model_class: str
@@ -44,6 +45,7 @@ class ModelAssembly:
     maximize: bool
     data_seed: int
     counts_parameters: bool = False
+    further_maximize: Mapping[str, bool] = field(default_factory=dict)
 
 
 # ---- coordinator to worker -------------------------------------------------------------------------------------------

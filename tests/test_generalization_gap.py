@@ -231,10 +231,13 @@ def test_metrics_of_the_epoch_are_named_and_signed_so_that_overfitting_is_positi
     assert "augmentation" in gap.notices[0]
 
 
-def test_the_given_direction_of_the_monitored_metric_beats_the_rule_of_names() -> None:
-    odd = GeneralizationGap(monitor="val_loss", maximize=True, seed=0)
-    epochs = fit(make(Plain), odd)
-    assert odd.metrics["gap_loss"] == odd.metrics["train_eval_loss"] - epochs[-1]["val_loss"]
+def test_given_directions_beat_the_rule_of_names() -> None:
+    monitored = GeneralizationGap(monitor="val_loss", maximize=True, seed=0)
+    further = make_gap(further_maximize={"val_loss": True})
+    for odd in (monitored, further):
+        epochs = fit(make(Plain), odd)
+        assert odd.metrics["gap_loss"] == odd.metrics["train_eval_loss"] - epochs[-1]["val_loss"]
+        assert odd.metrics["gap_acc"] == odd.metrics["train_eval_acc"] - epochs[-1]["val_acc"]
 
 
 def test_subset_has_the_size_asked_for_and_the_cache_changes_nothing() -> None:

@@ -22,6 +22,7 @@ from test_stage_overlap import UnevenEngine
 from virtual_engine import Faults, KilledError, bell_curve
 
 from search.cli.status import status_plain
+from search.coordinator.assembly import assemble
 from search.messages import TrialAssignment
 from search.paths import StateDirectory
 from search.recorded_best import pareto_trials
@@ -409,3 +410,10 @@ def test_a_longer_study_takes_the_mark_from_what_it_dominates(ran: Running) -> N
     assert before - front
     assert {number for number in before if marks[f"trial-{number:04d}"] == "false"} == before - front
     assert {f"trial-{number:04d}" for number in front} == {key for key, mark in marks.items() if mark == "true"}
+
+
+def test_workers_are_told_the_direction_of_each_objective() -> None:
+    plain = {**TWO_FOLD, "objectives": [FIRST, {"monitor": "val_fpr", "direction": "minimize"}]}
+    assembly = assemble(definition_from_plain(plain), {})
+    assert (assembly.monitor, assembly.maximize) == ("val_acc", True)
+    assert assembly.further_maximize == {"val_fpr": False}

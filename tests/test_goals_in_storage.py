@@ -9,6 +9,7 @@ import optuna
 import pytest
 from goal_studies import BOUNDED, TWO_FOLD
 from measured_trials import at, measured
+from plain_study import BELL
 
 from search.paths import StateDirectory
 from search.record_codec import result_from_plain, result_to_plain
@@ -83,6 +84,18 @@ def test_without_logs_trials_keep_their_standing(uri: str, tmp_path: Path) -> No
         if state is not TrialState.DIVERGED:
             assert rank_key(trial.score, BOTH.objective) == rank_key(expected, BOTH.objective)
             assert trial.score.excesses == expected.excesses
+
+
+def test_without_logs_the_penalty_on_the_gap_is_what_it_was(uri: str, tmp_path: Path) -> None:
+    weighted = {"monitor": "val_acc", "direction": "maximize", "gap_weight": 2.0, "gap_tolerance": 0.02}
+    definition = definition_from_plain({**BELL, "stages": BOUNDED["stages"], "objective": weighted})
+    recorded(uri, definition, home=tmp_path / "gone")
+    found = read_study(definition.study, directory=StateDirectory(root=tmp_path), storage=uri)
+    rewards = [trial.score.reward for trial in found.trials if trial.score is not None]
+    expected = [0.5 - 0.04, 0.9 - 0.12, 0.4, 0.3, 0.2, -math.inf, 0.7]
+    assert rewards == pytest.approx(expected)
+    gaps = [trial.score.gap_at_best for trial in found.trials if trial.score is not None]
+    assert gaps == pytest.approx([0.04, 0.08, 0.01, 0.02, 0.01, math.nan, math.nan], nan_ok=True)
 
 
 def test_confirmations_that_were_recorded_without_constraints_are_read() -> None:

@@ -37,8 +37,9 @@ class GeneralizationGap(Callback):
     Under a distributed strategy the processes share the subset out, and `metrics` holds means over all of them.
 
     Args:
-        monitor: Metric whose direction is known; the others' follows from their names.
+        monitor: Metric whose direction is known.
         maximize: Whether more of `monitor` is better.
+        further_maximize: The same of other metrics, by name; of those that are not in it, it follows from their names.
         seed: Draws the train subset.
         n_samples: Size of the subset, >= 1; None for that of the validation set. Never more than there are.
         cache_bytes: The subset is kept in CPU memory if it is not larger.
@@ -55,6 +56,7 @@ class GeneralizationGap(Callback):
         *,
         monitor: str,
         maximize: bool,
+        further_maximize: Mapping[str, bool] = MappingProxyType({}),
         seed: int,
         n_samples: int | None = None,
         cache_bytes: int = 64 * 2**20,
@@ -63,8 +65,7 @@ class GeneralizationGap(Callback):
     ) -> None:
         self.metrics: Mapping[str, float] = MappingProxyType({})
         self.notices: tuple[str, ...] = ()
-        self._monitor = monitor
-        self._maximize = maximize
+        self._maximize = {**further_maximize, monitor: maximize}
         self._seed = seed
         self._n_samples = n_samples
         self._cache_bytes = cache_bytes
@@ -114,7 +115,7 @@ class GeneralizationGap(Callback):
         metrics: dict[str, float] = {}
         for name, value in validation.items():
             excess = train_eval[name] - value
-            more_is_better = self._maximize if name == self._monitor else higher_is_better(name)
+            more_is_better = self._maximize[name] if name in self._maximize else higher_is_better(name)
             metrics[train_eval_name(name)] = train_eval[name]
             metrics[gap_name(name)] = excess if more_is_better else -excess
         self.metrics = MappingProxyType(metrics)

@@ -23,16 +23,18 @@ def assemble(definition: StudyDefinition, hyperparameters: Hyperparameters) -> M
     """
     data_class = None if definition.data is None else definition.data.class_path
     data_args = {} if definition.data is None else definition.data.init_args
+    objective = definition.objective
     return ModelAssembly(
         model_class=definition.model.class_path,
         model_args=_merged(definition.model.init_args, hyperparameters, prefix="model."),
         data_class=data_class,
         data_args=_merged(data_args, hyperparameters, prefix="data."),
         trainer_args=_merged(definition.trainer, hyperparameters, prefix="trainer."),
-        monitor=definition.objective.monitor,
-        maximize=definition.objective.direction is Direction.MAXIMIZE,
+        monitor=objective.monitor,
+        maximize=objective.direction is Direction.MAXIMIZE,
         data_seed=derived_seed(definition.seed, "data"),
-        counts_parameters=N_PARAMETERS in definition.objective.measured_metrics,
+        counts_parameters=N_PARAMETERS in objective.measured_metrics,
+        further_maximize={each.monitor: each.direction is Direction.MAXIMIZE for each in objective.further},
     )
 
 

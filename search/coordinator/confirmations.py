@@ -268,7 +268,6 @@ class Confirmations:
             n_epochs=self._n_epochs,
         )
 
-
     def _key(self, number: int, round_index: int) -> str:
         """Return the key of a contender's run in a round: the first that has not been stopped as needless."""
         keys = (_key(number, round_index, n_before=n) for n in count())

@@ -81,7 +81,7 @@ def _require_direction(directions: list[StudyDirection], name: str, direction: D
 
 
 def _own_trials(study: StoredStudy, objective: Objective) -> list[PastTrial]:
-    """Return the trials of a zeroin study, by the monitored metric without the gap, which the storage lacks.
+    """Return the trials of a zeroin study, by the monitored metric without the gap, which the storage has of one epoch.
 
     What a trial of few epochs would have gained with more is added as narrowing adds it, and a diverged one counts as
     the worst.

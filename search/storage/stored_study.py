@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from lightning_modules.callbacks.metric_names import gap_name
 from search.errors import StateError
 from search.messages import TestResult
 from search.optuna_storage import OpenedStorage
@@ -404,8 +405,12 @@ class StoredStudy:
 
     def _metrics(self, epoch: int, value: float, outcome: Mapping[str, Any]) -> dict[str, float]:
         """Return what the storage knows of an epoch: more than the monitored metric at the best one only."""
-        known = outcome.get("measured", {}) if epoch == outcome.get("best_epoch") else {}
-        return {**known, self.definition.objective.monitor: value}
+        monitor = self.definition.objective.monitor
+        if epoch != outcome.get("best_epoch"):
+            return {monitor: value}
+        gap = outcome.get("gap_at_best", math.nan)
+        known = {} if math.isnan(gap) else {gap_name(monitor): gap}
+        return {**known, **outcome.get("measured", {}), monitor: value}
 
 
 def trial_key(number: int) -> str:

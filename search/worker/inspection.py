@@ -159,7 +159,12 @@ class _DryRun:
     def _train_one_batch(self, assembled: Assembled, directory: Path, *, given: Trainer) -> EpochMetrics:
         collector = EpochMetricsCollector()
         gap = GeneralizationGap(
-            monitor=self._assembly.monitor, maximize=self._assembly.maximize, seed=_SEED, n_samples=1, log=False
+            monitor=self._assembly.monitor,
+            maximize=self._assembly.maximize,
+            further_maximize=self._assembly.further_maximize,
+            seed=_SEED,
+            n_samples=1,
+            log=False,
         )
         stop = _StopAfterOneEpoch(collector, given=given)
         trainer = self._make_trainer(directory, [*self._checks, collector, gap, stop])

@@ -242,6 +242,7 @@ class _TrialRun:
         return GeneralizationGap(
             monitor=assembly.monitor,
             maximize=assembly.maximize,
+            further_maximize=assembly.further_maximize,
             seed=_SUBSET_SEED,
             log=False,
             on_batch=self._watchdog.show_life,
