@@ -138,9 +138,24 @@ def test_an_earlier_study_of_zeroin_is_found_by_its_name(tmp_path: Path) -> None
     best = max(first.trials, key=lambda each: each.score.reward if each.score else 0.0)
     second = run_session(state, VirtualEngine(), study("second", warm_start={"studies": ["first"]}))
     assert origins(second)[0] == f"first, trial {best.record.number}"
+    made = {each.record.hyperparameters[RATE] for each in first.trials}
+    again = [each.record for each in second.trials if each.record.hyperparameters[RATE] in made]
+    assert [each.origin for each in again] == list(origins(second).values())[:2], "no others, with the same seed too"
+    assert not {each.record.seed for each in first.trials} & {each.record.seed for each in second.trials}
     assert second.trials[0].record.hyperparameters == best.record.hyperparameters
     with pytest.raises(StudyConflictError, match="warm_start"):
         run_session(state, VirtualEngine(), study("second"))
+
+
+@pytest.mark.usefixtures("untracked")
+def test_configurations_that_a_budget_keeps_out_of_the_first_stage_begin_the_next(tmp_path: Path) -> None:
+    listed = [{RATE: 10.0**-exponent} for exponent in range(1, 6)]
+    definition = study(budget={"n_trials": 7}, warm_start={"configurations": listed})
+    record = run_session(StateDirectory(root=tmp_path), VirtualEngine(n_slots=2), definition)
+    tried = [each.record for each in record.trials]
+    assert [each.origin for each in tried[:5]] == [f"configuration {n}" for n in range(1, 6)]
+    assert {each.stage for each in tried[:5]} == {"coarse", "fine"}
+    assert not any(each.origin for each in tried[5:])
 
 
 @pytest.mark.usefixtures("untracked")

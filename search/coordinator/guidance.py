@@ -13,10 +13,19 @@ from search.study_definition import StudyDefinition
 from search.study_record import StageOpening
 
 
-def starting_point(past: Past, opening: StageOpening, number: int) -> StartingPoint | None:
-    """Return the point of an earlier study, or of the user's, that a trial of the first stage tries, if it is one."""
-    is_one = opening.index == 0 and number < len(past.starting_points)
-    return past.starting_points[number] if is_one else None
+def starting_point(past: Past, history: History) -> StartingPoint | None:
+    """Return the first point of an earlier study, or of the user's, that no trial has tried yet, if there is one.
+
+    They are for the first stage; where a budget cuts that short, for what follows it.
+    """
+    if not past.starting_points:
+        return None
+    tried = history.origins
+    for point in past.starting_points:
+        if not tried[point.origin]:
+            return point
+        tried[point.origin] -= 1
+    return None
 
 
 def guided(
@@ -41,8 +50,8 @@ def guided(
         history: The trials so far.
         number: Of the trial.
     """
-    box, seed = opening.narrowed.space, derived_seed(definition.seed, "sampling", number)
-    point = starting_point(past, opening, number)
+    box, seed = opening.narrowed.space, derived_seed(definition.search_seed, "sampling", number)
+    point = starting_point(past, history)
     if point is not None:
         units = dict(zip(box.names, np.random.default_rng([seed, 3]).random(len(box)).tolist(), strict=True))
         return completed(box, point.hyperparameters, proposed, units=units), point.origin

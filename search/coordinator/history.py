@@ -50,6 +50,12 @@ class History:
         return tuple(self._unfinished[number] for number in sorted(self._unfinished))
 
     @property
+    def origins(self) -> Counter[str]:
+        """How many trials come from where, by `TrialRecord.origin`."""
+        records = (*(each.record for each in self._finished.values()), *self._unfinished.values())
+        return Counter(each.origin for each in records)
+
+    @property
     def n_trials(self) -> int:
         """Trials that have begun."""
         return len(self._finished) + len(self._unfinished)

@@ -44,7 +44,7 @@ class Proposals:
         self._opening = opening
         self._box = opening.narrowed.space
         self._stage = self._definition.stages[opening.index]
-        self._stage_seed = derived_seed(self._definition.seed, "stage", opening.index)
+        self._stage_seed = derived_seed(self._definition.search_seed, "stage", opening.index)
         self._promotions = promotions
         self._past = context.study.past()
         self._has_priors = any(dimension.prior is not None for dimension in self._definition.space)
@@ -64,7 +64,7 @@ class Proposals:
         record = self._record(
             number,
             hyperparameters=chosen,
-            seed=derived_seed(self._definition.seed, "training", number),
+            seed=derived_seed(self._definition.search_seed, "training", number),
             is_outside=not self._box.contains(chosen),
         )
         if origin:
@@ -77,7 +77,7 @@ class Proposals:
         outside = self._outside(number)
         if outside is not None:
             return Spending(action=EXPLORE if is_portfolio else "", outside=outside)
-        if not is_portfolio or starting_point(self._past, self._opening, number):
+        if not is_portfolio or starting_point(self._past, self._history):
             return Spending()
         return next_spending(
             definition=self._definition,
@@ -113,7 +113,7 @@ class Proposals:
             running=self._running(sampler),
             stage=self._stage.name,
             stage_seed=self._stage_seed,
-            trial_seed=derived_seed(self._definition.seed, "sampling", number),
+            trial_seed=derived_seed(self._definition.search_seed, "sampling", number),
             index_in_stage=index_in_stage,
             target_epochs=self._definition.longest_epochs,
             declared=self._definition.space,

@@ -60,7 +60,7 @@ def next_spending(
         outside = point_outside(
             definition.space,
             box=box,
-            seed=(derived_seed(definition.seed, "stage", opening.index), EXPLORED),
+            seed=(derived_seed(definition.search_seed, "stage", opening.index), EXPLORED),
             index=number - opening.first_trial_number,
         )
     observations = history.rewards.observations()
@@ -68,7 +68,7 @@ def next_spending(
     paused = [each for each in paused if each.record.number in observed]
     possible = possible_actions(box, can_explore=outside is not None, can_continue=bool(paused))
     believed = beliefs(spendings(history.finished, observations, objective.direction), possible)
-    choice = choose(believed, seed=(derived_seed(definition.seed, "sampling", number), 4))
+    choice = choose(believed, seed=(derived_seed(definition.search_seed, "sampling", number), 4))
     return Spending(
         action=choice.action,
         beliefs=choice.appraisals,
