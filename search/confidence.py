@@ -4,7 +4,8 @@ Two or three seeds say next to nothing of a configuration's own spread. So, as i
 deviation between seeds is taken for all contenders: the variances of their runs, pooled, with as many degrees of
 freedom as there are runs beyond each contender's first. A mean over n runs is then within t s / sqrt(n) of the true
 one, with a quantile t of Student's distribution. Where every contender has a single run there is no interval: nothing
-is known of the noise.
+is known of the noise. Nor is there where the runs of each gave the very same reward, as an accuracy on few images may:
+no two of them tell that there is no noise at all.
 
 The winner is chosen for its mean, which luck has helped: of k equally good contenders, the largest of k errors is its
 own. The quantile therefore leaves a tail q on each side with ``(1 - q)**k - q**k = confidence``: the chance that the
@@ -52,12 +53,15 @@ def confidence_intervals(rewards: Mapping[int, Sequence[float]]) -> dict[int, tu
 
 
 def seed_deviation(runs: Iterable[Sequence[float]]) -> float | None:
-    """Return the standard deviation of the reward between seeds, pooled; None if no contender has two finite runs."""
+    """Return the standard deviation of the reward between seeds, pooled, > 0.
+
+    None if no contender has two finite runs, or those of each are equal.
+    """
     repeated = [each for each in runs if len(each) > 1 and all(map(math.isfinite, each))]
     if not repeated:
         return None
     squares = sum(statistics.variance(each) * (len(each) - 1) for each in repeated)
-    return math.sqrt(squares / sum(len(each) - 1 for each in repeated))
+    return math.sqrt(squares / sum(len(each) - 1 for each in repeated)) or None
 
 
 @cache

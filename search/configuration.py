@@ -20,7 +20,7 @@ def value_in_limits(dimension: Dimension, value: Value) -> Value:
             if known == value and isinstance(known, str) == isinstance(value, str):
                 return known
         raise SearchSpaceError(f"must be one of {list(limits.values)!r}, but got {value!r}.")
-    if isinstance(value, str | bool):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise SearchSpaceError(f"must be a number, but got {value!r}.")
     if dimension.is_integer and value != int(value):
         raise SearchSpaceError(f"must be an integer, but got {value!r}.")

@@ -48,9 +48,14 @@ def survivors(rewards: Mapping[int, Sequence[float]], *, direction: Direction, r
 
 
 def _margin(runs: Sequence[Sequence[float]], *, n_rivals: int, risk: float) -> float:
-    """Return the difference of two means that noise exceeds with the probability that one comparison may spend."""
+    """Return the difference of two means that noise exceeds with the probability that one comparison may spend.
+
+    Infinite if the runs of each are equal, as accuracies on few images may be: that is no proof of no noise.
+    """
     n_runs = len(runs[0])
     pooled_variance = statistics.fmean(statistics.variance(each) for each in runs)
+    if not pooled_variance > 0.0:
+        return math.inf
     share = risk / (n_runs * (n_runs - 1) * n_rivals)
     quantile = float(stats.t.isf(share, df=len(runs) * (n_runs - 1)))
     return quantile * math.sqrt(pooled_variance * 2.0 / n_runs)

@@ -98,7 +98,8 @@ def open_storage(
     what = f"the Optuna storage {masked(uri)}"
 
     def unopened(error: Exception) -> StateError:
-        return StateError(f"{what} cannot be opened: {type(error).__name__}: {_shown(error, uri)}")
+        cause = error.__cause__ or error  # Optuna's own text guesses at another one
+        return StateError(f"{what} cannot be opened: {type(cause).__name__}: {_shown(cause, uri)}")
 
     opening = Patience(what, may_pass=_is_being_made, patience_seconds=_OPENING_PATIENCE_SECONDS, failure=unopened)
     try:

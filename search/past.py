@@ -98,7 +98,8 @@ def observed(
 ) -> tuple[PastObservation, ...]:
     """Return what an earlier study's trials say in a space, the best first, at most `MOST_KEPT`.
 
-    A trial that has no value in common with the space, or one outside its hard limits, says nothing.
+    A trial that has no value in common with the space, or one outside its hard limits, says nothing but how good the
+    others of its study are.
 
     Args:
         trials: Of one study.
@@ -108,7 +109,7 @@ def observed(
     """
     usable = [(trial, part) for trial in trials if (part := known_part(space, trial.hyperparameters))]
     usable.sort(key=lambda each: -direction.sign * each[0].reward)
-    rewards = sorted(direction.sign * trial.reward for trial, _ in usable)
+    rewards = sorted(direction.sign * trial.reward for trial in trials)
     return tuple(
         PastObservation(
             hyperparameters=part,

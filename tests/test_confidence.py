@@ -55,6 +55,13 @@ def test_a_single_contender_has_the_interval_of_the_textbook() -> None:
     assert (high - low) / 2.0 == pytest.approx(2.9199856 / math.sqrt(3.0), rel=1e-6)  # t(0.95, 2)
 
 
+def test_equal_runs_have_no_interval_without_width() -> None:
+    assert confidence_intervals({1: [0.9873, 0.9873], 2: [0.9841, 0.9841]}) == {}
+    assert seed_deviation([[0.9873, 0.9873], [0.9841]]) is None
+    low, high = confidence_intervals({1: [0.9873, 0.9873], 2: [0.9841, 0.9873]})[1]
+    assert low < 0.9873 < high
+
+
 def test_single_runs_say_nothing_of_the_noise_and_others_lend_theirs() -> None:
     assert confidence_intervals({0: [0.5], 1: [0.7]}) == {}
     assert confidence_intervals({}) == {}

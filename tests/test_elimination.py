@@ -26,6 +26,11 @@ def test_one_run_each_says_nothing_but_ranks() -> None:
     assert survivors({4: [0.5, 0.6]}, direction=UP, risk=0.1) == (4,)
 
 
+def test_equal_runs_are_no_proof_that_there_is_no_noise() -> None:
+    assert survivors({0: [0.9841, 0.9841], 1: [0.9873, 0.9873]}, direction=UP, risk=0.1) == (1, 0)
+    assert survivors({0: [0.1, 0.1], 1: [0.9873, 0.9841]}, direction=UP, risk=0.1) == (1,)
+
+
 def test_those_dropped_before_stay_out() -> None:
     rewards = {0: [0.5, 0.6, 0.5], 1: [0.99, 0.99], 2: [0.5, 0.6, 0.6]}
     assert set(survivors(rewards, direction=UP, risk=0.1)) == {0, 2}

@@ -223,6 +223,17 @@ def test_only_the_better_half_is_tried_again_and_of_it_what_may_be_best() -> Non
     assert len(starting_points(definition(), [alone])) == 1
 
 
+def test_what_has_no_place_here_still_says_how_good_the_others_were() -> None:
+    lost = [
+        PastTrial(hyperparameters={"model.rate": 1e-3, "model.optimizer": "lion"}, reward=0.9, name=f"trial {n}")
+        for n in range(6)
+    ]
+    fit = [PastTrial(hyperparameters={"model.depth": n}, reward=0.01 * n, name=f"trial {5 + n}") for n in (3, 2, 1)]
+    found = observed([*lost, *fit], space=space(), direction=Direction.MAXIMIZE, study="old")
+    assert [each.quality for each in found] == [2 / 8, 1 / 8, 0.0]
+    assert starting_points(definition(), [found]) == ()
+
+
 def test_what_is_kept_is_stored_in_parts_and_read_back() -> None:
     told = [replace(each, may_be_best=number % 2 == 0) for number, each in enumerate(past_trials(200))]
     kept = observed(told, space=space(), direction=Direction.MAXIMIZE, study="old")

@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 from plain_study import BELL
 from recorded_studies import RecordedStudies, call
@@ -246,6 +246,30 @@ def test_values_of_another_kind_are_refused_for_what_they_are(api: Path) -> None
     expected = r"none of its 2 has: model.learning_rate must be an integer, but got 12\.5"
     with pytest.raises(StudyDefinitionError, match=expected):
         run_study(definition, directory=StateDirectory(root=api / "state"))
+
+
+def test_values_that_are_no_numbers_are_left_out_and_the_first_is_named(api: Path) -> None:
+    uri = f"sqlite:///{api / 'theirs.db'}"
+    made = optuna.create_study(storage=uri, study_name="theirs", direction="maximize")
+    choices = CategoricalDistribution([None, 1e-3, 1e-2])
+    for value in (None, 1e-3, None, 1e-2):
+        made.add_trial(create_trial(params={RATE: value}, distributions={RATE: choices}, value=0.5))
+    definition = study(warm_start={"studies": [{"study": "theirs", "storage": uri}]})
+    preview = preview_study(definition, directory=StateDirectory(root=api / "state"))
+    assert preview.inspection.notices[0] == (
+        "warm start: 2 trials of study 'theirs' are taken as evidence; 2 have values that this study cannot have "
+        "(model.learning_rate must be a number, but got None)."
+    )
+
+
+def test_a_server_that_does_not_answer_is_said_to_be_away(api: Path) -> None:
+    uri = "postgresql://me:secret@127.0.0.1:1/x"
+    definition = study(warm_start={"studies": [{"study": "theirs", "storage": uri}]})
+    with pytest.raises(
+        StudyDefinitionError, match=r"cannot be opened: OperationalError: .*[Cc]onnection refused"
+    ) as told:
+        preview_study(definition, directory=StateDirectory(root=api / "state"))
+    assert "secret" not in str(told.value) and "exceeding" not in str(told.value)
 
 
 def test_a_study_is_evidence_once(api: Path) -> None:

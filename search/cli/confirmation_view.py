@@ -42,7 +42,9 @@ def certainty_line(result: StudyResult) -> str:
     """Return how much seeds differ, and what the winner's interval says; or why there is none."""
     noise = seed_deviation(each.rewards for each in result.confirmations)
     if noise is None:
-        return "No intervals: with a single seed each, nothing is known of the noise between seeds."
+        if not any(len(each.rewards) > 1 and all(map(math.isfinite, each.rewards)) for each in result.confirmations):
+            return "No intervals: with a single seed each, nothing is known of the noise between seeds."
+        return "No intervals: the same reward with each seed is no proof that there is no noise between seeds."
     winner, others = result.confirmations[0], result.confirmations[1:]
     line = f"Noise between seeds: {figures.metric(noise)}, of all contenders' runs."
     if winner.interval is None:

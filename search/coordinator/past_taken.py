@@ -37,10 +37,12 @@ def taken_past(definition: StudyDefinition, uris: StoreUris, *, notify: Callable
         try:
             located.append(_located(source, uris))
             _require_first(located)
-            studies.append(_observed(located[-1], definition))
+            found, left_out = _observed(located[-1], definition)
         except SearchError as error:
             raise StudyDefinitionError(str(error), key=f"warm_start.studies.{index}") from error
-        notify(f"warm start: {len(studies[-1])} trials of {source.kind.value} {source.name!r} are taken as evidence.")
+        studies.append(found)
+        what = f"{source.kind.value} {source.name!r}"
+        notify(f"warm start: {len(found)} trials of {what} are taken as evidence{left_out}.")
     points = starting_points(definition, studies)
     if points:
         notify(f"warm start: tried first are {'; '.join(point.origin for point in points)}.")
@@ -74,13 +76,16 @@ def _require_first(sources: Sequence[PastSource]) -> None:
         )
 
 
-def _observed(source: PastSource, definition: StudyDefinition) -> tuple[PastObservation, ...]:
+def _observed(source: PastSource, definition: StudyDefinition) -> tuple[tuple[PastObservation, ...], str]:
+    """Return what an earlier study says, and in words what of it says nothing."""
     objective = definition.objective
     trials = _trials(source, definition)
     found = observed(trials, space=definition.space, direction=objective.direction, study=source.name)
     if not found:
         raise StudyDefinitionError(_why_nothing(source, trials, definition))
-    return found
+    reasons = [misfit(definition.space, trial.hyperparameters) for trial in trials]
+    misfits = [reason.removesuffix(".") for reason in reasons if reason]
+    return found, f"; {len(misfits)} have values that this study cannot have ({misfits[0]})" if misfits else ""
 
 
 def _trials(source: PastSource, definition: StudyDefinition) -> list[PastTrial]:
