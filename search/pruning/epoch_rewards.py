@@ -63,8 +63,8 @@ class EpochRewards:
         return self.direction.sign * (than - reward) > 0.0
 
     def is_rival(self, record: TrialRecord) -> bool:
-        """Whether a trial keeps all constraints so far: who breaks one is nobody's rival, however good its reward."""
+        """Whether a trial breaks no constraint so far: who does is nobody's rival, however good its reward."""
         if not self.objective.constraints:
             return True
         standing = score(record, self.objective)
-        return standing is not None and standing.violation == 0.0
+        return standing is None or standing.violation == 0.0
