@@ -24,7 +24,7 @@ class NoneSection(_PrunerSection):
 
 
 class MedianSection(_PrunerSection):
-    """Stop a trial whose best value is worse than the median of what finished trials had at the same epoch."""
+    """Stop a trial whose reward so far is worse than the median of what finished trials had at the same epoch."""
 
     name: Literal["median"]
     """The rule: worse than the median of the finished trials at the same epoch."""
@@ -35,7 +35,7 @@ class MedianSection(_PrunerSection):
 
 
 class PercentileSection(_PrunerSection):
-    """Stop a trial whose best value is not as good as what a share of the finished trials had at the same epoch."""
+    """Stop a trial whose reward so far is not as good as what a share of the finished trials had at the same epoch."""
 
     name: Literal["percentile"]
     """The rule: not among the best percentile % of the finished trials at the same epoch."""
