@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from search.study_definition import Budget, StudyDefinition
-from search.study_record import FinishPlan, Spent
+from search.study_record import EarlyEnd, FinishPlan, Spent
 from search.trial import TrialRecord, TrialState
 
 
@@ -42,8 +42,8 @@ def what_was_cut(
     *,
     spent: Spent,
     plan: FinishPlan | None,
-    n_contenders: int = 0,
-    is_ended_early: bool = False,
+    n_contenders: int,
+    early_end: EarlyEnd | None,
 ) -> tuple[str, ...]:
     """Return what a budget left out of a study, one line for the search and one for the finish; empty if nothing.
 
@@ -55,13 +55,15 @@ def what_was_cut(
         spent: What it has cost.
         plan: The finish as it was carried out, None for none.
         n_contenders: Configurations that there were to confirm.
-        is_ended_early: Whether the last stage has fewer trials than planned because further ones could not pay.
+        early_end: Why the search ended before all its trials, None if it did not; a budget is then not to blame.
     """
     if definition.budget == Budget():
         return ()
     records = list(trials)
     n_by_stage = Counter(record.stage for record in records)
-    stages = definition.stages[: -1 if is_ended_early else None]
+    stages = definition.stages
+    if early_end is not None:  # further trials of the last stage could not pay; or the user wanted no more of any
+        stages = stages[:-1] if early_end.outlook is not None else ()
     counted = {stage.name: stage.n_trials for stage in stages if stage.n_trials is not None}
     n_stopped = sum(record.state is TrialState.STOPPED and record.stage in counted for record in records)
     short = [
@@ -75,7 +77,9 @@ def what_was_cut(
     if short:
         used = f"{spent.wall_seconds / 3600.0:.4g} hours, {spent.device_seconds / 3600.0:.4g} device hours"
         used += f", {sum(record.n_trained for record in records):,} epochs of trials"
-        told = f"The budget ({budget_words(definition.budget)}) {_why_short(definition.budget, records, n_stopped)}"
+        was_kept = not n_stopped and _was_kept(definition, records, n_by_stage)
+        why = "was shared out beforehand, and later stages needed less than was kept for them"
+        told = f"The budget ({budget_words(definition.budget)}) {why if was_kept else 'did not reach for all'}"
         lines.append(f"{told}: {', '.join(short)}. Spent: {used}.")
     finish = definition.finish
     if finish is None or plan is None:
@@ -87,10 +91,10 @@ def what_was_cut(
     return tuple(lines)
 
 
-def _why_short(budget: Budget, records: Sequence[TrialRecord], n_stopped: int) -> str:
-    """Return how a budget has left trials out: all of it was spent, or room was kept that was not needed."""
-    n_epochs, bounds_time = sum(record.n_trained for record in records), budget.hours or budget.device_hours
-    has_trials_left = budget.n_trials is None or len(records) < budget.n_trials
-    if n_stopped or bounds_time or not has_trials_left or budget.epochs is None or n_epochs >= budget.epochs:
-        return "did not reach for all"
-    return "was shared out beforehand, and later stages needed less than was kept for them"
+def _was_kept(definition: StudyDefinition, records: Sequence[TrialRecord], n_by_stage: Mapping[str, int]) -> bool:
+    """Whether epochs were kept for later stages that did not need them: there are some left, and no other bound."""
+    budget, last = definition.budget, definition.stages[-1]
+    is_bounded_else = budget.hours or budget.device_hours or len(records) == budget.n_trials
+    n_epochs = sum(record.n_trained for record in records)
+    is_all_there = n_by_stage[last.name] == last.n_trials
+    return bool(budget.epochs and not is_bounded_else and n_epochs < budget.epochs and is_all_there)

@@ -87,10 +87,13 @@ class Past:
     Attributes:
         starting_points: What its first trials are, in order.
         studies: What is kept of each earlier study, best first.
+        seed: Of what search trials try and of their trainings: an earlier study may have the seed of this one, whose
+            trials would be made once more. None for the study's own.
     """
 
     starting_points: tuple[StartingPoint, ...] = ()
     studies: tuple[tuple[PastObservation, ...], ...] = ()
+    seed: int | None = None
 
 
 def observed(

@@ -109,6 +109,8 @@ def past_to_plain(past: Past) -> dict[str, Any]:
         parts["starting_points"] = [dataclasses.asdict(each) for each in past.starting_points]
     for index, observations in enumerate(past.studies):
         parts[f"study.{index}"] = [dataclasses.asdict(each) for each in observations]
+    if past.seed is not None:
+        parts["seed"] = [past.seed]
     return parts
 
 
@@ -118,4 +120,5 @@ def past_from_plain(parts: Mapping[str, Any]) -> Past:
     return Past(
         starting_points=tuple(StartingPoint(**each) for each in parts.get("starting_points", ())),
         studies=tuple(tuple(PastObservation(**each) for each in parts[f"study.{index}"]) for index in indices),
+        seed=next(iter(parts.get("seed", ())), None),
     )

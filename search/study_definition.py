@@ -15,7 +15,6 @@ from search.constraint import Constraint
 from search.errors import StudyDefinitionError
 from search.pruner_settings import PrunerSettings
 from search.search_space import SearchSpace
-from search.seeds import derived_seed
 from search.warm_start_settings import WarmStart
 
 
@@ -354,16 +353,6 @@ class StudyDefinition:
         """Trials of all stages together; None for as many as the budget allows."""
         planned = [stage.n_trials for stage in self.stages if stage.n_trials is not None]
         return sum(planned) if len(planned) == len(self.stages) else None
-
-    @property
-    def search_seed(self) -> int:
-        """Seed of what trials try and of their trainings.
-
-        Another one than the study's where it learns from earlier studies: one of these may have had the same seed, and
-        its trials would be made once more.
-        """
-        sources = () if self.warm_start is None else self.warm_start.sources
-        return derived_seed(self.seed, "warm start", *(each.name for each in sources)) if sources else self.seed
 
     @property
     def longest_epochs(self) -> int:

@@ -62,7 +62,7 @@ class TrialRecord:
 
     Attributes:
         key: Name of the trial inside its study and of its directory (``trial-0012``, ``confirm-0012-seed1``,
-            ``refit-seed0``).
+            ``confirm-0012-seed1-again1``, ``refit-seed0``).
         number: The Optuna trial's number, counted from 0, or None outside the search (confirmation, refit).
         stage: Name of the stage, or ``confirm`` / ``refit``.
         hyperparameters: The searched ones, active dimensions only.

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.cli.confirmation_view import certainty_line
 from search.confidence import CONFIDENCE, confidence_intervals, seed_deviation, tail_share
 from search.elimination import survivors
 from search.study_definition import Direction
+from search.study_record import Confirmation, StudyResult
 
 NAN, INF = math.nan, math.inf
 
@@ -93,3 +97,23 @@ def test_more_contenders_take_wider_intervals() -> None:
 
 def _named(runs: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> dict[int, list[float]]:
     return {key: each.tolist() for key, each in enumerate(runs)}
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        (((0.9,), (0.8,)), "No intervals: with a single seed each, nothing is known of the noise"),
+        (((0.9, math.nan), (0.8,)), "No intervals: with a single seed each, nothing is known of the noise"),
+        (((0.9, 0.9), (0.8, 0.8)), "No intervals: the same reward with each seed is no proof"),
+        (((0.9, 0.8), (0.8, 0.8)), "Noise between seeds: "),
+    ],
+)
+def test_the_result_says_why_there_is_no_interval(runs: tuple[tuple[float, ...], ...], words: str) -> None:
+    confirmations = [
+        Confirmation(
+            trial_number=number, rewards=each, best_epochs=(1,) * len(each), mean=each[0], eliminated_after=None
+        )
+        for number, each in enumerate(runs)
+    ]
+    told = certainty_line(cast("StudyResult", SimpleNamespace(confirmations=confirmations)))
+    assert told.startswith(words)

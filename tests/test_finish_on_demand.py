@@ -117,3 +117,13 @@ def _killed_at(trial: str, checkpoints: dict[str, int]) -> VirtualEngine:
             raise KilledError
 
     return VirtualEngine(checkpoints=checkpoints, on_epoch=die)
+
+
+def test_what_the_user_ended_is_not_put_down_to_the_budget(state: StateDirectory) -> None:
+    runs = Runs(state)
+    given = definition(budget={"epochs": 500})
+    runs.killed_in(given, "trial-0003")
+    record = runs.run(given, ends_search=True)
+    assert record.result is not None
+    assert "its finish was asked for after" in record.result.notices[0]
+    assert not any(each.startswith("The budget") for each in record.result.notices)

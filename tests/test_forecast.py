@@ -279,7 +279,7 @@ def test_a_finish_is_cut_only_where_there_was_more_to_confirm() -> None:
 
     def told(n_contenders: int) -> tuple[str, ...]:
         plan = FinishPlan(top_k=1, n_seeds=2, n_refits=2)
-        return what_was_cut(definition, (), spent=Spent(), plan=plan, n_contenders=n_contenders)
+        return what_was_cut(definition, (), spent=Spent(), plan=plan, n_contenders=n_contenders, early_end=None)
 
     assert "1 confirmed over 2" in told(2)[0]
     assert told(1) == ()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from shutil import rmtree
 
 import optuna
 import pytest
-from goal_studies import BOUNDED, TWO_FOLD
+from goal_studies import BOUNDED, MEASURED, TWO_FOLD, rising_gap
 from measured_trials import at, measured
 from plain_study import BELL
+from study_runs import run_session
+from virtual_engine import VirtualEngine
 
+from search.comparable_rewards import comparable_observations
 from search.paths import StateDirectory
 from search.record_codec import result_from_plain, result_to_plain
 from search.reward import rank_key
@@ -18,7 +22,7 @@ from search.storage import StudyStore
 from search.studies_api import read_study
 from search.study_definition import StudyDefinition
 from search.study_file import definition_from_plain
-from search.trial import TrialState
+from search.trial import FinishedTrial, TrialState
 
 BOTH = definition_from_plain({**TWO_FOLD, "constraints": BOUNDED["constraints"]})
 ENDS = [
@@ -118,3 +122,22 @@ def test_confirmations_that_were_recorded_without_constraints_are_read() -> None
     (confirmation,) = result_from_plain(plain).confirmations
     assert (confirmation.measured, confirmation.violation) == ({}, 0.0)
     assert result_from_plain(result_to_plain(result_from_plain(plain))) == result_from_plain(plain)
+
+
+@pytest.mark.usefixtures("untracked")
+def test_without_logs_trials_of_different_length_compare_as_they_did(tmp_path: Path) -> None:
+    """A gap that all epochs of a trial have: what the storage has of one stands for all."""
+    state = StateDirectory(root=tmp_path)
+    weighted = {"monitor": "val_acc", "direction": "maximize", "gap_weight": 1.0}
+    definition = definition_from_plain({**BELL, "stages": BOUNDED["stages"], "objective": weighted})
+    run_session(state, VirtualEngine(metrics=rising_gap, measured=MEASURED), definition)
+
+    def rewards() -> list[float]:
+        scored = read_study(definition.study, directory=state).trials
+        finished = [FinishedTrial(record=each.record, score=each.score) for each in scored]
+        return [each.reward for each in comparable_observations(finished, objective=definition.objective)]
+
+    known = rewards()
+    assert len(set(known)) > 5
+    rmtree(state.study(definition.study).directory)
+    assert rewards() == pytest.approx(known)

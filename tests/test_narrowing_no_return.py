@@ -83,16 +83,17 @@ def test_a_range_comes_back_as_far_as_the_furthest_trial_that_may_be_best_and_sa
         assert numeric(found.space["rate"]).high <= max(1e-3, fit) * (1.0 + 1e-9)
 
 
-def test_what_no_trial_ever_saw_may_come_back() -> None:
+@pytest.mark.parametrize("rule", [POSTERIOR, TRUST], ids=lambda each: str(each.rule))
+def test_what_no_trial_ever_saw_may_come_back(rule: NarrowRule) -> None:
     box, declared = (
         SearchSpace(dimensions=(each,)) for each in (replace(RATE, range=LogRange(low=1e-5, high=1e-3)), RATE)
     )
     known = trials(box, lambda point: decades(point["rate"]), n=30)
-    assert numeric(narrowed(known, box, POSTERIOR, declared=declared).space["rate"]).high > 3e-3
+    assert numeric(narrowed(known, box, rule, declared=declared).space["rate"]).high > 3e-3
     beyond = observation(30, {"rate": 2e-3}, math.nan)
-    found = narrowed([*known, beyond], box, POSTERIOR, declared=declared)
+    found = narrowed([*known, beyond], box, rule, declared=declared)
     assert numeric(found.space["rate"]).high == pytest.approx(2e-3), "the edge moves out to the first that failed"
-    assert "; not looked for above 0.001, where the only one diverged)" in found.decisions[0].reason
+    assert "; not looked for above 0.001, where the only one diverged" in found.decisions[0].reason
 
 
 def test_a_dropped_choice_and_a_zero_return_only_if_a_trial_of_theirs_may_be_best() -> None:

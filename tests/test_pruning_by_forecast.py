@@ -76,6 +76,12 @@ def test_few_curves_do_not_make_sure_of_what_others_have_refuted() -> None:
     assert float(reason.partition("has a chance of ")[2].split()[0]) > 1e-7, "the best has more than 0.1 by luck"
 
 
+def test_chances_have_tails() -> None:
+    """By a normal distribution of the same width it would be 7e-6."""
+    reason = taught(RULE, peers(0.8, 0.9, 0.85)).prune_reason(running(POOR[:3]))
+    assert 1e-3 < float(reason.partition("has a chance of ")[2].split()[0]) < 1e-2
+
+
 def test_the_risk_is_what_a_trial_needs() -> None:
     known = peers(0.80, 0.85, 0.90, 0.82)
     trials = [running(curve(0.5 + 0.05 * n, 3)) for n in range(8)]

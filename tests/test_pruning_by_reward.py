@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,7 +10,13 @@ import pytest
 from trial_curves import RULES, objective, record, running, taught
 
 from search.constraint import Constraint
-from search.pruner_settings import ForecastSettings, MedianSettings, PrunerSettings
+from search.pruner_settings import (
+    AshaSettings,
+    ForecastSettings,
+    HyperbandSettings,
+    MedianSettings,
+    PrunerSettings,
+)
 from search.study_definition import Objective
 from search.trial import TrialRecord, TrialState
 
@@ -55,11 +62,42 @@ def test_among_those_that_count_the_rule_is_what_it_was(settings: PrunerSettings
         assert any(verdicts(settings, [*overfitted(), *better], by))
 
 
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED])
 @pytest.mark.parametrize("settings", RULES, ids=lambda each: str(each.name))
-def test_a_trial_that_broke_a_constraint_while_it_ran_is_a_rival_no_more(settings: PrunerSettings) -> None:
-    final = overfitted()
+def test_a_trial_that_broke_a_constraint_is_a_rival_no_more(settings: PrunerSettings, state: TrialState) -> None:
+    final = [replace(each, state=state) for each in overfitted()]
     earlier = [running(rising(0.9)[:6], gaps=[0.01] * 6, number=number) for number in range(12)]
     assert not any(verdicts(settings, [*earlier, *final], BOUNDED))
+
+
+def test_a_trial_counts_with_what_it_came_to_and_not_with_what_it_had_before_its_gap_grew() -> None:
+    late = [
+        record(n, [0.5, 0.6, 0.62 + 0.01 * n, *[0.7 + 0.01 * n] * 7], gaps=[0.0] * 3 + [0.5] * 7) for n in range(12)
+    ]
+    forecast = ForecastSettings(risk=0.3, min_epochs=3, n_startup_trials=2)
+    sound_now = running([0.3, 0.33, 0.35], gaps=[0.0] * 3)
+    assert not taught(forecast, late, by=WEIGHTED).prune_reason(sound_now), "their rewards are 0.31 at the most"
+    assert taught(forecast, late, by=objective()).prune_reason(sound_now)
+
+
+def test_a_trial_that_keeps_its_constraint_again_is_a_rival_again() -> None:
+    known = [record(number, rising(0.5 + 0.03 * number), gaps=[0.01] * 10) for number in range(4)]
+    best = record(9, rising(0.95), gaps=[0.01] * 10)
+    broke = running(rising(0.95)[:5], gaps=[0.3] * 5, number=9)
+    forecast = ForecastSettings(risk=0.3, min_epochs=4, n_startup_trials=2)
+    good = running(rising(0.6)[:4], gaps=[0.01] * 4)
+    expected = taught(forecast, [*known, best], by=BOUNDED).prune_reason(good)
+    assert expected and taught(forecast, [*known, broke, best], by=BOUNDED).prune_reason(good) == expected
+    assert taught(forecast, [*known, broke], by=BOUNDED).prune_reason(good) != expected
+
+
+def test_a_reward_that_is_not_finite_is_none() -> None:
+    known = [record(number, rising(0.5 + 0.03 * number), gaps=[0.01] * 10) for number in range(6)]
+    endless = record(9, rising(0.7), gaps=[math.inf] * 10)
+    forecast = ForecastSettings(risk=0.3, min_epochs=4, n_startup_trials=2)
+    trial = running(rising(0.3)[:4], gaps=[0.01] * 4)
+    expected = taught(forecast, known, by=WEIGHTED).prune_reason(trial)
+    assert expected and taught(forecast, [*known, endless], by=WEIGHTED).prune_reason(trial) == expected
 
 
 def test_the_reason_names_the_reward() -> None:
@@ -87,3 +125,20 @@ def test_one_training_is_one_rival_however_often_it_was_continued() -> None:
     late = running([0.1] * 8)
     assert not taught(two, [first, cut, last]).prune_reason(late)
     assert taught(replace(two, n_startup_trials=1), [first, cut, last]).prune_reason(late)
+
+
+def test_one_training_stands_on_a_rung_once_over_brackets_too() -> None:
+    first = record(0, rising(0.9)[:4], n_epochs=4)
+    links = [first]
+    for number in range(1, 30):  # of which each bracket has some
+        links.append(record(number, rising(0.9)[:9], n_epochs=9, state=TrialState.PRUNED, continues=links[-1].key))
+    for settings in (
+        AshaSettings(min_epochs=1, reduction_factor=2),
+        HyperbandSettings(min_epochs=1, reduction_factor=2),
+    ):
+        pruner = taught(settings, links)
+        reasons = {
+            pruner.prune_reason(running([0.1] * n, number=m, n_epochs=9)) for n in (1, 2, 4, 8) for m in range(60, 90)
+        }
+        told = {reason.partition(" that of ")[2].split(" other ")[0] for reason in reasons if reason}
+        assert told == {"1 of the 1"}

@@ -373,3 +373,26 @@ def test_a_study_is_resumed_by_its_name_without_its_past(api: Path) -> None:
     store.create(definition, directory=state.make(state.study("bell").directory))  # killed right afterwards
     (api / "theirs.db").unlink()
     assert len(resume_study("bell", directory=state).trials) == 16
+
+
+@pytest.mark.usefixtures("untracked")
+def test_two_studies_of_one_name_have_each_their_points(tmp_path: Path) -> None:
+    uris = []
+    for name, best in (("one", 1e-4), ("other", 1e-2)):
+        (tmp_path / name).mkdir()
+        uris.append(foreign(tmp_path / name, values=(best, 1e-5, 2e-5, 4e-5)))
+    definition = study(warm_start={"studies": [{"study": "theirs", "storage": uri} for uri in uris]})
+    record = run_session(StateDirectory(root=tmp_path / "state"), VirtualEngine(), definition)
+    first = [(each.record.hyperparameters[RATE], each.record.origin) for each in record.trials[:2]]
+    assert first == [(1e-4, "theirs, trial 0"), (1e-2, "theirs, trial 0")]
+
+
+@pytest.mark.usefixtures("untracked")
+def test_a_study_draws_by_what_was_recorded_when_it_began(tmp_path: Path) -> None:
+    state = StateDirectory(root=tmp_path / "state")
+    run_session(state, VirtualEngine(), study("first", stages=STAGES[:1]))
+    run_session(state, VirtualEngine(), study("second", warm_start={"studies": ["first"]}))
+    stored = StudyStore(default_storage(state), create=False)
+    seeds = {name: stored.open(name).past().seed for name in ("first", "second")}
+    assert seeds["first"] is None
+    assert seeds["second"] not in (None, study().seed)

@@ -119,7 +119,7 @@ class Confirmations:
         rounds = self._rounds(numbers)
         for round_index in range(self.plan().n_seeds):
             for number in numbers:
-                if number not in rounds.eliminated and self._key(number, round_index) not in self._begun:
+                if number not in rounds.eliminated and self._wanted_key(number, round_index) not in self._begun:
                     return self._open(number, round_index)
         if self._search.is_over and self._interrupted:
             _, record = self._interrupted.popitem()
@@ -194,7 +194,7 @@ class Confirmations:
 
     def runs_of(self, confirmation: Confirmation) -> tuple[TrialRecord, ...]:
         """Return the runs that a confirmation sums up, in the order of its rewards."""
-        keys = (self._key(confirmation.trial_number, index) for index in range(len(confirmation.rewards)))
+        keys = (self._wanted_key(confirmation.trial_number, index) for index in range(len(confirmation.rewards)))
         return tuple(self.records[key] for key in keys)
 
     def _best_so_far(self) -> tuple[int, ...]:
@@ -220,7 +220,9 @@ class Confirmations:
         """Replay the rounds that are complete; there is none before the contenders are known for good."""
         rounds = _Rounds(scores={number: [] for number in numbers}, eliminated={})
         for round_index in range(self.plan().n_seeds if self._search.is_over else 0):
-            runs = {number: self._key(number, round_index) for number in numbers if number not in rounds.eliminated}
+            runs = {
+                number: self._wanted_key(number, round_index) for number in numbers if number not in rounds.eliminated
+            }
             if not all(key in self.records for key in runs.values()):
                 break
             for number, key in runs.items():
@@ -252,7 +254,7 @@ class Confirmations:
         self._context.observer.phase_started(CONFIRM, n_runs=n_contenders * plan.n_seeds, n_epochs=self._n_epochs)
 
     def _open(self, number: int, round_index: int) -> LiveTrial:
-        key = self._key(number, round_index)
+        key = self._wanted_key(number, round_index)
         self._begun.add(key)
         is_new = key not in self._interrupted
         return self._context.open_trial(self._new_run(number, round_index) if is_new else self._interrupted.pop(key))
@@ -261,14 +263,14 @@ class Confirmations:
         # Contenders share the seeds, so that their rewards can be compared pair by pair.
         return finish_run(
             self._context,
-            key=self._key(number, round_index),
+            key=self._wanted_key(number, round_index),
             stage=CONFIRM,
             hyperparameters=self._history.finished_trial(number).record.hyperparameters,
             seed_index=round_index,
             n_epochs=self._n_epochs,
         )
 
-    def _key(self, number: int, round_index: int) -> str:
+    def _wanted_key(self, number: int, round_index: int) -> str:
         """Return the key of a contender's run in a round: the first that has not been stopped as needless."""
         keys = (_key(number, round_index, n_before=n) for n in count())
         return next(key for key in keys if not _is_needless(self.records.get(key)))

@@ -241,7 +241,7 @@ class Finish:
             spent=spent,
             plan=study.finish_plan(),
             n_contenders=len(found),
-            is_ended_early=early is not None,
+            early_end=early,
         )
         ended = () if early is None else (f"The search ended early: {early.reason}.",)
         gain, unknown = ({}, ()) if test is None else gains_on_test(test)

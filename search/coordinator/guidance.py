@@ -13,6 +13,11 @@ from search.study_definition import StudyDefinition
 from search.study_record import StageOpening
 
 
+def search_seed(definition: StudyDefinition, past: Past) -> int:
+    """Return the seed of what search trials try and of their trainings."""
+    return definition.seed if past.seed is None else past.seed
+
+
 def starting_point(past: Past, history: History) -> StartingPoint | None:
     """Return the first point of an earlier study, or of the user's, that no trial has tried yet, if there is one.
 
@@ -50,7 +55,7 @@ def guided(
         history: The trials so far.
         number: Of the trial.
     """
-    box, seed = opening.narrowed.space, derived_seed(definition.search_seed, "sampling", number)
+    box, seed = opening.narrowed.space, derived_seed(search_seed(definition, past), "sampling", number)
     point = starting_point(past, history)
     if point is not None:
         units = dict(zip(box.names, np.random.default_rng([seed, 3]).random(len(box)).tolist(), strict=True))

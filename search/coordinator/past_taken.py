@@ -11,6 +11,7 @@ from search.coordinator.stores import StoreUris, given_storage
 from search.errors import SearchError, StudyDefinitionError, StudyNotFoundError
 from search.known_secrets import remember
 from search.past import Past, PastObservation, PastTrial, observed, starting_points
+from search.seeds import derived_seed
 from search.storage import StudyStore, past_trials
 from search.study_definition import StudyDefinition
 from search.tracking import past_runs
@@ -46,7 +47,9 @@ def taken_past(definition: StudyDefinition, uris: StoreUris, *, notify: Callable
     points = starting_points(definition, studies)
     if points:
         notify(f"warm start: tried first are {'; '.join(point.origin for point in points)}.")
-    return Past(starting_points=points, studies=tuple(studies))
+    names = (f"{source.kind.value} {source.name}" for source in located)
+    seed = derived_seed(definition.seed, "after", definition.study, *names) if located else None
+    return Past(starting_points=points, studies=tuple(studies), seed=seed)
 
 
 def _has_begun(name: str, uris: StoreUris) -> bool:
@@ -85,7 +88,8 @@ def _observed(source: PastSource, definition: StudyDefinition) -> tuple[tuple[Pa
         raise StudyDefinitionError(_why_nothing(source, trials, definition))
     reasons = [misfit(definition.space, trial.hyperparameters) for trial in trials]
     misfits = [reason.removesuffix(".") for reason in reasons if reason]
-    return found, f"; {len(misfits)} have values that this study cannot have ({misfits[0]})" if misfits else ""
+    verb = "has" if len(misfits) == 1 else "have"
+    return found, f"; {len(misfits)} {verb} values that this study cannot have ({misfits[0]})" if misfits else ""
 
 
 def _trials(source: PastSource, definition: StudyDefinition) -> list[PastTrial]:

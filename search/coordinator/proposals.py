@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from search.comparable_rewards import Observation
-from search.coordinator.guidance import guided, starting_point
+from search.coordinator.guidance import guided, search_seed, starting_point
 from search.coordinator.history import History
 from search.coordinator.promotions import Promotions
 from search.coordinator.spending import Spending, next_spending
@@ -44,9 +44,10 @@ class Proposals:
         self._opening = opening
         self._box = opening.narrowed.space
         self._stage = self._definition.stages[opening.index]
-        self._stage_seed = derived_seed(self._definition.search_seed, "stage", opening.index)
-        self._promotions = promotions
         self._past = context.study.past()
+        self._seed = search_seed(context.definition, self._past)
+        self._stage_seed = derived_seed(self._seed, "stage", opening.index)
+        self._promotions = promotions
         self._has_priors = any(dimension.prior is not None for dimension in self._definition.space)
 
     def next_trial(self, number: int) -> TrialRecord:
@@ -64,7 +65,7 @@ class Proposals:
         record = self._record(
             number,
             hyperparameters=chosen,
-            seed=derived_seed(self._definition.search_seed, "training", number),
+            seed=derived_seed(self._seed, "training", number),
             is_outside=not self._box.contains(chosen),
         )
         if origin:
@@ -85,6 +86,7 @@ class Proposals:
             history=self._history,
             paused=self._promotions.paused_for(self._stage),
             number=number,
+            seed=self._seed,
         )
 
     def _outside(self, number: int) -> Hyperparameters | None:
@@ -113,7 +115,7 @@ class Proposals:
             running=self._running(sampler),
             stage=self._stage.name,
             stage_seed=self._stage_seed,
-            trial_seed=derived_seed(self._definition.search_seed, "sampling", number),
+            trial_seed=derived_seed(self._seed, "sampling", number),
             index_in_stage=index_in_stage,
             target_epochs=self._definition.longest_epochs,
             declared=self._definition.space,

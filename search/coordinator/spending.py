@@ -42,6 +42,7 @@ def next_spending(
     history: History,
     paused: Sequence[FinishedTrial],
     number: int,
+    seed: int,
 ) -> Spending:
     """Return what a trial is spent on, as far as that is settled before a sampler is asked.
 
@@ -51,6 +52,7 @@ def next_spending(
         history: The trials so far.
         paused: Those that the stage could go on with.
         number: Of the trial.
+        seed: Of the search.
     """
     box, objective = opening.narrowed.space, definition.objective
     if history.rewards.n_inside(box) < START_UP_TRIALS:
@@ -60,7 +62,7 @@ def next_spending(
         outside = point_outside(
             definition.space,
             box=box,
-            seed=(derived_seed(definition.search_seed, "stage", opening.index), EXPLORED),
+            seed=(derived_seed(seed, "stage", opening.index), EXPLORED),
             index=number - opening.first_trial_number,
         )
     observations = history.rewards.observations()
@@ -68,7 +70,7 @@ def next_spending(
     paused = [each for each in paused if each.record.number in observed]
     possible = possible_actions(box, can_explore=outside is not None, can_continue=bool(paused))
     believed = beliefs(spendings(history.finished, observations, objective.direction), possible)
-    choice = choose(believed, seed=(derived_seed(definition.search_seed, "sampling", number), 4))
+    choice = choose(believed, seed=(derived_seed(seed, "sampling", number), 4))
     return Spending(
         action=choice.action,
         beliefs=choice.appraisals,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightning_modules.callbacks.metric_names import gap_name
 from search.reward import penalized, score
 from search.study_definition import Direction, Objective
-from search.trial import TrialRecord
+from search.trial import TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +37,13 @@ class EpochRewards:
         return "below" if self.direction is Direction.MAXIMIZE else "above"
 
     def of(self, record: TrialRecord) -> dict[int, float]:
-        """Return the reward of each epoch by itself, in their order; of those whose metric is finite."""
+        """Return the reward of each epoch by itself, in their order; of those where it is finite."""
         values, gaps = record.curve(self.objective.monitor), record.curve(gap_name(self.objective.monitor))
-        return {
+        rewards = {
             epoch: penalized(value, gap, self.objective)
             for epoch, (value, gap) in enumerate(zip(values, gaps, strict=True), start=1)
-            if math.isfinite(value)
         }
+        return {epoch: reward for epoch, reward in rewards.items() if math.isfinite(reward)}
 
     def so_far(self, record: TrialRecord) -> dict[int, float]:
         """Return the trial's reward as it stood after each of these epochs: that of the best metric by then."""
@@ -66,5 +66,5 @@ class EpochRewards:
         """Whether a trial breaks no constraint so far: who does is nobody's rival, however good its reward."""
         if not self.objective.constraints:
             return True
-        standing = score(record, self.objective)
+        standing = score(replace(record, state=TrialState.RUNNING), self.objective)  # a failed one has none
         return standing is None or standing.violation == 0.0

@@ -105,7 +105,7 @@ class ForecastPruner:
         model = CurveModel(self._coordinates.units, shown, horizon=record.horizon_epochs)
         chance = _chance(model, reached=curve.reached, best=best)
         risk = self._settings.risk * min(1.0, _N_AT_FULL_RISK / len(others)) ** 2
-        if chance >= risk:
+        if not chance < risk:
             return ""
         sign = self._rewards.direction.sign
         return (

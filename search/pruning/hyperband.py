@@ -40,6 +40,9 @@ class HyperbandPruner:
     def learn(self, record: TrialRecord) -> None:
         """Take note of how the trial stood at its bracket's rungs, whatever its state."""
         self._rungs(record, self._bracket(record)[0]).learn(record)
+        if not self._rewards.is_rival(record):
+            for rungs in self._rungs_by_bracket.values():  # what it continues may be in another bracket
+                rungs.drop(self._origins.of(record))
 
     def prune_reason(self, record: TrialRecord) -> str:
         """Return why the trial should be stopped after its last epoch, or an empty string."""

@@ -34,11 +34,15 @@ class Rungs:
         """Take note of how the trial stood at every rung that it has reached; it is one with the trial it continues."""
         origin = self._origins.learn(record)
         if not self._rewards.is_rival(record):
-            for rung in self._rungs.values():
-                rung.drop(origin)
+            self.drop(origin)
             return
         for epoch, best in self._standings(record).items():
             self._rungs.setdefault(epoch, _Rung()).put(origin, self._rewards.direction.sign * best)
+
+    def drop(self, origin: str) -> None:
+        """Forget how a trial, and what continues it, stood."""
+        for rung in self._rungs.values():
+            rung.drop(origin)
 
     def prune_reason(self, record: TrialRecord) -> str:
         """Return why a trial must not go on from the rung that it has reached, or an empty string.

@@ -404,13 +404,14 @@ class StoredStudy:
         )
 
     def _metrics(self, epoch: int, value: float, outcome: Mapping[str, Any]) -> dict[str, float]:
-        """Return what the storage knows of an epoch: more than the monitored metric at the best one only."""
-        monitor = self.definition.objective.monitor
-        if epoch != outcome.get("best_epoch"):
-            return {monitor: value}
-        gap = outcome.get("gap_at_best", math.nan)
-        known = {} if math.isnan(gap) else {gap_name(monitor): gap}
-        return {**known, **outcome.get("measured", {}), monitor: value}
+        """Return what the storage knows of an epoch: the monitored metric, and more at the best one.
+
+        The gap there stands for that of all epochs: without it they would look better than the one that counts.
+        """
+        monitor, gap = self.definition.objective.monitor, outcome.get("gap_at_best", math.nan)
+        gaps = {} if math.isnan(gap) else {gap_name(monitor): gap}
+        known = outcome.get("measured", {}) if epoch == outcome.get("best_epoch") else {}
+        return {**gaps, **known, monitor: value}
 
 
 def trial_key(number: int) -> str:
