@@ -82,6 +82,13 @@ def test_chances_have_tails() -> None:
     assert 1e-3 < float(reason.partition("has a chance of ")[2].split()[0]) < 1e-2
 
 
+def test_a_trial_ends_no_worse_than_it_is_however_lucky_that_was() -> None:
+    flat = [record(number, [0.3 + 0.004 * (number % 5)] * 10) for number in range(12)]
+    known = [*flat, record(20, [0.42] * 10)]
+    assert is_pruned(known, running([0.30, 0.31, 0.34]))
+    assert not is_pruned(known, running([0.30, 0.31, 0.40])), "by its neighbours it should be at 0.31"
+
+
 def test_the_risk_is_what_a_trial_needs() -> None:
     known = peers(0.80, 0.85, 0.90, 0.82)
     trials = [running(curve(0.5 + 0.05 * n, 3)) for n in range(8)]
