@@ -144,3 +144,14 @@ def test_parameters_are_counted_where_a_study_asks_for_it(model: type, tmp_path:
         ended = train(assignment(directory, assembly=assembly(model, counts_parameters=counts)), coordinator)
         assert ended.error == ""
         assert [report.metrics.get("n_parameters") for report in coordinator.reports] == expected
+
+
+def test_gaps_have_the_sign_of_the_declared_direction(tmp_path: Path) -> None:
+    gaps = []
+    for name, declared in (("guessed", {}), ("declared", {"val_loss": True})):
+        coordinator = Coordinator()
+        directory = tmp_path / name
+        directory.mkdir()
+        train(assignment(directory, assembly=assembly(further_maximize=declared)), coordinator)
+        gaps.append([report.metrics["gap_loss"] for report in coordinator.reports])
+    assert gaps[1] == [-gap for gap in gaps[0]] != gaps[0]
