@@ -57,11 +57,16 @@ def seed_deviation(runs: Iterable[Sequence[float]]) -> float | None:
 
     None if no contender has two finite runs, or those of each are equal.
     """
-    repeated = [each for each in runs if len(each) > 1 and all(map(math.isfinite, each))]
-    if not repeated:
+    found = repeated(runs)
+    if not found:
         return None
-    squares = sum(statistics.variance(each) * (len(each) - 1) for each in repeated)
-    return math.sqrt(squares / sum(len(each) - 1 for each in repeated)) or None
+    squares = sum(statistics.variance(each) * (len(each) - 1) for each in found)
+    return math.sqrt(squares / sum(len(each) - 1 for each in found)) or None
+
+
+def repeated(runs: Iterable[Sequence[float]]) -> list[Sequence[float]]:
+    """Return the rewards of the contenders that have two or more, all finite: they tell of the noise."""
+    return [each for each in runs if len(each) > 1 and all(map(math.isfinite, each))]
 
 
 @cache

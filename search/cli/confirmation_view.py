@@ -12,7 +12,7 @@ from rich.text import Text
 
 from search.cli import figures
 from search.cli.console import heading, indented, pairs, plain_table
-from search.confidence import CONFIDENCE, seed_deviation
+from search.confidence import CONFIDENCE, repeated, seed_deviation
 from search.study_record import Confirmation, StudyRecord, StudyResult
 
 _SHARE = f"{100.0 * CONFIDENCE:.0f} %"
@@ -42,7 +42,7 @@ def certainty_line(result: StudyResult) -> str:
     """Return how much seeds differ, and what the winner's interval says; or why there is none."""
     noise = seed_deviation(each.rewards for each in result.confirmations)
     if noise is None:
-        if not any(len(each.rewards) > 1 and all(map(math.isfinite, each.rewards)) for each in result.confirmations):
+        if not repeated(each.rewards for each in result.confirmations):
             return "No intervals: with a single seed each, nothing is known of the noise between seeds."
         return "No intervals: the same reward with each seed is no proof that there is no noise between seeds."
     winner, others = result.confirmations[0], result.confirmations[1:]
