@@ -33,6 +33,7 @@ class History:
         self._n_epochs = 0
         self._numbers: dict[str, int] = {}
         self._continued: dict[str, int] = {}
+        self._origins: dict[int, str] = {}
         self._n_promoted: Counter[str] = Counter()
         self.rewards = ComparableRewards(context.definition.objective)
         self.failures = Failures()
@@ -51,9 +52,8 @@ class History:
 
     @property
     def origins(self) -> Counter[str]:
-        """How many trials come from where, by `TrialRecord.origin`."""
-        records = (*(each.record for each in self._finished.values()), *self._unfinished.values())
-        return Counter(each.origin for each in records)
+        """How many trials come from where, by `TrialRecord.origin`; of those that have one."""
+        return Counter(self._origins.values())
 
     @property
     def n_trials(self) -> int:
@@ -116,7 +116,7 @@ class History:
     def began(self, record: TrialRecord) -> None:
         """Take note of a trial that begins."""
         assert record.number is not None
-        self._note_continuation(record)
+        self._note_whence(record)
         self._unfinished[record.number] = record
         self._n_unfinished[record.stage] += 1
         self._n_epochs += record.n_trained
@@ -135,14 +135,16 @@ class History:
         if begun is not None:
             self._n_unfinished[record.stage] -= 1
             self._n_epochs -= begun.n_trained
-        self._note_continuation(record)
+        self._note_whence(record)
         self._numbers[record.key] = record.number
         trial = self._finished[record.number] = self._context.finished(record)
         self.rewards.add(trial)
         self.failures.ended(record)
         return trial
 
-    def _note_continuation(self, record: TrialRecord) -> None:
+    def _note_whence(self, record: TrialRecord) -> None:
+        if record.origin and record.number is not None:
+            self._origins[record.number] = record.origin
         if record.continues and record.continues not in self._continued:
             assert record.number is not None
             self._continued[record.continues] = record.number
