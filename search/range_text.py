@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 from search.priors import ChoicePrior
-from search.search_space import Choices, Dimension, IntLogRange, LogRange, NumericRange, OneMinusLogRange, Range
+from search.search_space import Choices, Dimension, IntLogRange, LogRange, NumericRange, OneMinusLogRange, Range, Value
 
 _SHORTEST_DIGITS = 3
 _EXACT_DIGITS = 17
@@ -15,9 +17,15 @@ _TOLERATED_SHARE = 0.01  # of the range's width on its own scale, lost to roundi
 def range_text(dimension: Dimension) -> str:
     """Return the current range in words: ``[1e-05, 1]``, ``sgd | adamw``, ``0 or [0.01, 0.8]``."""
     if isinstance(dimension.range, Choices):
-        return " | ".join(str(value) for value in dimension.range.values)
+        return " | ".join(choice_texts(dimension.range.values).values())
     low, high = (number_text(bound, dimension.range) for bound in (dimension.range.low, dimension.range.high))
     return f"{'0 or ' if dimension.zero_share > 0.0 else ''}[{low}, {high}]"
+
+
+def choice_texts(values: Sequence[Value]) -> dict[Value, str]:
+    """Return each choice as it is shown: ``sgd``; in quotes, ``'1'``, where another one is spelled alike."""
+    spelled = Counter(str(value) for value in values)
+    return {value: str(value) if spelled[str(value)] == 1 else repr(value) for value in values}
 
 
 def prior_text(dimension: Dimension) -> str:

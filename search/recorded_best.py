@@ -37,6 +37,30 @@ def may_win(trials: Iterable[ScoredTrial]) -> list[ScoredTrial]:
     return [trial for trial in trials if trial.record.state.is_fully_trained and trial.record.key not in superseded]
 
 
+def fruitless_words(record: StudyRecord) -> str:
+    """Return that the search has ended without a trial that may win, and what to do; empty if it has not.
+
+    Where a budget bounds the number of trials, only an early end tells that a search has ended.
+    """
+    n_finished = sum(trial.record.state.is_finished for trial in record.trials)
+    n_planned = record.definition.n_trials
+    has_ended = record.early_end is not None or (n_planned is not None and n_finished >= n_planned)
+    if not has_ended or may_win(record.trials):
+        return ""
+    monitor = record.definition.objective.monitor
+    return none_trained(n_finished, monitor=monitor, study=record.definition.study)
+
+
+def none_trained(n_finished: int, *, monitor: str, study: str) -> str:
+    """Return what is to be said of a search that has ended without a trial to be recommended."""
+    return f"none of {n_finished} trials trained to its end with a finite {monitor}; {why_not(study)}"
+
+
+def why_not(study: str) -> str:
+    """Return where a study that found nothing says why."""
+    return f"`zeroin trials {study}` says of each one why. Mend the study file and run it with --new."
+
+
 def pareto_trials(trials: Iterable[ScoredTrial], *, objective: Objective) -> list[ScoredTrial]:
     """Return those of the trials that may win that none of them dominates, the best reward first.
 

@@ -96,7 +96,7 @@ class LinearRange(_Bounded):
         high: Upper bound, finite and > ``low``.
 
     Raises:
-        SearchSpaceError: Unless ``-inf < low < high < inf``.
+        SearchSpaceError: Unless ``-inf < low < high < inf`` and ``high - low < inf``.
     """
 
     low: float
@@ -105,6 +105,8 @@ class LinearRange(_Bounded):
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:
             raise SearchSpaceError(f"`-inf < low < high < inf` must hold, but got {_bounds(self)}.")
+        if self.high - self.low == math.inf:
+            raise SearchSpaceError(f"the width of a range must be a finite number, but got {_bounds(self)}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,8 +313,11 @@ class Dimension:
         if isinstance(self.range, Choices):
             return (self.range.values.index(value) + 0.5) / len(self.range.values)
         assert not isinstance(value, str)
-        if value == 0 and self.zero_share > 0.0:
-            return self.zero_share / 2.0
+        return self.zero_share / 2.0 if value == 0 and self.zero_share > 0.0 else self.unit_beside_zero(value)
+
+    def unit_beside_zero(self, value: float) -> float:
+        """Return the unit coordinate of a number as one of the range's own, 0 too, whatever the extra zero has."""
+        assert not isinstance(self.range, Choices)
         low, high = self.edges()
         share = (self.range.scale(value) - low) / (high - low)
         return min(max(self.zero_share + (1.0 - self.zero_share) * share, self.zero_share), 1.0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from plain_study import BELL
+from reported_studies import text_of
 from study_runs import Listener, run_session
 from virtual_engine import KilledError, VirtualEngine
 
-from search.errors import StudyConflictError, StudyNotFoundError
+from search.cli.status import status_report
+from search.errors import StudyConflictError, StudyFailedError, StudyNotFoundError
 from search.messages import EpochReport
 from search.paths import StateDirectory
 from search.studies_api import finish_study, read_study
@@ -109,6 +112,18 @@ def test_nothing_to_confirm_and_no_study_are_said_so(runs: Runs) -> None:
     with pytest.raises(StudyConflictError, match=r"no trial that could be confirmed.*zeroin resume bell"):
         finish_study("bell", directory=runs.state)
     assert read_study("bell", directory=runs.state).early_end is cut.early_end is None
+
+
+def test_a_search_that_found_nothing_is_not_sent_round_in_a_circle(runs: Runs) -> None:
+    engine = VirtualEngine(metrics=lambda assignment, epoch: {"val_acc": math.nan})
+    with pytest.raises(StudyFailedError, match="none of 12 trials trained to its end") as ended:
+        runs.run(definition(), engine)
+    with pytest.raises(StudyConflictError) as refused:
+        finish_study("bell", directory=runs.state)
+    assert str(refused.value) == f"study 'bell': {ended.value}"
+    told = text_of(status_report(read_study("bell", directory=runs.state)), width=300)
+    assert str(ended.value) in told
+    assert "resume" not in told
 
 
 def _killed_at(trial: str, checkpoints: dict[str, int]) -> VirtualEngine:

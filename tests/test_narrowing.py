@@ -47,6 +47,8 @@ KINDS: list[tuple[Range, Range]] = [
     (IntRange(low=2, high=9), IntRange(low=1, high=20)),
     (IntRange(low=2, high=3), IntRange(low=2, high=3)),
     (IntLogRange(low=8, high=512), IntLogRange(low=1, high=1024)),
+    (LinearRange(low=0.0, high=1.0), LinearRange(low=0.0, high=1e9)),
+    (IntRange(low=1, high=12), IntRange(low=1, high=10**10)),
 ]
 
 

@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from narrowing_trials import KINDS_OF_THREE, UP, Reward, observation, only, peak, trials
+from narrowing_trials import KINDS_OF_THREE, POSTERIOR, UP, Reward, observation, only, peak, trials
 from small_spaces import dimension, space
 
 from search.narrowing import narrow
@@ -34,6 +34,15 @@ def test_a_choice_goes_only_when_it_is_worse_beyond_doubt() -> None:
     assert decision.figures["p_value bad"] < 0.05 <= decision.figures["p_value fair"] or (
         "fair" not in decision.reason.split(":")[1]
     )
+
+
+def test_choices_that_are_spelled_alike_have_figures_of_their_own() -> None:
+    box = space(dimension(Choices(values=(1, "1")), name="kind"))
+    known = [observation(n, {"kind": 1 if n % 3 else "1"}, float(n % 3 > 0) + n / 100) for n in range(30)]
+    for rule, reason in ((BOX, "worse than 1, and none among the best quarter: '1' (p = "), (POSTERIOR, ", '1' ")):
+        _, decision = only(narrow(known, box, direction=UP, rule=rule))
+        assert (decision.figures["n_trials 1"], decision.figures["n_trials '1'"]) == (20, 10)
+        assert reason in decision.reason
 
 
 @pytest.mark.slow

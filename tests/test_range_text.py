@@ -20,6 +20,7 @@ from search.search_space import Choices, Dimension, IntRange, LinearRange, LogRa
         (IntRange(low=1, high=123456), 0.0, "[1, 123456]"),
         (Choices(values=("sgd", "adamw")), 0.0, "sgd | adamw"),
         (Choices(values=(True, 2)), 0.0, "True | 2"),
+        (Choices(values=(1, "1", "a")), 0.0, "1 | '1' | a"),
     ],
 )
 def test_ranges_keep_as_many_digits_as_matter(range_: Range, zero_share: float, text: str) -> None:

@@ -99,6 +99,7 @@ def test_a_value_outside_the_range_has_no_coordinate() -> None:
         (lambda: LogRange(low=1.0, high=math.nan), "0 < low < high"),
         (lambda: LogRange(low=1.0, high=math.inf), "0 < low < high"),
         (lambda: LinearRange(low=2.0, high=1.0), "low < high"),
+        (lambda: LinearRange(low=-1e308, high=1e308), "width of a range must be a finite number"),
         (lambda: OneMinusLogRange(low=0.5, high=1.0), "0 <= low < high < 1"),
         (lambda: IntRange(low=1, high=1), "low < high"),
         (lambda: IntRange(low=1.5, high=3), "must be integers"),  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from search.cli.fitted_columns import GAP, Column, fitted, width_of
 from search.cli.forecast_words import forecast_line, spent_words
 from search.cli.front import front_of, infeasible_line
 from search.cli.portfolio_table import portfolio_plain, portfolio_table
-from search.recorded_best import best_of, winner, winners_violation
+from search.recorded_best import best_of, fruitless_words, winner, winners_violation
 from search.study_definition import Budget
 from search.study_forecast import recorded_pace, study_forecast
 from search.study_record import ScoredTrial, StudyForecast, StudyRecord, StudyState
@@ -41,7 +41,8 @@ def status_report(record: StudyRecord, *, width: int = 80) -> RenderableType:
     name = record.definition.study
     parts: list[RenderableType] = [Text.assemble((f"Study {name}", "bold"), f"  {record.state.value}")]
     if record.state is StudyState.UNFINISHED:
-        parts.append(unbroken(f"  `zeroin resume {name}` continues it"))
+        fruitless = fruitless_words(record)
+        parts.append(Text(f"  {fruitless}") if fruitless else unbroken(f"  `zeroin resume {name}` continues it"))
     parts.extend([stores(record.storage, record.tracking_uri, indent=2)])
     parts.extend(
         [unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record, width=width)]

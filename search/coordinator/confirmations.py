@@ -26,6 +26,7 @@ from search.device_use import DeviceUse
 from search.elimination import survivors
 from search.errors import StudyFailedError
 from search.preference import Worth
+from search.recorded_best import none_trained
 from search.reward import measured_means, score
 from search.search_space import Hyperparameters
 from search.seeds import derived_seed
@@ -305,16 +306,9 @@ def _violation(runs: Sequence[Score | None], objective: Objective) -> float:
 
 def no_contender(history: History, context: StudyContext) -> StudyFailedError:
     """Return the error of a search that has ended without a trial to be recommended."""
+    definition = context.definition
     return StudyFailedError(
-        f"none of {history.n_finished} trials trained to its end with a finite "
-        f"{context.definition.objective.monitor}; {why_not(context)}"
-    )
-
-
-def why_not(context: StudyContext) -> str:
-    """Return where a study that found nothing says why."""
-    return (
-        f"`zeroin trials {context.definition.study}` says of each one why. Mend the study file and run it with --new."
+        none_trained(history.n_finished, monitor=definition.objective.monitor, study=definition.study)
     )
 
 

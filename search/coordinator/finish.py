@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from search.budget_words import what_was_cut
 from search.coordinator.assembly import assemble, model_args_of
-from search.coordinator.confirmations import Confirmations, finish_run, no_contender, why_not
+from search.coordinator.confirmations import Confirmations, finish_run, no_contender
 from search.coordinator.contenders import contenders
 from search.coordinator.ensemble_gains import fallen_short, gains_on_test
 from search.coordinator.history import History
@@ -23,6 +23,7 @@ from search.coordinator.study_context import StudyContext, epochs_by_phase
 from search.errors import StudyFailedError, StudyInterruptedError
 from search.messages import TestAssignment, TestResult
 from search.narrowing import crowded_edges
+from search.recorded_best import why_not
 from search.reward import best_epoch
 from search.study_definition import Ensemble, FinishSettings
 from search.study_record import Confirmation, CrowdedEdge, StudyResult
@@ -71,7 +72,7 @@ class Finish:
         if confirmed and not math.isfinite(confirmed[0].mean):
             raise StudyFailedError(
                 "no contender could be confirmed: with other seeds, every one of them diverged or failed; "
-                f"{why_not(self.context)}"
+                f"{why_not(self.context.definition.study)}"
             )
         winner = confirmed[0].trial_number if confirmed else self._best_of_search()
         self._tell_infeasible(confirmed)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from search.comparable_rewards import Observation
 from search.narrowing.decisions import Pair, decided
 from search.narrowing.evidence import is_zero, n_best, ranked, worse_p_value
+from search.range_text import choice_texts
 from search.search_space import Choices, Dimension, Value
 from search.study_definition import Direction
 from search.study_record import RangeChange
@@ -56,16 +57,18 @@ def worse_choices(
     leaders = {labels[each.number] for each in ranked(observations, direction)[: n_best(observations)]}
     reference = max(judged, key=lambda label: (statistics.median_low(rewards[label]), -order.index(label)))
     n_pairs = len(order) * (len(order) - 1) // 2
-    figures: dict[str, float] = {f"n_trials {label}": float(len(rewards[label])) for label in order}
+    texts = choice_texts(order)
+    figures: dict[str, float] = {f"n_trials {texts[label]}": float(len(rewards[label])) for label in order}
     dropped = []
     for label in judged:
         if label == reference:
             continue
         p_value = min(1.0, n_pairs * worse_p_value(rewards[label], rewards[reference]))
-        figures[f"p_value {label}"] = p_value
+        figures[f"p_value {texts[label]}"] = p_value
         if p_value < RISK and label not in leaders:
             dropped.append(label)
-    return Dropped(labels=tuple(dropped), reason=_reason(dropped, reference, figures), figures=figures)
+    reason = _reason([texts[label] for label in dropped], texts[reference], figures)
+    return Dropped(labels=tuple(dropped), reason=reason, figures=figures)
 
 
 def without_worse(dimension: Dimension, trials: Sequence[Observation], direction: Direction) -> Pair:
@@ -100,7 +103,7 @@ def without_worse_zero(pair: Pair, dimension: Dimension, trials: Sequence[Observ
     return after, decided(dimension, after, change, reason, figures, cut_off=decision.cut_off)
 
 
-def _reason(dropped: Sequence[Value], reference: Value, figures: Mapping[str, float]) -> str:
+def _reason(dropped: Sequence[str], reference: str, figures: Mapping[str, float]) -> str:
     if not dropped:
         return f"no choice is worse than {reference} beyond doubt"
     each = ", ".join(
@@ -113,5 +116,6 @@ def _reason(dropped: Sequence[Value], reference: Value, figures: Mapping[str, fl
 def _too_few(rewards: Mapping[Value, Sequence[float]]) -> str:
     if len(rewards) < 2:
         return "only one choice"
-    counts = ", ".join(f"{label} {len(values)}" for label, values in rewards.items())
+    texts = choice_texts(list(rewards))
+    counts = ", ".join(f"{texts[label]} {len(values)}" for label, values in rewards.items())
     return f"too few trials to tell the choices apart ({counts}; at least {MIN_TRIALS_PER_CHOICE} of two are needed)"

@@ -16,7 +16,7 @@ from search.search_space import (
     OneMinusLogRange,
 )
 
-_SAME = 1e-9  # share of the width that rounding may take
+_SAME = 1e-9  # share of the current width that rounding may take; limits may be wider by any factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def range_from(
     assert not isinstance(current, Choices)
     assert not isinstance(limits, Choices)
     known = [(current.scale(bound), bound) for bound in (current.low, current.high, limits.low, limits.high)]
-    tolerance = _SAME * interval_of(limits).width
+    tolerance = _SAME * interval_of(current).width
     low, high = (_value(position, current, known, tolerance) for position in (interval.low, interval.high))
     if isinstance(current, IntRange | IntLogRange):
         low, high = math.floor(low), math.ceil(high)

@@ -30,7 +30,7 @@ from search.narrowing.no_return import Open, opened
 from search.narrowing.optimum import Model, model_of
 from search.narrowing.request import NarrowingRequest
 from search.narrowing.surrogate import Array
-from search.range_text import number_text
+from search.range_text import choice_texts, number_text
 from search.search_space import Choices, Dimension, Hyperparameters, SearchSpace, Value
 from search.study_record import NarrowedSpace, RangeChange
 
@@ -114,8 +114,9 @@ class _Judge:
             or self._stays(shares[label], counts[label], is_best=label in best, is_there=label in choices.values)
         )
         after = replace(dimension, range=Choices(values=left))
-        figures = {f"probability {label}": share for label, share in shares.items()}
-        figures |= {f"n_trials {label}": float(count) for label, count in counts.items()}
+        texts = choice_texts(reachable.values)
+        figures = {f"probability {texts[label]}": share for label, share in shares.items()}
+        figures |= {f"n_trials {texts[label]}": float(count) for label, count in counts.items()}
         notes = {
             label: self._mercy(shares[label], is_best=label in best)
             if label in left
@@ -125,7 +126,7 @@ class _Judge:
             for label in reachable.values
         }
         each = ", ".join(
-            f"{label} {shares[label]:.2g} ({counts[label]} trials{notes[label]})" for label in reachable.values
+            f"{texts[label]} {shares[label]:.2g} ({counts[label]} trials{notes[label]})" for label in reachable.values
         )
         reason = f"the optimum's probability by choice: {each}"
         return after, decided(dimension, after, choices_change(choices, Choices(values=left)), reason, figures)

@@ -31,10 +31,12 @@ class Cells:
     Attributes:
         ends: Of the cells, ascending; the first one begins at 0, and beyond the last every value means itself.
         middles: The value that stands for each cell, inside it.
+        at_one: The value that stands for 1, where that means the same as a cell; None if it means itself.
     """
 
     ends: tuple[float, ...]
     middles: tuple[float, ...]
+    at_one: float | None = None
 
     @property
     def all_units(self) -> Array | None:
@@ -44,7 +46,8 @@ class Cells:
     def snapped(self, units: Array) -> Array:
         """Return what stands for values, shape ``(n,)``; NaN stays."""
         index = np.searchsorted(self.ends, units, side="right")
-        return np.where(index < len(self.ends), np.array([*self.middles, math.nan])[index], units)
+        snapped = np.where(index < len(self.ends), np.array([*self.middles, math.nan])[index], units)
+        return snapped if self.at_one is None else np.where(units >= 1.0, self.at_one, snapped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def _intervals(current: Dimension, whole: Dimension, distribution: BaseDistribut
         low, high = (_cell_border(end, distribution) for end in (current.range.low - 0.5, current.range.high + 0.5))
         numbers = (low + _ROUNDING, high - _ROUNDING)
     else:
-        numbers = (whole.to_unit(current.range.low), whole.to_unit(current.range.high))
+        numbers = (whole.unit_beside_zero(current.range.low), whole.unit_beside_zero(current.range.high))
     zero = ((0.0, whole.zero_share - _ROUNDING),)
     return (*(zero if current.zero_share > 0.0 else ()), numbers)
 

@@ -32,6 +32,7 @@ from search.search_space import Choices, Dimension, Hyperparameters, IntLogRange
 
 _UNIT = FloatDistribution(0.0, 1.0)
 _INACTIVE_UNIT = 0.5
+_NARROWEST_CELL = 2.0**-14  # of the unit coordinate; steps of a search are longer
 _MOST_KNOWN = 4096
 _MOMENT = datetime(2000, 1, 1)  # a trial must have begun some time
 
@@ -321,17 +322,23 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def _cells(dimension: Dimension) -> Cells:
-    """Return the parts of the unit coordinate that a value owns: the extra zero's, and those of integers beside it."""
-    zeros = dimension.zero_share
+    """Return the parts of the unit coordinate that a value owns: the extra zero's, and those of integers beside it.
+
+    Integers from the first one on whose part would be narrower than `_NARROWEST_CELL` own none.
+    """
+    zero = dimension.zero_share / 2.0
+    ends, middles = [dimension.zero_share], [zero]
     if not isinstance(dimension.range, IntRange | IntLogRange):
-        return Cells(ends=(zeros,), middles=(zeros / 2.0,))
-    low, high = dimension.edges()
-    integers = range(dimension.range.low, dimension.range.high + 1)
-    ends = [(dimension.range.scale(each + 0.5) - low) / (high - low) for each in integers[:-1]]
-    return Cells(
-        ends=(zeros, *(zeros + (1.0 - zeros) * end for end in ends), math.inf),
-        middles=(zeros / 2.0, *(dimension.to_unit(each) for each in integers)),
-    )
+        assert not isinstance(dimension.range, Choices)
+        return Cells(ends=tuple(ends), middles=tuple(middles), at_one=zero if dimension.range.high == 0 else None)
+    low, high = dimension.range.low, dimension.range.high
+    for each in range(low, high + 1):
+        end = dimension.unit_beside_zero(each + 0.5)
+        if end - ends[-1] < _NARROWEST_CELL:
+            break
+        ends.append(math.inf if each == high else end)
+        middles.append(dimension.to_unit(each))
+    return Cells(ends=tuple(ends), middles=tuple(middles))
 
 
 def _filled_in(hyperparameters: Hyperparameters, request: ProposalRequest) -> dict[str, Value]:

@@ -21,7 +21,7 @@ from search.engines.choice import EngineName, place_engine
 from search.errors import StudyConflictError
 from search.observer import SilentObserver, StudyObserver
 from search.paths import StateDirectory
-from search.recorded_best import may_win
+from search.recorded_best import fruitless_words, may_win
 from search.storage import StudyStore
 from search.studies_api.arguments import require_definition
 from search.studies_api.reading import opened
@@ -155,9 +155,9 @@ def finish_study(
     found = _recorded(name, state, storage=storage, tracking_uri=tracking_uri, edited=edited, finish=DEFAULT_FINISH)
     record = found[1]
     if record is not None and not may_win(record.trials):
-        raise StudyConflictError(
-            f"study {name!r} has no trial that could be confirmed yet; `zeroin resume {name}` goes on with its search."
-        )
+        fruitless = fruitless_words(record)
+        goes_on = f"has no trial that could be confirmed yet; `zeroin resume {name}` goes on with its search."
+        raise StudyConflictError(f"study {name!r}: {fruitless}" if fruitless else f"study {name!r} {goes_on}")
     return _run(
         found,
         state,

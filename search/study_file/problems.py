@@ -18,6 +18,8 @@ from search.study_file.schema_parts import OWN_ERROR
 
 MAX_SHOWN = 5
 
+_NAME = "[key]"  # how pydantic says that the name of an entry is wrong, not what it holds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -75,6 +77,9 @@ def _problem(details: ErrorDetails, path: KeyPath) -> Problem:
             message = f"must be {expectation(entry)}, but got {shown(value)}.{_hint(entry, value)}"
         case kind if kind == OWN_ERROR:
             message = details["msg"]
+        case _ if path[-1] == _NAME:
+            entry = without_tags(path[:-2])
+            message = f"every name here must be of one character or more, but got {shown(value)}."
         case _:
             path = known_part(path)
             entry = without_tags(path)

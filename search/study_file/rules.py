@@ -151,11 +151,11 @@ def _searched_names(study: StudySection) -> Iterator[Problem]:
     for name in names:
         path = ("space", name)
         prefix, _, rest = name.partition(".")
-        if prefix not in PREFIXES or not all(part.isidentifier() for part in rest.split(".")):
+        if not _is_searchable(name):
             yield Problem(
                 path=path,
                 message="a searched argument must be named model.…, data.… or trainer.… and its argument, but got "
-                f"{shown(name)}.{_name_suggestion(prefix, rest)}",
+                f"{shown(name)}.{_name_suggestion(name)}",
             )
         elif prefix == "trainer" and rest.split(".")[0] in OWNED_TRAINER_ARGUMENTS:
             reason = OWNED_TRAINER_ARGUMENTS[rest.split(".")[0]]
@@ -167,11 +167,18 @@ def _searched_names(study: StudySection) -> Iterator[Problem]:
                 yield Problem(path=path, message=f"lies within {other!r}, which is searched too; search only one.")
 
 
-def _name_suggestion(prefix: str, rest: str) -> str:
-    if not rest:
-        return f" Did you mean 'model.{prefix}'?" if prefix.isidentifier() else ""
-    close = difflib.get_close_matches(prefix, PREFIXES, n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}.{rest}'?" if close else ""
+def _is_searchable(name: str) -> bool:
+    prefix, _, rest = name.partition(".")
+    return prefix in PREFIXES and all(part.isidentifier() for part in rest.split("."))
+
+
+def _name_suggestion(name: str) -> str:
+    """Return what may have been meant: blanks and empty parts left out, a prefix mended or put before it."""
+    first, *rest = [part.strip() for part in name.split(".") if part.strip()] or [""]
+    close = difflib.get_close_matches(first, PREFIXES, n=1, cutoff=0.6)
+    meant = ".".join([*close, *rest]) if close else f"model.{first}"
+    is_clear = _is_searchable(meant) and (bool(close) or not rest)
+    return f" Did you mean {meant!r}?" if is_clear else ""
 
 
 def _searched_constants(study: StudySection) -> Iterator[Problem]:
