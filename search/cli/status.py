@@ -41,8 +41,7 @@ def status_report(record: StudyRecord, *, width: int = 80) -> RenderableType:
     name = record.definition.study
     parts: list[RenderableType] = [Text.assemble((f"Study {name}", "bold"), f"  {record.state.value}")]
     if record.state is StudyState.UNFINISHED:
-        fruitless = fruitless_words(record)
-        parts.append(Text(f"  {fruitless}") if fruitless else unbroken(f"  `zeroin resume {name}` continues it"))
+        parts.append(unbroken(f"  {fruitless_words(record) or f'`zeroin resume {name}` continues it'}"))
     parts.extend([stores(record.storage, record.tracking_uri, indent=2)])
     parts.extend(
         [unbroken(f"  trials    {record.directory}", style="dim"), Text(""), _stages_table(record, width=width)]
