@@ -22,6 +22,10 @@ Hyperparameters: TypeAlias = Mapping[str, Value]
 """Dotted name (``model.learning_rate``) to value; only the dimensions that are active."""
 
 
+LARGEST_INTEGER = 2**53
+"""In absolute value: beyond it scales, which are floats, cannot tell neighbours apart."""
+
+
 @runtime_checkable
 class NumericRange(Protocol):
     """A closed interval ``[low, high]`` with a scale on which it is sampled uniformly."""
@@ -146,7 +150,7 @@ class IntRange(_Bounded):
         high: Largest value, an integer > ``low``.
 
     Raises:
-        SearchSpaceError: Unless both are integers and ``low < high``.
+        SearchSpaceError: Unless both are integers within `LARGEST_INTEGER` and ``low < high``.
     """
 
     low: int
@@ -167,7 +171,7 @@ class IntLogRange(_Bounded):
         high: Largest value, an integer > ``low``.
 
     Raises:
-        SearchSpaceError: Unless both are integers and ``1 <= low < high``.
+        SearchSpaceError: Unless both are integers within `LARGEST_INTEGER` and ``1 <= low < high``.
     """
 
     low: int
@@ -416,6 +420,8 @@ def _require_integers(range_: IntRange | IntLogRange) -> None:
     for bound in (range_.low, range_.high):
         if not isinstance(bound, int) or isinstance(bound, bool):
             raise SearchSpaceError(f"bounds of an integer range must be integers, but got {_bounds(range_)}.")
+        if abs(bound) > LARGEST_INTEGER:
+            raise SearchSpaceError(f"bounds of an integer range must lie within ±2**53, but got {_bounds(range_)}.")
 
 
 def _bounds(range_: _Bounded | Range) -> str:

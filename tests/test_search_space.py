@@ -104,6 +104,8 @@ def test_a_value_outside_the_range_has_no_coordinate() -> None:
         (lambda: IntRange(low=1, high=1), "low < high"),
         (lambda: IntRange(low=1.5, high=3), "must be integers"),  # type: ignore[arg-type]
         (lambda: IntLogRange(low=0, high=3), "1 <= low < high"),
+        (lambda: IntRange(low=-(10**400), high=1), r"within ±2\*\*53"),
+        (lambda: IntLogRange(low=1, high=2**53 + 1), r"within ±2\*\*53"),
         (lambda: Choices(values=()), "at least one"),
         (lambda: Choices(values=("a", "b", "a")), "twice"),
     ],

@@ -175,6 +175,7 @@ def dimension(name: str, **entry: Any) -> Dimension:
         ("model.momentum", {"one_minus_log": [0.5, 0.999]}, OneMinusLogRange(low=0.0, high=0.9999)),
         ("model.beta2", {"one_minus_log": [0.95, 0.999]}, OneMinusLogRange(low=0.5, high=0.9999)),
         ("data.batch_size", {"int_log": [16, 256]}, IntLogRange(low=1, high=2560)),
+        ("model.n_steps", {"int_log": [1, 2**52]}, IntLogRange(low=1, high=2**53)),
         ("model.depth", {"int": [2, 6]}, IntRange(low=2, high=6)),
         ("model.dropout", {"linear": [0.0, 0.5]}, LinearRange(low=0.0, high=0.5)),
         ("model.optimizer", {"choice": ["sgd", "adam"]}, Choices(values=("sgd", "adam"))),

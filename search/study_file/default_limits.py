@@ -9,7 +9,16 @@ from __future__ import annotations
 import math
 import re
 
-from search.search_space import Choices, IntLogRange, IntRange, LinearRange, LogRange, OneMinusLogRange, Range
+from search.search_space import (
+    LARGEST_INTEGER,
+    Choices,
+    IntLogRange,
+    IntRange,
+    LinearRange,
+    LogRange,
+    OneMinusLogRange,
+    Range,
+)
 
 DOMAINS: tuple[tuple[str, float], ...] = (
     (r"dropout|drop_?(rate|prob|path|block)|stochastic_depth", 0.95),
@@ -44,7 +53,9 @@ def default_limits(name: str, declared: Range) -> Range:
             upper = min(_tidy(high * 10.0), cap)
             return LogRange(low=lower if 0.0 < lower < low else low, high=upper if high < upper < math.inf else high)
         case IntLogRange(low=low, high=high):
-            return IntLogRange(low=max(1, min(low // 10, low)), high=max(high, int(min(high * 10, cap))))
+            return IntLogRange(
+                low=max(1, min(low // 10, low)), high=max(high, int(min(high * 10, cap, LARGEST_INTEGER)))
+            )
         case OneMinusLogRange(low=low, high=high):
             lower = max(0.0, 1.0 - _tidy((1.0 - low) * 10.0))
             upper = min(1.0 - _tidy((1.0 - high) / 10.0), cap)
