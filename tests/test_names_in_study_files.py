@@ -47,7 +47,7 @@ def test_what_is_suggested_can_be_searched(name: str, meant: str | None) -> None
 
 
 def test_a_constraint_without_a_name_is_told_by_its_name() -> None:
-    assert "constraints: every name here must be of one character or more, but got ''." in refusal(
+    assert "constraints: every name here must be a string of one character or more, but got ''." in refusal(
         constraints={"": {"at_most": 1}}
     )
 

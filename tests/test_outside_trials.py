@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from study_runs import run_session
+from suggestions import suggestion
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from search.cli.rows import trial_row
@@ -22,7 +23,7 @@ from search.epoch_log import read_epoch_log
 from search.narrowing import narrow
 from search.paths import StateDirectory
 from search.priors import NormalPrior
-from search.sampling import EXPLORED, outside_point, point_outside, propose
+from search.sampling import EXPLORED, outside_point, point_outside
 from search.search_space import (
     Choices,
     Condition,
@@ -86,21 +87,7 @@ def test_they_are_no_copies_of_the_trials_inside() -> None:
     box = SearchSpace(
         dimensions=(replace(declared["rate"], range=LogRange(low=1e-5, high=1e-3), zero_share=0.0), width)
     )
-    inside = {
-        propose(
-            box=box,
-            sampler="qmc",
-            direction=Direction.MAXIMIZE,
-            observations=(),
-            running=(),
-            stage="fine",
-            stage_seed=5,
-            trial_seed=index,
-            index_in_stage=index,
-            target_epochs=4,
-        )["width"]
-        for index in range(64)
-    }
+    inside = {suggestion("qmc", box=box, stage_seed=5, index=index)["width"] for index in range(64)}
     explored = [point_outside(declared, box=box, seed=(5, EXPLORED), index=index) for index in range(32)]
     shared = [
         outside_point(declared=declared, box=box, share=1.0, stage_seed=5, index_in_stage=index) for index in range(32)
@@ -287,17 +274,8 @@ def search_with(outside_share: float, *, seed: int) -> list[NarrowedSpace]:
             outside = outside_point(
                 declared=LINE, box=box, share=outside_share, stage_seed=100 * seed + stage, index_in_stage=index
             )
-            chosen = outside or propose(
-                box=box,
-                sampler="random",
-                direction=Direction.MAXIMIZE,
-                observations=(),
-                running=(),
-                stage=str(stage),
-                stage_seed=stage,
-                trial_seed=1000 * seed + number,
-                index_in_stage=index,
-                target_epochs=1,
+            chosen = outside or suggestion(
+                "random", box=box, stage=str(stage), stage_seed=stage, trial_seed=1000 * seed + number, index=index
             )
             observations.append(
                 Observation(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from plain_study import BELL
 from rich.console import Console
 from study_runs import Listener, run_session
+from suggestions import suggestion
 from virtual_engine import Faults, KilledError, VirtualEngine
 
 from lightning_modules.callbacks.checkpoint_files import CHECKPOINT_NAME
@@ -29,7 +30,6 @@ from search.paths import StateDirectory
 from search.portfolio import CONTINUE, EXPLORE, REFINE, SAMPLERS, accounts, possible_actions, spendings
 from search.promotion import MOST_PAUSED, PausedTrials, is_paused
 from search.samplers.appraisal import belief_figures
-from search.sampling import propose
 from search.sampling.continuation import most_promising
 from search.search_space import Choices, Dimension, LinearRange, LogRange, SearchSpace
 from search.storage import StudyStore
@@ -134,18 +134,7 @@ def test_refined_points_are_near_the_best_in_the_ranges_scale() -> None:
         for n in range(15)
     )
     for index in range(4):
-        point = propose(
-            box=BOX,
-            sampler=REFINE,
-            direction=Direction.MAXIMIZE,
-            observations=known,
-            running=(),
-            stage="fine",
-            stage_seed=0,
-            trial_seed=index,
-            index_in_stage=index,
-            target_epochs=1,
-        )
+        point = suggestion(REFINE, box=BOX, observations=known, index=index, target_epochs=1)
         assert point["kind"] == known[9].hyperparameters["kind"]
         assert abs(WIDTH.to_unit(point["width"]) - 9 / 14.0) <= 0.2 + 1e-9
 

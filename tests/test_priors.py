@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_study import MINIMAL, study
 from scipy.stats import spearmanr
+from suggestions import suggestion
 from test_bad_study_files import GOOD
 
 from search.comparable_rewards import Observation
@@ -22,7 +23,6 @@ from search.errors import StudyDefinitionError
 from search.narrowing import declared
 from search.portfolio import REFINE
 from search.priors import ChoicePrior, NormalPrior, Prior
-from search.sampling import propose
 from search.sampling.expected import expected_unit
 from search.sampling.prior_trust import prior_trust
 from search.search_space import (
@@ -77,17 +77,14 @@ def point(
     direction: Direction = Direction.MAXIMIZE,
     declared: SearchSpace | None = None,
 ) -> dict[str, Value]:
-    return propose(
+    return suggestion(
+        sampler,
         box=box,
-        sampler=sampler,
         direction=direction,
         observations=observations,
-        running=(),
-        stage="fine",
         stage_seed=5,
         trial_seed=1000 + index,
-        index_in_stage=index,
-        target_epochs=4,
+        index=index,
         declared=declared,
     )
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from measured_trials import BOUNDED, TWO, at, measured, objective
+from suggestions import suggestion
 
 from search.comparable_rewards import ComparableRewards, Observation, comparable_observations
 from search.constraint import Constraint
@@ -17,7 +18,6 @@ from search.narrowing import narrow
 from search.pareto import best_first
 from search.promotion import Shortlist
 from search.reward import pareto_front, rank_key
-from search.sampling import propose
 from search.search_space import Choices, Dimension, LinearRange, SearchSpace
 from search.study_definition import Direction, FurtherObjective, NarrowRule, Objective
 from search.trial import FinishedTrial, Score, TrialState
@@ -235,17 +235,8 @@ def proposals(sampler: str, trials: list[FinishedTrial], *, of: Objective, n: in
     observations = comparable_observations(trials, objective=of)
     points = []
     for index in range(n):
-        point = propose(
-            box=SPACE,
-            sampler=sampler,
-            direction=of.direction,
-            observations=observations,
-            running=({"x": 0.9},),
-            stage="fine",
-            stage_seed=0,
-            trial_seed=index,
-            index_in_stage=index,
-            target_epochs=4,
+        point = suggestion(
+            sampler, box=SPACE, direction=of.direction, observations=observations, running=({"x": 0.9},), index=index
         )
         points.append(float(point["x"]))
     return points
@@ -281,16 +272,4 @@ def test_models_propose_on_the_front(sampler: str) -> None:
 def test_observations_from_elsewhere_need_not_know_of_constraints() -> None:
     known = comparable_observations(spread(20, of=BOUNDED), objective=BOUNDED)
     other = Observation(number=99, stage="past", hyperparameters={"x": 0.2}, reward=0.3)
-    point = propose(
-        box=SPACE,
-        sampler="tpe",
-        direction=Direction.MAXIMIZE,
-        observations=(*known, other),
-        running=(),
-        stage="fine",
-        stage_seed=0,
-        trial_seed=0,
-        index_in_stage=0,
-        target_epochs=4,
-    )
-    assert SPACE.contains(point)
+    assert SPACE.contains(suggestion("tpe", box=SPACE, observations=(*known, other)))

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from suggestions import suggestion
 
 from search.comparable_rewards import Observation
 from search.errors import StudyDefinitionError
 from search.portfolio import REFINE
-from search.sampling import MODEL_SAMPLERS, SAMPLER_NAMES, propose
+from search.sampling import MODEL_SAMPLERS, SAMPLER_NAMES
 from search.sampling.optuna_view import view_coordinates
 from search.sampling.propose import WHOLE_SPACE_SAMPLERS
 from search.search_space import (
@@ -76,16 +77,15 @@ def ask(
     direction: Direction = Direction.MAXIMIZE,
     declared: SearchSpace | None = None,
 ) -> dict[str, Value]:
-    return propose(
+    return suggestion(
+        sampler,
         box=box,
-        sampler=sampler,
         direction=direction,
         observations=observations,
         running=running,
-        stage="fine",
         stage_seed=seed,
         trial_seed=1000 * seed + index,
-        index_in_stage=index,
+        index=index,
         target_epochs=8,
         declared=declared,
     )

@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
+from small_spaces import dimension, space
+from suggestions import suggestion
 
 from search.comparable_rewards import Observation
-from search.sampling import propose
 from search.sampling.optuna_view import view_coordinates
-from search.search_space import Dimension, Hyperparameters, IntLogRange, IntRange, LinearRange, Range, SearchSpace
-from search.study_definition import Direction
+from search.search_space import Hyperparameters, IntLogRange, IntRange, LinearRange, Range, SearchSpace
 
 OURS = pytest.mark.parametrize("sampler", ["staged_gp", "policy", "mixed"])
-RATE = Dimension(name="rate", range=LinearRange(low=0.0, high=1.0), limits=LinearRange(low=0.0, high=1.0))
+RATE = dimension(LinearRange(low=0.0, high=1.0), name="rate")
 
 
 def space_of(range_: Range, limits: Range, *, zero_share: float) -> SearchSpace:
-    return SearchSpace(dimensions=(Dimension(name="shift", range=range_, limits=limits, zero_share=zero_share), RATE))
+    return space(dimension(range_, limits, name="shift", zero_share=zero_share), RATE)
 
 
 def searched(sampler: str, box: SearchSpace, declared: SearchSpace, *, best: float, n: int) -> list[Hyperparameters]:
     """Return what a sampler proposes after thirty random trials, each learned from before the next."""
-    rng = np.random.default_rng(0)
-    points = [dict(declared.from_units({"shift": rng.random(), "rate": rng.random()})) for _ in range(30)]
+    points: list[Hyperparameters] = [suggestion("random", box=declared, index=index) for index in range(30)]
     for index in range(n):
         known = [
             Observation(number=number, stage="coarse", hyperparameters=each, reward=_reward(each, best))
             for number, each in enumerate(points)
         ]
-        points.append(
-            propose(
-                box=box,
-                sampler=sampler,
-                direction=Direction.MAXIMIZE,
-                observations=known,
-                running=(),
-                stage="fine",
-                stage_seed=7,
-                trial_seed=1000 + index,
-                index_in_stage=index,
-                target_epochs=2,
-                declared=declared,
-            )
+        found = suggestion(
+            sampler, box=box, observations=known, stage_seed=7, trial_seed=1000 + index, index=index, declared=declared
         )
-    return list(points[30:])
+        points.append(found)
+    return points[30:]
 
 
 def _reward(point: Hyperparameters, best: float) -> float:
@@ -96,3 +86,23 @@ def test_a_zero_beside_any_number_of_integers_costs_no_more(range_: Range) -> No
         unit[0, column] = declared["shift"].to_unit(value)
         assert declared["shift"].from_unit(view_coordinates(declared).snap(unit)[0, column]) == value
     assert all(declared.contains(each) for each in searched("staged_gp", declared, declared, best=100.0, n=2))
+
+
+@pytest.mark.parametrize("sampler", ["staged_gp", "policy"])
+def test_integers_beside_a_zero_are_drawn_evenly_from_a_narrowed_range(
+    sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing has been learned."""
+    monkeypatch.setattr("search.samplers.staged_gp.EXPLORED_SHARE", 1.0)
+    monkeypatch.setattr("search.samplers.policy.N_STEPS", 0)
+    declared = space_of(IntRange(low=1, high=12), IntRange(low=1, high=12), zero_share=0.2)
+    box = space_of(IntRange(low=3, high=5), IntRange(low=1, high=12), zero_share=0.0)
+    drawn = [suggestion("random", box=declared, index=index) for index in range(12)]
+    known = [
+        Observation(number=number, stage="coarse", hyperparameters=each, reward=0.0)
+        for number, each in enumerate(drawn)
+    ]
+    points = [suggestion(sampler, box=box, observations=known, index=index, declared=declared) for index in range(240)]
+    counts = Counter(each["shift"] for each in points)
+    assert set(counts) == {3, 4, 5}
+    assert min(counts.values()) > 0.75 * 240 / 3

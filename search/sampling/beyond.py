@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import replace
-
-from optuna.distributions import BaseDistribution, IntDistribution
 
 from search.samplers.region import Intervals
 from search.search_space import Choices, Dimension, SearchSpace, Value
@@ -27,43 +23,31 @@ def _joined(declared: Dimension, current: Dimension) -> Dimension:
     return replace(declared, range=range_)
 
 
-def intervals(
-    box: SearchSpace, whole: SearchSpace, distributions: Mapping[str, BaseDistribution]
-) -> dict[str, Intervals]:
+def intervals(box: SearchSpace, whole: SearchSpace) -> dict[str, Intervals]:
     """Return which coordinates lie in the box, of those dimensions that are narrower there.
 
     Args:
         box: The current ranges.
         whole: The ranges that coordinates are relative to.
-        distributions: As which the model sees these, by name.
     """
     return {
-        each.name: _intervals(each, whole[each.name], distributions[each.name])
+        each.name: _intervals(each, whole[each.name])
         for each in box
         if (each.range, each.zero_share) != (whole[each.name].range, whole[each.name].zero_share)
     }
 
 
-def _intervals(current: Dimension, whole: Dimension, distribution: BaseDistribution) -> Intervals:
+def _intervals(current: Dimension, whole: Dimension) -> Intervals:
     if isinstance(current.range, Choices):
         assert isinstance(whole.range, Choices)
         n = len(whole.range.values)
         indices = (index for index, value in enumerate(whole.range.values) if value in current.range.values)
         return tuple((index / n + _ROUNDING, (index + 1) / n - _ROUNDING) for index in indices)
-    if isinstance(distribution, IntDistribution):
-        low, high = (_cell_border(end, distribution) for end in (current.range.low - 0.5, current.range.high + 0.5))
-        numbers = (low + _ROUNDING, high - _ROUNDING)
-    else:
-        numbers = (whole.unit_beside_zero(current.range.low), whole.unit_beside_zero(current.range.high))
+    half, rounding = (0.5, _ROUNDING) if current.is_integer else (0.0, 0.0)  # an integer's cell ends half a step off
+    low, high = current.range.low - half, current.range.high + half
+    numbers = (whole.unit_beside_zero(low) + rounding, whole.unit_beside_zero(high) - rounding)
     zero = ((0.0, whole.zero_share - _ROUNDING),)
     return (*(zero if current.zero_share > 0.0 else ()), numbers)
-
-
-def _cell_border(border: float, distribution: IntDistribution) -> float:
-    """Return the coordinate of a number half way between two integers."""
-    ends = (distribution.low - 0.5, distribution.high + 0.5, border)
-    low, high, at = map(math.log, ends) if distribution.log else ends
-    return min(max((at - low) / (high - low), 0.0), 1.0)
 
 
 def moved_inside(current: Dimension, value: Value) -> Value:

@@ -281,7 +281,7 @@ def _view(box: SearchSpace) -> _View:
 
 def _held_to_box(request: ProposalRequest, view: _View) -> dict[str, Intervals]:
     """Return where a sampler that learns from more than the box may propose."""
-    return intervals(request.box, view.box, view.distributions)
+    return intervals(request.box, view.box)
 
 
 def _ask_inside(

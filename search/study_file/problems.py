@@ -79,7 +79,7 @@ def _problem(details: ErrorDetails, path: KeyPath) -> Problem:
             message = details["msg"]
         case _ if path[-1] == _NAME:
             entry = without_tags(path[:-2])
-            message = f"every name here must be of one character or more, but got {shown(value)}."
+            message = f"every name here must be a string of one character or more, but got {shown(value)}."
         case _:
             path = known_part(path)
             entry = without_tags(path)
